@@ -1,0 +1,1 @@
+"""Where signatlas runs: connecting, submitting, storage, doctor."""

@@ -1,0 +1,122 @@
+"""The `signatlas` command. Each command is a "module:function" string, imported only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import NamedTuple
+
+from signatlas import __version__
+from signatlas.errors import UserError
+
+
+class Entry(NamedTuple):
+    target: str
+    help: str
+
+
+COMMANDS: dict[str, Entry | dict[str, Entry]] = {
+    "demo": Entry("signatlas.commands.demo:demo", "The whole way on real recordings: data, training, index, search."),
+    "doctor": Entry("cluster.commands:doctor", "Check this machine and the cluster."),
+    "corpus": {
+        "fetch": Entry("signatlas.commands.corpus:fetch", "Fetch a public corpus from its source or a mirror."),
+        "import": Entry("signatlas.commands.corpus:import_", "Import a folder of .npy/.npz keypoints with labels."),
+        "compose": Entry("signatlas.commands.corpus:compose", "Compose a corpus, for instance of procedural signs."),
+        "info": Entry("signatlas.commands.corpus:info", "Counts, splits, words and lengths of a corpus."),
+        "show": Entry("signatlas.commands.corpus:show", "Draw one clip as a strip of skeletons."),
+        "doctor": Entry("signatlas.commands.corpus:doctor", "Check files, checksums and poses of a corpus."),
+    },
+    "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
+    "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),
+    "index": {
+        "build": Entry("trainers.pipelines.commands:build", "Embed a corpus and write a sharded, checksummed index."),
+        "verify": Entry("signatlas.commands.index:verify", "Check every file of an index against its checksum."),
+        "activate": Entry("signatlas.commands.index:activate", "Make one version of an index the live one."),
+    },
+    "search": Entry("signatlas.commands.search:search", "Find a sign in an index by a clip or a pose file."),
+    "serve": Entry("serve.commands:serve", "Serve an index over HTTP with Ray Serve."),
+    "submit": Entry("cluster.commands:submit", "Submit a signatlas command to a cluster as a Ray job."),
+    "jobs": Entry("cluster.commands:jobs", "List the jobs of a cluster."),
+    "logs": Entry("cluster.commands:logs", "Print or follow the log of a job."),
+    "stop": Entry("cluster.commands:stop", "Stop a job."),
+}
+
+
+GROUP_HELP = {
+    "corpus": "Fetch, import, compose and look at corpora.",
+    "index": "Build, check and activate index snapshots.",
+}
+INTRODUCTION = """signatlas learns, searches and serves joint spaces of sign language.
+
+Example:
+  signatlas corpus fetch dgs
+  signatlas train recipes/dgs_gesture.yaml
+"""
+
+
+def _overview(words: list[str], entries: dict[str, Entry] | dict[str, Entry | dict[str, Entry]]) -> str:
+    """The help page of the whole command or of one group, made without importing any command."""
+    rows = [(name, GROUP_HELP[name] if isinstance(entry, dict) else entry.help) for name, entry in entries.items()]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"Usage: {' '.join(['signatlas', *words])} COMMAND [OPTIONS]", ""]
+    lines += [GROUP_HELP[words[-1]] if words else INTRODUCTION, "", "Commands:"] if words else [INTRODUCTION, "Commands:"]
+    lines += [f"  {name:<{width}}  {text}" for name, text in rows]
+    return "\n".join([*lines, "", "Each command has its own --help, with an example."])
+
+
+def _resolve(arguments: list[str]) -> tuple[list[str], Entry | None, list[str]]:
+    """Split arguments into the command's words, its entry (None: a help page is wanted) and what is left."""
+    words: list[str] = []
+    entries: dict[str, Entry] | dict[str, Entry | dict[str, Entry]] = COMMANDS
+    for position, argument in enumerate(arguments):
+        if argument in ("-h", "--help"):
+            break
+        entry = entries.get(argument)
+        if entry is None:
+            nearest = difflib.get_close_matches(argument, entries, n=1)
+            hint = f"did you mean '{nearest[0]}'?" if nearest else "see 'signatlas --help'"
+            raise UserError(f"unknown command '{' '.join([*words, argument])}': {hint}")
+        words.append(argument)
+        if isinstance(entry, Entry):
+            return words, entry, arguments[position + 1 :]
+        entries = entry
+    print(_overview(words, entries))
+    return words, None, []
+
+
+def _run(words: list[str], entry: Entry, arguments: list[str]) -> int:
+    """Import one command's function, let typer turn its signature into options, and call it."""
+    import typer
+
+    module, function = entry.target.split(":")
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command(words[-1], context_settings={"help_option_names": ["-h", "--help"]})(
+        getattr(importlib.import_module(module), function)
+    )
+    # Standalone: typer itself prints a usage mistake in one line and exits with code 2.
+    app(args=arguments, prog_name=" ".join(["signatlas", *words]))
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command. A UserError is printed as one line, exit code 2; Ctrl-C ends with 130."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments == ["--version"]:
+            print(f"signatlas {__version__}")
+            sys.exit(0)
+        words, entry, rest = _resolve(arguments)
+        sys.exit(_run(words, entry, rest) if entry else 0)
+    except UserError as error:
+        print(f"signatlas: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("signatlas: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The functions behind the signatlas command that need no Ray."""

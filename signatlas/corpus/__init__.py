@@ -1,0 +1,1 @@
+"""The corpus format, its public adapters and the composer."""

@@ -1,0 +1,1 @@
+"""How good a ranking, a translation or a space is."""

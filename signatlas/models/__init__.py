@@ -1,0 +1,1 @@
+"""Encoders that turn signing into vectors, loadable by from_pretrained."""

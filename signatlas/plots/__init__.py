@@ -1,0 +1,1 @@
+"""Pictures: skeleton strips, curves, embeddings."""

@@ -1,0 +1,1 @@
+"""From keypoints to model input: skeleton, normalisation, features, augmentation, .pose files."""

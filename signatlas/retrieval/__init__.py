@@ -1,0 +1,1 @@
+"""Vector indexes, snapshots on disk and search over them."""

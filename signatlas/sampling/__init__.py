@@ -1,0 +1,1 @@
+"""Which clips meet in a batch."""

@@ -1,0 +1,1 @@
+"""Training tasks over one shared Ray Train + DeepSpeed loop."""

@@ -1,0 +1,1 @@
+"""Ray Data pipelines over signatlas functions: embed, index."""

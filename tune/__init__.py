@@ -1,0 +1,1 @@
+"""Searches and studies with Ray Tune."""
