@@ -1,0 +1,165 @@
+"""Retrieval metrics against a plain reference, scikit-learn, ranx and their own laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import average_precision_score
+
+from signatlas.metrics.retrieval import average_precision, bootstrap, evaluate, mean_rank_variance, ranks
+
+
+def reference(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
+    """The definitions, one query and one item at a time."""
+    found, precisions = [], []
+    for row, right in zip(scores, relevant, strict=True):
+        if not right.any():
+            continue
+        best = max(s for s, r in zip(row, right, strict=True) if r)
+        found.append(1 + sum(1 for s, r in zip(row, right, strict=True) if not r and s >= best))
+        order = sorted(range(len(row)), key=lambda i: (-row[i], right[i]))
+        hits, total = 0, 0.0
+        for position, item in enumerate(order, start=1):
+            if right[item]:
+                hits += 1
+                total += hits / position
+        precisions.append(total / hits)
+    result = {f"R@{k}": float(np.mean([r <= k for r in found])) for k in (1, 5, 10, 50)}
+    result |= {"mAP": float(np.mean(precisions)), "MRR": float(np.mean([1 / r for r in found]))}
+    result |= {"MedR": float(np.median(found)), "MeanR": float(np.mean(found))}
+    return {**result, "queries": len(found), "left_out": len(scores) - len(found)}
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Small rankings with many ties; the first query has a relevant item."""
+    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 12)))
+    scores = draw(arrays(np.float64, shape, elements=st.integers(-4, 4).map(float)))
+    relevant = draw(arrays(np.bool_, shape))
+    relevant[0, draw(st.integers(0, shape[1] - 1))] = True
+    return scores, relevant
+
+
+@given(rankings())
+def test_equals_the_reference(ranking: tuple[np.ndarray, np.ndarray]) -> None:
+    assert evaluate(*ranking) == pytest.approx(reference(*ranking))
+
+
+@given(rankings(), st.randoms(use_true_random=False))
+def test_order_of_queries_and_items_does_not_matter(ranking: tuple[np.ndarray, np.ndarray], random: object) -> None:
+    scores, relevant = ranking
+    rng = np.random.default_rng(random.getrandbits(32))  # type: ignore[attr-defined]
+    rows, columns = rng.permutation(scores.shape[0]), rng.permutation(scores.shape[1])
+    shuffled = evaluate(scores[rows][:, columns], relevant[rows][:, columns])
+    assert shuffled == pytest.approx(evaluate(scores, relevant))
+
+
+@given(rankings())
+def test_only_the_order_of_scores_matters(ranking: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, relevant = ranking
+    assert evaluate(np.exp(3 * scores) - 7, relevant) == pytest.approx(evaluate(scores, relevant))
+
+
+@given(rankings(), st.integers(0, 2**32 - 1))
+def test_breaking_ties_never_hurts(ranking: tuple[np.ndarray, np.ndarray], seed: int) -> None:
+    scores, relevant = ranking
+    noise = np.random.default_rng(seed).uniform(0, 0.5, scores.shape)
+    counted = relevant.any(1)
+    assert (ranks(scores + noise, relevant) <= ranks(scores, relevant)).all()
+    pessimist, broken = (
+        average_precision(scores, relevant)[counted],
+        average_precision(scores + noise, relevant)[counted],
+    )
+    assert (broken >= pessimist - 1e-12).all()
+
+
+@pytest.fixture(scope="module")
+def untied() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    relevant = rng.random((40, 120)) < 0.05
+    relevant[relevant.sum(1) == 0, 0] = True
+    return rng.permutation(40 * 120).reshape(40, 120) / 4800, relevant
+
+
+def test_average_precision_equals_scikit_learn(untied: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, relevant = untied
+    expected = [average_precision_score(r, s) for s, r in zip(scores, relevant, strict=True)]
+    np.testing.assert_allclose(average_precision(scores, relevant), expected, rtol=1e-12)
+
+
+def test_equals_ranx(untied: tuple[np.ndarray, np.ndarray]) -> None:
+    from ranx import Qrels, Run
+    from ranx import evaluate as ranx_evaluate
+
+    scores, relevant = untied
+    run = Run({f"q{q}": {f"d{d}": float(s) for d, s in enumerate(row)} for q, row in enumerate(scores)})
+    qrels = Qrels({f"q{q}": {f"d{d}": 1 for d in np.flatnonzero(row)} for q, row in enumerate(relevant)})
+    theirs = ranx_evaluate(qrels, run, ["map", "mrr", "hit_rate@1", "hit_rate@10"])
+    ours = evaluate(scores, relevant)
+    names = {"map": "mAP", "mrr": "MRR"} | {f"hit_rate@{k}": f"R@{k}" for k in (1, 10)}
+    for name, value in theirs.items():
+        assert ours[names[name]] == pytest.approx(value), name
+
+
+def test_a_constant_scorer_finds_nothing() -> None:
+    relevant = np.eye(60, dtype=bool)
+    figures = evaluate(np.full((60, 60), 0.3), relevant)
+    assert (figures["R@1"], figures["R@50"], figures["MedR"]) == (0, 0, 60)
+    assert figures["mAP"] == pytest.approx(1 / 60)
+
+
+def test_queries_without_a_relevant_item_are_left_out_and_counted() -> None:
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]])
+    relevant = np.array([[True, False], [False, False], [True, False]])
+    figures = evaluate(scores, relevant)
+    assert (figures["queries"], figures["left_out"], figures["R@1"], figures["MeanR"]) == (2, 1, 0.5, 1.5)
+    assert ranks(scores, relevant).tolist() == [1, 0, 2]
+    assert np.isnan(average_precision(scores, relevant)[1])
+
+
+def test_refuses_nan_shapes_and_nothing_to_find() -> None:
+    with pytest.raises(ValueError, match="1 of 2 queries have NaN"):
+        evaluate(np.array([[0.0, np.nan], [0.0, 1.0]]), np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match="must both be"):
+        evaluate(np.zeros((2, 3)), np.zeros((3, 2), bool))
+    with pytest.raises(ValueError, match="no query has a relevant item"):
+        evaluate(np.zeros((2, 3)), np.zeros((2, 3), bool))
+
+
+def test_minus_infinity_is_a_score_like_any_other() -> None:
+    assert ranks(np.array([[-np.inf, 1.0, -np.inf]]), np.array([[True, False, False]])).tolist() == [3]
+
+
+def test_mean_rank_variance_is_a_population_variance() -> None:
+    assert mean_rank_variance(np.array([[1, 10], [3, 10]])) == pytest.approx((1.0 + 0.0) / 2)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000))
+def test_bootstrap_agrees_with_scipy(seed: int) -> None:
+    from scipy.stats import bootstrap as scipy_bootstrap
+
+    values = np.random.default_rng(seed).normal(size=80)
+    ours = bootstrap(values, np.mean, samples=4000, seed=seed)
+    theirs = scipy_bootstrap((values,), np.mean, method="percentile", n_resamples=4000).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours == pytest.approx(tuple(theirs), abs=0.1 * width)
+
+
+def test_bootstrap_covers_and_is_deterministic() -> None:
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap(rng.random(100) < 0.7, np.mean, samples=300, seed=s) for s in range(200)]
+    assert 0.88 <= np.mean([low <= 0.7 <= high for low, high in intervals]) <= 0.99
+    values = rng.random(30)
+    assert bootstrap(values, np.median, seed=4) == bootstrap(values, np.median, seed=4)
+
+
+def test_bootstrap_over_groups_is_wider_when_groups_agree_within() -> None:
+    groups = np.repeat([f"signer {g}" for g in range(10)], 20)
+    values = np.repeat(np.random.default_rng(1).normal(size=10), 20)
+    low, high = bootstrap(values, np.mean, samples=500)
+    wide_low, wide_high = bootstrap(values, np.mean, samples=500, groups=groups)
+    assert (wide_high - wide_low) > 3 * (high - low)
