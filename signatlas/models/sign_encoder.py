@@ -1,0 +1,144 @@
+"""The sign encoder: poses of one sign in, one unit vector out (reverse dictionary, M1 and M5)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from signatlas.corpus.format import Clip
+from signatlas.errors import ModelError
+from signatlas.models import folder
+from signatlas.models.transformer import AttentionPooling, MeanPooling, Transformer
+from signatlas.pose import features
+from signatlas.pose.bank import PoseBank
+from signatlas.pose.features import PointSet, Stream
+from signatlas.pose.skeleton import MIRROR
+
+
+class SignEncoderConfig(BaseModel):
+    """What a sign encoder looks at and how large it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["transformer"] = "transformer"
+    points: PointSet = "all"
+    dims: Literal[2, 3] = 3
+    streams: tuple[Stream, ...] = ("position", "shape", "velocity", "bones", "presence")
+    frames: int = Field(100, ge=2, description="every clip is resampled to this many")
+    aspect: dict[str, float] = Field(default_factory=dict, description="width/height by source, where clips lack it")
+    width: int = Field(256, ge=8)
+    depth: int = Field(3, ge=1)
+    heads: int = Field(8, ge=1)
+    feedforward: int = Field(512, ge=8)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    pooling: Literal["attention", "mean"] = "attention"
+    embedding: int = Field(256, ge=2, description="width of the vector that is compared")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> SignEncoderConfig:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} must be even and a multiple of heads {self.heads}")
+        return self
+
+
+class SignEncoder(nn.Module):
+    """Points [B, T, P, 3] and their presence [B, T, P] to embeddings [B, E] of length one."""
+
+    def __init__(self, config: SignEncoderConfig, record: dict[str, Any] | None = None):
+        super().__init__()
+        self.config = config
+        self.record = record or {}  # how it was trained: corpus fingerprint, words held out, ...
+        width = features.width(config.points, config.dims, config.streams)
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, config.width)
+        self.trunk = Transformer(
+            config.width,
+            config.depth,
+            config.heads,
+            config.feedforward,
+            config.dropout,
+            max_frames=max(512, config.frames),
+        )
+        self.pool = AttentionPooling(config.width, config.heads) if config.pooling == "attention" else MeanPooling()
+        self.head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.embedding))
+
+    def forward(self, points_BTPC: Tensor, present_BTP: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+        if valid_BT is None:
+            valid_BT = torch.ones(points_BTPC.shape[:2], dtype=torch.bool, device=points_BTPC.device)
+        c = self.config
+        x = features.build(points_BTPC, present_BTP, points=c.points, dims=c.dims, streams=c.streams)
+        x = self.project(self.norm(x.to(self.project.weight.dtype)))
+        return F.normalize(self.head(self.pool(self.trunk(x, valid_BT), valid_BT)).float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_bank(self, bank: PoseBank, indices: np.ndarray | None = None, batch_size: int = 256) -> np.ndarray:
+        """Embeddings float32 [N, E] of clips of a bank, without augmentation or dropout."""
+        indices = np.arange(len(bank)) if indices is None else indices
+        device, training = self.project.weight.device, self.training
+        self.eval()
+        parts = [np.zeros((0, self.config.embedding), np.float32)]
+        for start in range(0, len(indices), batch_size):
+            chosen = indices[start : start + batch_size]
+            points, present = bank.at(chosen, bank.even_times(chosen, self.config.frames))
+            vectors = self(torch.from_numpy(points).to(device), torch.from_numpy(present).to(device))
+            parts.append(vectors.float().cpu().numpy())
+        self.train(training)
+        return np.concatenate(parts)
+
+    def embed(
+        self,
+        poses: Sequence[np.ndarray],
+        *,
+        aspect: float | Sequence[float | None] | None = None,
+        mirror: bool = False,
+        batch_size: int = 256,
+    ) -> np.ndarray:
+        """Embeddings float32 [N, E] of N clips [frames, 75, 3] in image units; ``aspect`` is width/height.
+
+        ``mirror`` embeds each clip as a signer of the other hand would perform it. Raises PoseError.
+        """
+        aspects = list(aspect) if isinstance(aspect, Sequence) else [aspect] * len(poses)
+        if mirror:
+            # x -> 1 - x and left <-> right in image units is the same as mirroring after normalisation.
+            poses = [(p * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, MIRROR] for p in poses]
+        if not poses:
+            return np.zeros((0, self.config.embedding), np.float32)
+        return self.embed_bank(PoseBank(zip(poses, aspects, strict=True), self.config.points), batch_size=batch_size)
+
+    def embed_clips(self, clips: Iterable[Clip], *, mirror: bool = False, batch_size: int = 256) -> np.ndarray:
+        """Like :meth:`embed`, with each clip's own aspect, or that of its source where it has none."""
+        clips = list(clips)
+        return self.embed([c.poses for c in clips], aspect=[self.aspect_of(c.source, c.width, c.height) for c in clips],
+                          mirror=mirror, batch_size=batch_size)  # fmt: skip
+
+    def aspect_of(self, source: str | None, width: int | None, height: int | None) -> float | None:
+        """width/height where known, else what the model was trained to assume of the source."""
+        return width / height if width and height else self.config.aspect.get(source or "")
+
+    def save_pretrained(self, path: str | os.PathLike[str], card: str = "") -> None:
+        """Write config.json, model.safetensors and README.md."""
+        config = {"model_type": "signatlas.sign_encoder", **self.config.model_dump(), "record": self.record}
+        folder.save(path, self, config, card)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> SignEncoder:
+        """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
+        path: Path = folder.locate(name)
+        raw = folder.read_config(path)
+        if raw.pop("model_type", None) != "signatlas.sign_encoder":
+            raise ModelError(f"{path} is not a sign encoder; its config.json names another model_type")
+        record = raw.pop("record", {})
+        try:
+            model = cls(SignEncoderConfig(**raw), record)
+        except ValidationError as error:
+            raise ModelError(f"{path}/config.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
+        folder.load_weights(path, model)
+        return model.eval()
