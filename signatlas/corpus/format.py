@@ -313,7 +313,7 @@ class Corpus:
     def metadata(self) -> list[dict[str, Any]]:
         """One dict a clip of every column but the poses, in stored order."""
         if self._metadata is None:
-            self._metadata = pa.concat_tables([t for t in self._tables(METADATA_COLUMNS)])
+            self._metadata = pa.concat_tables(list(self._tables(METADATA_COLUMNS)))
         return self._metadata.to_pylist()
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
