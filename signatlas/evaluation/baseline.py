@@ -1,0 +1,45 @@
+"""The baseline that learns nothing: nearest neighbour on normalised keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from signatlas.evaluation.space import Space, embed
+from signatlas.pose import skeleton as sk
+
+if TYPE_CHECKING:
+    from signatlas.corpus.format import Clip
+
+# Legs do not sign, and z is missing in 2-D corpora.
+POINTS = np.r_[0 : sk.RIGHT_WRIST + 1, sk.LEFT_HAND, sk.RIGHT_HAND]
+
+
+@dataclass(frozen=True)
+class KeypointEncoder:
+    """Clips as vectors float32 [N, frames * 59 * 2]: normalised, gaps interpolated, resampled, x and y.
+
+    What a clip never shows is zero. Compare by Euclidean distance: see :func:`keypoint_space`.
+    """
+
+    frames: int = 32
+
+    def embed_clips(self, clips: Iterable[Clip], *, mirror: bool = False, batch_size: int = 256) -> np.ndarray:
+        return np.stack([self._vector(clip, mirror) for clip in clips])
+
+    def _vector(self, clip: Clip, mirror: bool) -> np.ndarray:
+        from signatlas.pose import normalise as norm
+        from signatlas.pose.resample import fixed_length
+
+        aspect = clip.width / clip.height if clip.width and clip.height else None
+        points = norm.normalise(clip.poses, aspect)
+        points = norm.mirror(points) if mirror else points
+        return fixed_length(norm.fill(points[:, POINTS]).coordinates, self.frames)[..., :2].reshape(-1)
+
+
+def keypoint_space(clips: Iterable[Clip], *, mirror: bool = False) -> Space:
+    """The space of :class:`KeypointEncoder`, searched by Euclidean distance."""
+    return replace(embed(KeypointEncoder(), clips, mirror=mirror), similarity="euclidean")
