@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +60,7 @@ def evaluate(
         suite = Suite(protocol, split, words, tuple(adjust or ["none"]), words_never_seen(encoder.record))
         outcomes, baselines = _suite(encoder, opened, suite)
     nearest = {outcome.setting: outcome for outcome in baselines}
-    document = {
+    document: dict[str, Any] = {
         "protocol": name,
         "split": split if protocol else f"queries {queries}, gallery {gallery}",
         "seed": seed,
@@ -119,13 +119,12 @@ def _shown(corpus: Corpus, what: str) -> Iterator[Clip]:
     from rich.console import Console
     from rich.progress import track
 
-    clips: Iterable[Clip] = corpus
-    yield from track(clips, what, total=len(corpus), console=Console(file=sys.stderr), transient=True)
+    yield from track(iter(corpus), what, total=len(corpus), console=Console(file=sys.stderr), transient=True)
 
 
 def words_never_seen(record: dict[str, Any]) -> frozenset[str]:
     """The glosses that training left out, as the model's record says."""
-    return frozenset(record.get("held_out_glosses", ()))
+    return frozenset(record.get("excluded_glosses", ()))
 
 
 def notes(record: dict[str, Any], corpus: Corpus, protocol: str) -> list[str]:
@@ -173,6 +172,8 @@ def default_folder(model: str, corpus: Corpus, protocol: str, split: str, words:
 
 def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) -> None:
     """Pictures of the first ``count`` queries, found ones and missed ones in turn, with their five nearest clips."""
+    from itertools import zip_longest
+
     import numpy as np
 
     from signatlas.evaluation.report import slug
@@ -182,11 +183,10 @@ def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) 
     ranking = outcome.ranking
     found = ranks(ranking.scores, ranking.relevant)
     # One query a word, so that the pictures show different words.
-    _, first = np.unique([f"{gloss} {r == 1}" for gloss, r in zip(ranking.query_glosses, found, strict=True)], True)
+    kinds = [f"{gloss} {place == 1}" for gloss, place in zip(ranking.query_glosses, found, strict=True)]
+    _, first = np.unique(kinds, return_index=True)
     right, wrong = [q for q in first if found[q] == 1], [q for q in first if found[q] > 1]
-    chosen = [
-        q for pair in zip(right + [None] * len(wrong), wrong + [None] * len(right)) for q in pair if q is not None
-    ]
+    chosen = [q for pair in zip_longest(right, wrong) for q in pair if q is not None]
     top = {q: np.argsort(-ranking.scores[q], kind="stable")[:5] for q in chosen[:count]}
     wanted = {str(ranking.query_ids[q]) for q in top} | {str(ranking.gallery_ids[q, g]) for q in top for g in top[q]}
     clips = {clip.id: clip for clip in corpus.where(lambda row: row["id"] in wanted)}

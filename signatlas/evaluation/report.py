@@ -29,7 +29,7 @@ def slug(*parts: str) -> str:
 def result_of(outcome: Outcome, baseline: Outcome | None, seed: int) -> dict[str, Any]:
     """The figures of one outcome, those of the baseline beside them, the words they cover and the worst queries."""
     ranking = outcome.ranking
-    result = {"setting": outcome.setting, "adjustment": outcome.adjustment}
+    result: dict[str, Any] = {"setting": outcome.setting, "adjustment": outcome.adjustment}
     result |= figures_of(ranking, seed=seed, groups=ranking.query_glosses)
     result["words"] = sorted({str(gloss) for gloss in ranking.query_glosses})
     if baseline is not None:

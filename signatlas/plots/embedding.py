@@ -1,0 +1,63 @@
+"""A space as a map: vectors laid out in the plane, coloured by gloss."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from signatlas.plots.figures import CYCLE, GREY, figure, save
+
+MARKERS = "os^vDPX*"
+
+
+def layout(vectors: np.ndarray, method: Literal["pca", "tsne"] = "tsne", *, seed: int = 0) -> np.ndarray:
+    """Vectors [N, D] in the plane [N, 2], by PCA or t-SNE over cosine distance (van der Maaten and Hinton 2008)."""
+    if len(vectors) < 3:
+        raise ValueError(f"{len(vectors)} vectors make no map; at least 3 are needed")
+    if method == "pca":
+        from sklearn.decomposition import PCA
+
+        return np.asarray(PCA(2, random_state=seed).fit_transform(vectors))
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    return np.asarray(
+        TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(vectors)
+    )
+
+
+def embedding_map(
+    vectors: np.ndarray,
+    glosses: Sequence[str | None],
+    path: str | os.PathLike[str],
+    *,
+    method: Literal["pca", "tsne"] = "tsne",
+    title: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Save a PNG map of vectors [N, D]: colour and marker together tell glosses apart, the word stands at its median.
+
+    Points without a gloss are small and grey.
+    """
+    places = layout(np.asarray(vectors, float), method, seed=seed)
+    labels = np.array([gloss or "" for gloss in glosses])
+    words = sorted(set(labels) - {""})
+    picture = figure(9, 8)
+    axes = picture.subplots()
+    unnamed = labels == ""
+    axes.scatter(places[unnamed, 0], places[unnamed, 1], s=4, color=GREY, linewidths=0)
+    for number, word in enumerate(words):
+        marker = MARKERS[number // len(CYCLE) % len(MARKERS)]
+        own = places[labels == word]
+        axes.scatter(
+            own[:, 0], own[:, 1], s=18, color=CYCLE[number % len(CYCLE)], marker=marker, linewidths=0, alpha=0.8
+        )
+        if len(words) <= 60:
+            axes.annotate(word, np.median(own, 0), fontsize=8, ha="center", bbox={"fc": "white", "alpha": 0.7, "lw": 0})
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title or f"{len(vectors)} clips, {len(words)} words, {method}")
+    save(picture, path)

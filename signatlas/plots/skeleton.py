@@ -1,0 +1,145 @@
+"""Signing as rows of skeletons: one clip, or a query above its nearest neighbours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from signatlas.plots.figures import BLACK, BLUE, GREEN, GREY, VERMILION, figure, save
+from signatlas.pose import skeleton as sk
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KNUCKLES = ((5, 9), (9, 13), (13, 17))
+HAND_LIMBS = np.array([(p, i) for i, p in enumerate(sk.HAND_PARENTS) if p >= 0] + list(KNUCKLES))
+BODY_LIMBS = np.array(
+    [
+        (sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER),
+        (sk.LEFT_SHOULDER, sk.LEFT_ELBOW),
+        (sk.LEFT_ELBOW, sk.LEFT_WRIST),
+        (sk.RIGHT_SHOULDER, sk.RIGHT_ELBOW),
+        (sk.RIGHT_ELBOW, sk.RIGHT_WRIST),
+        (sk.LEFT_SHOULDER, sk.LEFT_HIP),
+        (sk.RIGHT_SHOULDER, sk.RIGHT_HIP),
+        (sk.LEFT_HIP, sk.RIGHT_HIP),
+    ]
+)
+PARTS = (
+    (BODY_LIMBS, GREY, 1.2),
+    (HAND_LIMBS + sk.LEFT_HAND.start, BLUE, 1.0),
+    (HAND_LIMBS + sk.RIGHT_HAND.start, VERMILION, 1.0),
+)
+LEGEND = "left hand blue, right hand orange-red, face a dot"
+PANEL = "#F3F3F3"
+DRAWN = np.unique(np.concatenate([[sk.NOSE], *(limbs.ravel() for limbs, _, _ in PARTS)]))
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A clip to draw: poses [T, 75, 3], what to write beside it, and whether it is a right answer (None: a query)."""
+
+    poses: np.ndarray
+    label: str
+    right: bool | None = None
+    aspect: float | None = None
+
+
+def strip(
+    poses: np.ndarray,
+    *,
+    frames: int = 8,
+    axes: Axes | None = None,
+    title: str | None = None,
+    aspect: float | None = None,
+) -> Figure:
+    """Draw ``frames`` moments of a clip [T, 75, 3], evenly spread over the frames that show a hand, in one row.
+
+    y runs downward as in the picture; ``aspect`` is width/height, where known. What is missing is not drawn, so nose
+    and hands alone are enough. Draws into ``axes`` or a new figure, and returns the figure.
+    """
+    from matplotlib.patches import Rectangle
+
+    chosen = moments(poses, frames)
+    points = poses[chosen][..., :2].astype(float)
+    points[..., 0] *= aspect or 1.0
+    if axes is None:
+        axes = figure(1.5 * frames, 1.9).subplots()
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=9, loc="left")
+    if not np.isfinite(points[:, DRAWN]).all(-1).any():
+        axes.text(0.5, 0.5, "no point found in any frame", ha="center", va="center", transform=axes.transAxes)
+        return _figure_of(axes)
+    corner, size = _panel(points)
+    step = 1.06 * size[0]
+    points[..., 0] += step * np.arange(len(chosen))[:, None]
+    _draw(axes, points)
+    for place, number in enumerate(chosen):
+        left = corner[0] + step * place
+        axes.add_patch(Rectangle((left, corner[1]), *size, facecolor=PANEL, edgecolor="none", zorder=0))
+        x, y = left + 0.03 * size[0], corner[1] + 0.97 * size[1]
+        axes.text(x, y, str(number), va="bottom", fontsize=6, color=GREY)
+    axes.set_xlim(corner[0], corner[0] + step * frames)
+    axes.set_ylim(corner[1] + size[1], corner[1])
+    axes.set_aspect("equal", anchor="W")
+    return _figure_of(axes)
+
+
+def _panel(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upper left corner and size (width, height) of the box that every moment is drawn in, never narrow or flat."""
+    low, high = np.nanmin(points[:, DRAWN], (0, 1)), np.nanmax(points[:, DRAWN], (0, 1))
+    width, height = np.maximum(high - low, 1e-3)
+    size = 1.12 * np.array([max(width, 0.85 * height), max(height, width / 1.1)])
+    return (low + high - size) / 2, size
+
+
+def moments(poses: np.ndarray, frames: int) -> np.ndarray:
+    """Up to ``frames`` frame numbers, evenly spread over those that show a hand (over all when none does)."""
+    with_hand = np.flatnonzero(np.isfinite(poses[:, sk.NUM_BODY :, 0]).any(1))
+    candidates = with_hand if len(with_hand) else np.arange(len(poses))
+    return candidates[np.unique(np.linspace(0, len(candidates) - 1, frames).round().astype(int))]
+
+
+def _draw(axes: Axes, points: np.ndarray) -> None:
+    """Limbs and faces of [frames, 75, 2]."""
+    from matplotlib.collections import LineCollection
+
+    for limbs, colour, width in PARTS:
+        segments = points[:, limbs].reshape(-1, 2, 2)
+        seen = np.isfinite(segments).all((1, 2))
+        axes.add_collection(LineCollection(list(segments[seen]), colors=colour, linewidths=width, capstyle="round"))
+    axes.scatter(points[:, sk.NOSE, 0], points[:, sk.NOSE, 1], s=30, color=BLACK, linewidths=0)
+
+
+def _figure_of(axes: Axes) -> Figure:
+    from matplotlib.figure import Figure
+
+    found = axes.figure
+    return found if isinstance(found, Figure) else found.figure
+
+
+def neighbours(
+    rows: Sequence[Strip], path: str | os.PathLike[str], *, frames: int = 8, credit: str | None = None
+) -> None:
+    """Save a PNG: the first row is the query, each other row a neighbour with its label and right or wrong.
+
+    ``credit`` is written below: who recorded the signing.
+    """
+    picture = figure(1.5 * frames + 2.0, 1.55 * len(rows) + 0.3)
+    grid = picture.subplots(len(rows), 2, squeeze=False, width_ratios=[2.0, 1.5 * frames])
+    for place, (row, (words, drawing)) in enumerate(zip(rows, grid, strict=True)):
+        strip(row.poses, frames=frames, axes=drawing, aspect=row.aspect)
+        words.set_axis_off()
+        label = row.label if row.right is None else f"{place}. {row.label}"
+        words.text(0, 0.6, label, fontsize=11, fontweight="bold" if row.right is None else "normal", va="center")
+        if row.right is not None:
+            mark, colour = ("\N{CHECK MARK} right", GREEN) if row.right else ("\N{BALLOT X} wrong", VERMILION)
+            words.text(0, 0.35, mark, fontsize=10, color=colour, va="center")
+    picture.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=7, color=GREY)
+    save(picture, path)
