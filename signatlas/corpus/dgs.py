@@ -34,6 +34,12 @@ INFO = CorpusInfo(
     licence="Apache-2.0 (keypoints); the dictionary's recordings are SignDict's, under their own licences",
     source="https://github.com/Tachionstrahl/SignLanguageRecognition, https://signdict.org",
     sign_languages=("gsg",),
+    made={
+        "gloss": "the German word: NFC, lower case, ß -> ss, ä -> ae, ö -> oe, ü -> ue, other accents dropped",
+        "hands": "sides by place against the face and continuity (signatlas.corpus.hands)",
+        "dictionary": "one recording a word: its split is its hash's alone, no word is in two splits; choose by source",
+        "time": "frames without a hand are missing and the frame rate is unknown",
+    },
 )
 
 
@@ -100,7 +106,7 @@ def _clip(name: str, content: bytes, english: dict[str, str]) -> Clip:
         poses = to_poses(*parse(content))
     except ValueError as error:
         raise CorpusError(f"{ROOT}{name} is not a CSV of this corpus ({error}); fetch it again") from error
-    texts = (("de", word),)
+    texts: tuple[tuple[str, str], ...] = (("de", word),)
     if webcam and gloss in english:
         texts += (("en", english[gloss]),)
     return Clip(
