@@ -119,7 +119,9 @@ def _shown(corpus: Corpus, what: str) -> Iterator[Clip]:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(iter(corpus), what, total=len(corpus), console=Console(file=sys.stderr), transient=True)
+    console = Console(file=sys.stderr)
+    hidden = not console.is_terminal
+    yield from track(iter(corpus), what, len(corpus), console=console, transient=True, disable=hidden)
 
 
 def words_never_seen(record: dict[str, Any]) -> frozenset[str]:

@@ -127,7 +127,7 @@ def one_shot(
     """Held-out webcam recordings of the shared words against dictionary entries alone, one relevant entry each.
 
     Adjusted scores learn from the training recordings of words that are not shared, never from queries. For words in
-    ``never_saw``, all their recordings ask as well.
+    ``never_saw``, all their recordings ask as well. A set of words that nobody asks for is left out.
     """
     shared = shared_words(space.rows)
     dictionary = space.where(lambda row: row["source"] == DICTIONARY)
@@ -151,7 +151,8 @@ def one_shot(
             ranking = adjusted(adjustment, queries, dictionary, bank)
             for title, members in sets.values() if words == "all" else [sets[words]]:
                 keep = np.isin(ranking.query_glosses.astype(str), members)
-                outcomes.append(Outcome(title + suffix, adjustment, ranking.only(keep)))
+                if keep.any():
+                    outcomes.append(Outcome(title + suffix, adjustment, ranking.only(keep)))
     return outcomes
 
 

@@ -23,10 +23,15 @@ def layout(vectors: np.ndarray, method: Literal["pca", "tsne"] = "tsne", *, seed
         return np.asarray(PCA(2, random_state=seed).fit_transform(vectors))
     from sklearn.manifold import TSNE
 
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    return np.asarray(
-        TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(vectors)
+    tsne = TSNE(
+        metric="cosine",
+        init="random",
+        perplexity=min(30.0, (len(vectors) - 1) / 3),
+        # The approximation pays only for many points; its threads cost seconds on a busy machine.
+        method="exact" if len(vectors) <= 500 else "barnes_hut",
+        random_state=seed,
     )
+    return np.asarray(tsne.fit_transform(vectors))
 
 
 def embedding_map(
