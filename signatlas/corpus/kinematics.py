@@ -50,8 +50,10 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
     return about_z @ about_x @ about_y
 
 
-def elbow(shoulder: np.ndarray, wrist: np.ndarray, upper: float, lower: float) -> tuple[np.ndarray, np.ndarray]:
-    """Elbow and reachable wrist, [frames, 3] each, of an arm with bones of the given lengths; the elbow hangs down.
+def elbow(
+    shoulder: np.ndarray, wrist: np.ndarray, upper: float, lower: float, pole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Elbow and reachable wrist, [frames, 3] each, of an arm with bones of the given lengths; it bends to ``pole``.
 
     A wrist out of reach is drawn in along the line to the shoulder.
     """
@@ -59,8 +61,8 @@ def elbow(shoulder: np.ndarray, wrist: np.ndarray, upper: float, lower: float) -
     distance = np.linalg.norm(reach, axis=-1, keepdims=True).clip(1e-6)
     allowed = np.clip(distance, abs(upper - lower) + 1e-3, 0.98 * (upper + lower))
     forward = reach / distance
-    down = np.array([0.0, 1.0, 0.0]) - forward * forward[:, 1:2]
-    down /= np.linalg.norm(down, axis=-1, keepdims=True).clip(1e-6)
+    bend = pole - forward * (forward @ pole)[:, None]
+    bend /= np.linalg.norm(bend, axis=-1, keepdims=True).clip(1e-6)
     along = (upper**2 - lower**2 + allowed**2) / (2 * allowed)
     aside = np.sqrt(np.clip(upper**2 - along**2, 0.0, None))
-    return shoulder + along * forward + aside * down, shoulder + allowed * forward
+    return shoulder + along * forward + aside * bend, shoulder + allowed * forward

@@ -36,6 +36,7 @@ ORIENTATIONS = {
     "palm out": (0, 0, 0), "palm in": (180, 0, 20), "palm aside": (-80, 0, 10), "palm down": (0, 60, 40),
     "fingers across": (170, 0, 75),
 }  # fmt: skip
+HANGING = (0, 150, 0)  # fingers down, at the side
 HANDS = ("one", "two mirrored", "two in turn")
 UPPER_ARM, FOREARM = 0.83, 0.70  # in shoulder widths
 
@@ -136,8 +137,13 @@ def _one_hand(
     movement's phase; without a sign the hand rests.
     """
     rest = np.array([0.45, 1.35, -0.15])
-    shape, wrist, angles, twist = np.full((len(t), 5), 0.35), np.tile(rest, (len(t), 1)), np.zeros(3), np.zeros(len(t))
-    spread = np.zeros(len(t))
+    shape, wrist, spread, twist = (
+        np.full((len(t), 5), 0.35),
+        np.tile(rest, (len(t), 1)),
+        np.zeros(len(t)),
+        np.zeros(len(t)),
+    )
+    angles = np.tile(np.deg2rad(HANGING), (len(t), 1))
     if sign is not None:
         path, closing, twist = _movement(sign.movement, np.clip((t - 0.2) / 0.6 - delay, 0.0, 1.0))
         raised = 0.5 - 0.5 * np.cos(np.pi * np.clip(np.minimum(t, 1 - t) / 0.2, 0.0, 1.0))
@@ -147,10 +153,11 @@ def _one_hand(
         other = np.where(np.array(flexion) > 0.5, 0.0, 1.0)  # a closed finger opens, an open one closes
         shape = shape + raised[:, None] * (flexion + closing[:, None] * (other - flexion) - shape)
         spread = spread + opened
-        angles = np.deg2rad(np.array(ORIENTATIONS[sign.orientation]) + rng.normal(0, 5, 3)) + signer.tilt
+        turned = np.deg2rad(np.array(ORIENTATIONS[sign.orientation]) + rng.normal(0, 5, 3)) + signer.tilt
+        angles = angles + raised[:, None] * (turned - angles)
     points = kinematics.hand(shape.clip(0.0, 1.0), spread.clip(0.0, 1.0)) * [1.0, -1.0, -1.0]
-    turned = kinematics.rotation(angles[0] + twist, np.full_like(t, angles[1]), np.full_like(t, angles[2]))
-    return wrist * [-1.0, 1.0, 1.0], signer.palm * np.einsum("tij,tpj->tpi", turned, points)
+    axes = kinematics.rotation(angles[:, 0] + twist, angles[:, 1], angles[:, 2])
+    return wrist * [-1.0, 1.0, 1.0], signer.palm * np.einsum("tij,tpj->tpi", axes, points)
 
 
 def perform(sign: Sign, signer: Signer, rng: np.random.Generator) -> np.ndarray:
@@ -169,7 +176,7 @@ def perform(sign: Sign, signer: Signer, rng: np.random.Generator) -> np.ndarray:
         (left, 1, (sk.LEFT_SHOULDER, sk.LEFT_ELBOW, sk.LEFT_WRIST, sk.LEFT_HIP)),
     ):
         shoulder = np.array([0.5 * side, 0.0, 0.0])
-        bent, reached = kinematics.elbow(shoulder, wrist, UPPER_ARM, FOREARM)
+        bent, reached = kinematics.elbow(shoulder, wrist, UPPER_ARM, FOREARM, np.array([0.8 * side, 1.0, 0.2]))
         for point, place in zip(arm, (shoulder, bent, reached, (0.3 * side, signer.torso, 0.0)), strict=True):
             poses[:, point] = place
         hands.append((reached, points))
