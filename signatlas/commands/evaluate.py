@@ -30,7 +30,9 @@ def evaluate(
         str | None, typer.Option(help="Instead of a protocol: filter such as source=dictionary.")
     ] = None,
     queries: Annotated[str | None, typer.Option(help="Instead of a protocol: filter such as split=dev|test.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results [runs/evaluations/...].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results, by default runs/evaluations/MODEL/....")
+    ] = None,
     pictures: Annotated[int, typer.Option(help="Draw nearest neighbours of this many queries, right and wrong.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -199,4 +201,4 @@ def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) 
             clip = clips[ranking.gallery_ids[q, g]]
             label = f"{clip.gloss}  {ranking.scores[q, g]:.3f}"
             rows.append(Strip(clip.poses, label, bool(ranking.relevant[q, g])))
-        neighbours(rows, folder / f"neighbours-{slug(query.id)}.png")
+        neighbours(rows, folder / f"neighbours-{slug(query.id)}.png", credit=f"Source: {corpus.info.source}")

@@ -75,20 +75,20 @@ def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
         return [_number(name, metrics[name]) for name in SHOWN]
 
     def ranges(intervals: dict[str, tuple[float, float]]) -> list[str]:
-        return ["-".join(_number(name, end) for end in intervals[name]) for name in SHOWN]
+        return ["-".join(_number(name, end, digits=2) for end in intervals[name]) for name in SHOWN]
 
     rows = [("model", cells(result["metrics"])), ("95 %", ranges(result["intervals"]))]
-    rows.append(("over words", ranges(result["group_intervals"])))
+    rows.append(("by word", ranges(result["group_intervals"])))
     if nearest := result.get("nearest_neighbour"):
         rows += [("1-NN", cells(nearest["metrics"])), ("95 %", ranges(nearest["intervals"]))]
     return [*rows, ("chance", cells(result["chance"]))]
 
 
-def _number(name: str, value: float) -> str:
-    """Ranks as they are, fractions with three digits and no leading zero."""
+def _number(name: str, value: float, digits: int = 3) -> str:
+    """Ranks as they are, fractions with so many digits and no leading zero."""
     if name in ("MedR", "MeanR"):
-        return f"{value:.4g}"
-    return f"{value:.3f}".removeprefix("0")
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.{digits}f}".removeprefix("0")
 
 
 def table(result: dict[str, Any]) -> Table:
@@ -136,7 +136,7 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 READING = (
-    "Intervals are 95 % percentile bootstrap intervals, over queries and, below, over whole words. 1-NN is nearest "
+    "Intervals are 95 % percentile bootstrap intervals, over queries and, by word, over whole words. 1-NN is nearest "
     "neighbour on normalised keypoints; chance is the expectation of a random order. Ties count against the query. "
-    "No signer appears in these figures where the corpus names none: then nothing here is signer-independent."
+    "Where the corpus names no signers, nothing here is signer-independent."
 )

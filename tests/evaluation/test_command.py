@@ -153,3 +153,18 @@ def test_never_replaces_a_folder_that_is_no_evaluation(model: Path, two_part_cor
     assert done.returncode == 2
     assert "is not an evaluation" in done.stderr
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_tables_fit_a_terminal_of_80_columns(one_shot: tuple[Path, str]) -> None:
+    from rich.console import Console
+
+    from signatlas.evaluation.report import table
+
+    document = json.loads((one_shot[0] / "report.json").read_text("utf-8"))
+    result = document["results"][0]
+    wide = {name: (0.1234, 1.0) if name != "MedR" else (10.5, 2104.5) for name in result["intervals"]}
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(table({**result, "intervals": wide, "group_intervals": wide}))
+    text = console.export_text()
+    assert "…" not in text
+    assert ".12-1.00" in text
