@@ -94,6 +94,8 @@ def _upload(
         _write_files(Path(temporary), info, clips, clips_per_file, rows_per_group)
         if overwrite and store.get_file_info(f"{root}/corpus.json").is_file:
             store.delete_file(f"{root}/corpus.json")
+            store.delete_dir_contents(f"{root}/clips", missing_dir_ok=True)
+        store.create_dir(f"{root}/clips", recursive=True)
         local = LocalFileSystem()
         for name in ("clips", "corpus.json"):
             copy_files(f"{temporary}/{name}", f"{root}/{name}", source_filesystem=local, destination_filesystem=store)

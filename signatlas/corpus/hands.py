@@ -8,7 +8,7 @@ from signatlas.pose.skeleton import HAND_MIDDLE_MCP, HAND_WRIST
 
 PALM = (0, 5, 9, 13, 17)  # wrist and the knuckles of the four fingers
 SLOPE = 1.0  # log-odds of a side per palm length of distance from the face's vertical
-SWITCH = 1.5  # cost of one hand vanishing or appearing; a palm length of movement costs 1
+SWITCH = 1.0  # cost of one hand vanishing or appearing; a palm length of movement costs 1
 
 
 def assign_sides(hands: np.ndarray, face: np.ndarray) -> np.ndarray:
