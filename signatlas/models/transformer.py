@@ -64,8 +64,9 @@ class AttentionPooling(nn.Module):
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         B, T, D = x_BTD.shape
-        score_BTH = self.score(x_BTD).float().masked_fill(~valid_BT[..., None], float("-inf"))
-        weight_BTH = score_BTH.softmax(dim=1).to(x_BTD.dtype)
+        score_BTH = self.score(x_BTD).masked_fill(~valid_BT[..., None], float("-inf"))
+        at_least_fp32 = torch.promote_types(x_BTD.dtype, torch.float32)
+        weight_BTH = score_BTH.softmax(dim=1, dtype=at_least_fp32).to(x_BTD.dtype)
         value = self.value(x_BTD).view(B, T, weight_BTH.shape[-1], -1)
         return (weight_BTH[..., None] * value).sum(1).reshape(B, D)
 

@@ -11,16 +11,19 @@ BODY_NAMES = (
     "left_thumb", "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
     "left_heel", "right_heel", "left_foot_index", "right_foot_index",
 )  # fmt: skip
-HAND_NAMES = ("wrist",) + tuple(
-    f"{finger}_{joint}"
-    for finger, joints in (
-        ("thumb", ("cmc", "mcp", "ip", "tip")),
-        ("index", ("mcp", "pip", "dip", "tip")),
-        ("middle", ("mcp", "pip", "dip", "tip")),
-        ("ring", ("mcp", "pip", "dip", "tip")),
-        ("pinky", ("mcp", "pip", "dip", "tip")),
-    )
-    for joint in joints
+HAND_NAMES = (
+    "wrist",
+    *(
+        f"{finger}_{joint}"
+        for finger, joints in (
+            ("thumb", ("cmc", "mcp", "ip", "tip")),
+            ("index", ("mcp", "pip", "dip", "tip")),
+            ("middle", ("mcp", "pip", "dip", "tip")),
+            ("ring", ("mcp", "pip", "dip", "tip")),
+            ("pinky", ("mcp", "pip", "dip", "tip")),
+        )
+        for joint in joints
+    ),
 )
 
 NUM_BODY, NUM_HAND = 33, 21

@@ -1,0 +1,62 @@
+"""P-K batches: P classes with K clips each, the same for every number of ranks (reverse dictionary, 5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from signatlas.errors import UserError
+
+
+def _cycle(items: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
+    """Items in random order, again and again, each order new."""
+    while True:
+        yield from rng.permutation(items).tolist()
+
+
+def pk_batches(
+    labels: np.ndarray,
+    classes_per_batch: int,
+    samples_per_class: int,
+    *,
+    seed: int,
+    epoch: int,
+    batches: int | None = None,
+) -> np.ndarray:
+    """Clip positions int [batches, P * K]: a function of (seed, epoch) alone.
+
+    Classes come round in turn; within a class clips do too, so a class smaller than K repeats a clip (draw another
+    augmentation for each). ``batches`` defaults to one pass over the clips. Raises UserError for too few classes.
+    """
+    classes = np.unique(labels)
+    if len(classes) < classes_per_batch:
+        raise UserError(
+            f"P-K batches want {classes_per_batch} classes, the training clips have {len(classes)}: "
+            "lower classes_per_batch or add words"
+        )
+    rng = np.random.default_rng([seed, epoch])
+    size = classes_per_batch * samples_per_class
+    count = batches or max(1, len(labels) // size)
+    members = {c: _cycle(np.flatnonzero(labels == c), rng) for c in classes.tolist()}
+    order = _distinct_runs(classes, classes_per_batch, count, rng)
+    return np.array([[next(members[c]) for c in run for _ in range(samples_per_class)] for run in order])
+
+
+def _distinct_runs(classes: np.ndarray, per_batch: int, count: int, rng: np.random.Generator) -> list[list[int]]:
+    """``count`` runs of ``per_batch`` distinct classes each; all classes are used equally often, give or take one."""
+    runs: list[list[int]] = []
+    waiting: list[int] = []
+    for _ in range(count):
+        if len(waiting) < per_batch:
+            fresh = [c for c in rng.permutation(classes).tolist() if c not in waiting]
+            later = waiting + fresh
+            # Classes that are already waiting come round once more after the fresh ones.
+            waiting = later + rng.permutation(waiting).tolist() if waiting else later
+        run: list[int] = []
+        rest: list[int] = []
+        for c in waiting:
+            (run if len(run) < per_batch and c not in run else rest).append(c)
+        runs.append(run)
+        waiting = rest
+    return runs

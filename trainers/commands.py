@@ -1,0 +1,68 @@
+"""signatlas train: run a recipe with Ray Train and DeepSpeed."""
+
+from __future__ import annotations
+
+import json as json_
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="a recipe file, see recipes/")],
+    set: Annotated[list[str], typer.Option("--set", help="override a setting: --set optimiser.lr=3e-4")] = [],  # noqa: B006
+    workers: Annotated[int | None, typer.Option(help="Ray Train workers")] = None,
+    gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="one GPU a worker")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the run; the recipe's by default")] = None,
+    storage_path: Annotated[str | None, typer.Option(help="folder or URI for checkpoints; runs/ by default")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; a local one is started by default")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="forget an earlier run of this name")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
+) -> None:
+    """Train a recipe with Ray Train and DeepSpeed.
+
+    A run that was stopped goes on where it was when the same command is given again.
+
+    Example: signatlas train recipes/dgs_gesture.yaml --workers 2 --set seed=1 --name dgs_gesture_1
+    """
+    from signatlas.recipe import load
+
+    overrides = list(set)
+    if workers is not None:
+        overrides.append(f"scaling.workers={workers}")
+    if gpu is not None:
+        overrides.append(f"scaling.gpu={str(gpu).lower()}")
+    if name is not None:
+        overrides.append(f"name={name}")
+    if storage_path is not None:
+        overrides.append(f"storage_path={storage_path}")
+    loaded = load(recipe, overrides)
+
+    from cluster.connect import connected
+
+    from trainers.fit import fit
+
+    with connected(address, num_cpus=loaded.scaling.workers * loaded.scaling.cpus_per_worker + 1):
+        results = fit(loaded, fresh=fresh, quiet=json)
+    if json:
+        print(json_.dumps(results))
+    else:
+        _print(results)
+
+
+def _print(results: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{results['name']}, seed {results['seed']}: {results['epochs']} epochs")
+    for column in ("checkpoint", "epoch", "loss", *(k for k in results["best"] if k.startswith("dev_"))):
+        table.add_column(column.replace("dev_", "dev "), justify="right")
+    for kind in ("best", "last"):
+        row = results[kind]
+        values = [f"{row[k]:.4f}" for k in results["best"] if k.startswith("dev_")]
+        table.add_row(kind, str(row["epoch"]), f"{row['loss']:.3f}", *values)
+    console.print(table)
+    if note := results.get("note"):
+        console.print(note)
+    console.print(f"model: {results['model']}\ncurves: {results['model'].removesuffix('model')}curves.png")

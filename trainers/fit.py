@@ -1,0 +1,138 @@
+"""Run a recipe on Ray Train: start or resume, watch, and leave model, curves and results behind."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from signatlas.errors import RecipeError, UserError
+from signatlas.files import write_text_atomically
+from signatlas.recipe import RECIPES, Recipe, dump, parse
+from trainers.loop import Task
+
+TASKS = {"sign_encoder": "trainers.sign_encoder:build"}
+
+
+def build_task(recipe: Recipe) -> Task:
+    module, function = TASKS[recipe.task].split(":")
+    task: Task = getattr(importlib.import_module(module), function)(recipe)
+    return task
+
+
+def worker(config: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    import torch
+
+    from trainers import loop
+
+    recipe = parse(RECIPES[config["recipe"]["task"]], config["recipe"], "recipe")
+    torch.set_num_threads(recipe.scaling.threads)
+    task = build_task(recipe)
+    loop.run(task, recipe.optimiser, seed=recipe.seed, every=recipe.select.every, queue=config["queue"])
+
+
+def results_folder(recipe: Recipe) -> Path:
+    """Where a run's results lie on this machine: in its storage when that is local, else in ./runs."""
+    root = "runs" if "://" in recipe.storage_path else recipe.storage_path
+    return Path(root).expanduser().absolute() / recipe.name
+
+
+def check_resume(recipe: Recipe, folder: Path) -> bool:
+    """True when an unfinished run of the same recipe lies there. Raises RecipeError for another recipe's run."""
+    written = folder / "recipe.yaml"
+    if not written.exists():
+        return False
+    if written.read_text(encoding="utf-8") != dump(recipe):
+        raise RecipeError(
+            f"{folder} holds a run of another recipe or other settings: pass --name NEW, or --fresh to start it anew"
+        )
+    return True
+
+
+def fit(recipe: Recipe, *, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Train a recipe to its end and return its results. Ray must be connected.
+
+    A run that was stopped goes on from its last checkpoint; a finished one is returned as it is. Raises UserError.
+    """
+    from cluster import storage
+
+    folder = results_folder(recipe)
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    resumes = check_resume(recipe, folder)
+    done = folder / "results.json"
+    if resumes and done.exists():
+        finished: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return finished | {"note": "this run had finished; --fresh trains it anew"}
+    task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line
+    storage_path = storage.resolve(recipe.storage_path)
+    write_text_atomically(folder / "recipe.yaml", dump(recipe))
+    if resumes and not quiet:
+        print(f"{folder}: going on from the last checkpoint", flush=True)
+    result = _train(recipe, task, storage_path, folder, quiet)
+    return _finish(recipe, result, folder)
+
+
+def _train(recipe: Recipe, task: Task, storage_path: str, folder: Path, quiet: bool) -> Any:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.util.queue import Queue
+
+    from trainers.progress import Watcher
+
+    queue = Queue(maxsize=1000, actor_options={"num_cpus": 0})
+    data = recipe.model_dump(mode="json")
+    if "://" not in recipe.data.corpus:
+        data["data"]["corpus"] = str(Path(recipe.data.corpus).absolute())  # workers run elsewhere
+    scaling = recipe.scaling
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config={"recipe": data, "queue": queue},
+        scaling_config=ScalingConfig(
+            num_workers=scaling.workers, use_gpu=scaling.gpu, resources_per_worker=_resources(recipe)
+        ),
+        run_config=RunConfig(
+            name=recipe.name,
+            storage_path=storage_path,
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
+            failure_config=FailureConfig(max_failures=3),
+        ),
+    )
+    steps = recipe.optimiser.epochs * task.steps_per_epoch
+    try:
+        with Watcher(queue, steps, folder / "tensorboard", quiet=quiet):
+            return trainer.fit()
+    finally:
+        queue.shutdown()
+
+
+def _resources(recipe: Recipe) -> dict[str, float]:
+    wanted = {"CPU": recipe.scaling.cpus_per_worker}
+    return wanted | ({"GPU": 1.0} if recipe.scaling.gpu else {})
+
+
+def _finish(recipe: Recipe, result: Any, folder: Path) -> dict[str, Any]:
+    """Copy the best model and the history out of the checkpoints; draw curves; write results.json last."""
+    checkpoints = [(metrics["score"], -metrics["epoch"], c) for c, metrics in result.best_checkpoints]
+    if not checkpoints:
+        raise UserError(f"{folder}: training ended without a checkpoint; see Ray's logs")
+    best = max(checkpoints, key=lambda item: item[:2])[2]
+    with best.as_directory() as source:
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        shutil.copytree(Path(source) / "model", folder / "model")
+    with result.checkpoint.as_directory() as source:
+        history = json.loads((Path(source) / "history.json").read_text(encoding="utf-8"))
+    write_text_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+    evaluated = [row for row in history if "score" in row]
+    chosen = max(evaluated, key=lambda row: (row["score"], -row["epoch"]))
+    results = {"name": recipe.name, "seed": recipe.seed, "model": str(folder / "model"), "best": chosen,
+               "last": history[-1], "epochs": len(history)}  # fmt: skip
+    from signatlas.plots.curves import curves
+
+    panels = [["loss"], sorted(k for k in chosen if k.startswith("dev_")), ["lr"]]
+    curves(history, folder / "curves.png", panels=panels, title=recipe.name)
+    write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    return results

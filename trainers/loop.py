@@ -1,0 +1,158 @@
+"""The DeepSpeed training loop that every task shares; it runs inside each Ray Train worker."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from signatlas.recipe import OptimiserConfig
+from trainers.distributed import world
+from trainers.progress import Reporter
+
+
+class Task(Protocol):
+    """One thing to learn. Batches are global: a function of (seed, epoch), the same on every rank."""
+
+    model: nn.Module
+    steps_per_epoch: int
+    batch_size: int  # clips in a global batch
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Make the epoch's batches."""
+
+    def loss(self, engine: nn.Module, step: int) -> Tensor:
+        """The global loss of one batch, differentiable through this rank's rows."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Dev metrics with a ``score`` to maximise; called on every rank at once."""
+
+    def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
+        """Write the model folder; called on rank 0."""
+
+
+def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
+    """Linear warm-up to ``lr``, then half a cosine to zero."""
+    warmup = max(1, round(config.warmup * total))
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int) -> dict[str, Any]:
+    """DeepSpeed's own settings for a recipe's optimiser."""
+    per_rank = -(-batch_size // ranks)
+    return {
+        "train_micro_batch_size_per_gpu": per_rank,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.clip,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "zero_optimization": {"stage": config.zero},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+    }
+
+
+def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int) -> Any:
+    """Wrap a model in a DeepSpeed engine; joins the process group that Ray Train made."""
+    import deepspeed
+
+    if not torch.cuda.is_available():
+        # DeepSpeed would compile its shared-memory collectives on first use: 40 s, and a compiler, for nothing here.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=optimiser, config=deepspeed_config(config, batch_size, world()[1])
+    )
+    return engine
+
+
+def train_step(engine: Any, task: Task, config: OptimiserConfig, step_in_epoch: int, step: int, total: int) -> Tensor:
+    """One optimiser step. DeepSpeed averages gradients over ranks, so each rank sends W times its part."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = learning_rate(config, step, total)
+    loss = task.loss(engine, step_in_epoch)
+    engine.backward(loss * world()[1])
+    engine.step()
+    return loss.detach()
+
+
+def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: Any | None = None) -> None:
+    """Train with checkpoints, evaluation and exact resume; reports to Ray Train."""
+    import ray.train
+
+    rank, _ = world()
+    engine = start_engine(task.model, config, task.batch_size)
+    history = _restore(engine)
+    reporter = Reporter(queue, rank)
+    total = config.epochs * task.steps_per_epoch
+    first = history[-1]["epoch"] + 1 if history else 0
+    for epoch in range(first, config.epochs):
+        task.begin_epoch(epoch)
+        engine.train()
+        losses, started = [], time.monotonic()
+        for i in range(task.steps_per_epoch):
+            step = epoch * task.steps_per_epoch + i
+            # Dropout depends on the place in training, not on what ran before: a resumed run draws the same.
+            torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+            losses.append(train_step(engine, task, config, i, step, total))
+            rate = (i + 1) * task.batch_size / (time.monotonic() - started)
+            reporter.step(epoch=epoch, step=step + 1, loss=float(losses[-1]), clips_per_second=rate)
+        lr = learning_rate(config, step, total)
+        row = {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "lr": lr}
+        due = (epoch + 1) % every == 0 or epoch + 1 == config.epochs
+        if due:
+            engine.eval()
+            row |= task.evaluate(engine.module)
+        history.append(row)
+        reporter.epoch(step=step + 1, clips_per_second=rate, **row)
+        if due:
+            metrics = row | {"steps_per_second": task.steps_per_epoch / (time.monotonic() - started)}
+            _checkpoint(ray.train, engine, task, history, metrics)
+    if first == config.epochs:
+        # Nothing was left to do: the run had ended but its driver had not heard.
+        _checkpoint(ray.train, engine, task, history, dict(history[-1]))
+
+
+def _restore(engine: Any) -> list[dict[str, Any]]:
+    """Load the latest checkpoint into the engine; returns the history of epochs, empty for a fresh run."""
+    import ray.train
+
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return []
+    with checkpoint.as_directory() as folder:
+        engine.load_checkpoint(str(Path(folder) / "engine"), tag="state")
+        history: list[dict[str, Any]] = json.loads((Path(folder) / "history.json").read_text(encoding="utf-8"))
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # nobody leaves, and so deletes, the folder before all have read
+    return history
+
+
+def _checkpoint(train: Any, engine: Any, task: Task, history: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
+    """Every rank saves its part into its own folder; Ray Train merges them."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine.save_checkpoint(str(Path(folder) / "engine"), tag="state")
+        state = whole_state(engine)
+        if world()[0] == 0:
+            task.save(Path(folder) / "model", state, metrics)
+            (Path(folder) / "history.json").write_text(json.dumps(history), encoding="utf-8")
+        train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def whole_state(engine: Any) -> dict[str, Tensor]:
+    """The model's weights, gathered where ZeRO-3 has scattered them. Called on every rank at once."""
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(
+        list(engine.module.parameters()), enabled=engine.zero_optimization_stage() == 3
+    ):
+        return {name: tensor.detach().clone() for name, tensor in engine.module.state_dict().items()}
