@@ -9,7 +9,7 @@ OTHER := $(if $(filter gpu,$(EXTRA)),cpu,gpu)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(EXTRA)
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 # The first of the usual names that starts a Python of the right version, with the given modules.
 first_python = $(shell for name in python3.11 python3.12 python3 python; do $$name -c 'import sys, $(1); sys.exit(not (3, 11) <= sys.version_info < (3, 13))' >/dev/null 2>&1 && { command -v $$name; break; }; done)
