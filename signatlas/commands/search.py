@@ -1,0 +1,182 @@
+"""signatlas search: find a sign in an index by a clip or a pose file, here or through a running service."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from signatlas.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KEY = "SIGNATLAS_API_KEY"
+
+
+class Query(NamedTuple):
+    """A clip to look for; ``width`` and ``height`` are None where unknown."""
+
+    name: str
+    poses: np.ndarray
+    width: int | None = None
+    height: int | None = None
+    source: str | None = None
+    id: str | None = None
+    gloss: str | None = None
+
+
+def search(
+    index: Annotated[Path | None, typer.Option(help="Index folder.")] = None,
+    clip: Annotated[str | None, typer.Option(help="Id of a clip of the index's corpus or of --corpus.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus folder or URI of --clip.")] = None,
+    pose: Annotated[Path | None, typer.Option(help="A .pose file, or a .npy array [frames, 75, 3].")] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 10,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Also search as a signer of the other hand.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask this running service instead of a folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Find a sign in an index by a clip or a pose file.
+
+    Example: signatlas search --index indexes/dgs --pose recording.pose --top 5
+    """
+    if (clip is None) == (pose is None):
+        raise UserError("name what to look for: either --clip ID or --pose FILE")
+    if (index is None) == (url is None):
+        raise UserError("name where to look: either --index FOLDER or --url http://HOST:PORT")
+    if index is not None:
+        asked, answer = _ask_folder(index, clip, corpus, pose, top, mirror)
+    else:
+        asked, answer = _ask_service(url or "", clip, corpus, pose, top, mirror)
+    if json:
+        print(jsonlib.dumps(answer, ensure_ascii=False, allow_nan=False))
+    else:
+        _print_table(asked, answer)
+
+
+def _ask_folder(
+    index: Path, clip: str | None, corpus: str | None, pose: Path | None, top: int, mirror: bool
+) -> tuple[str, dict[str, Any]]:
+    from signatlas.retrieval.search import LocalSearch, verdict
+    from signatlas.retrieval.snapshot import Snapshot
+
+    snapshot = Snapshot.open(index)
+    part = snapshot.manifest.corpus
+    if pose is not None:
+        query = read_query(pose)
+    else:
+        query = _clip_query(clip or "", corpus or part.path, None if corpus else part.fingerprint)
+    found = LocalSearch(snapshot).search(
+        query.poses,
+        aspect=query.width / query.height if query.width and query.height else None,
+        source=query.source,
+        k=top,
+        mirror="best" if mirror else "none",
+        leave_out=query.id,
+    )
+    answer = {"index_version": snapshot.version, "synthetic": part.synthetic, "verdict": verdict(found),
+              "hits": [hit.model_dump() for hit in found]}  # fmt: skip
+    return _describe(query), answer
+
+
+def _describe(query: Query) -> str:
+    return f"{query.name} ({query.gloss})" if query.gloss else query.name
+
+
+def _clip_query(id: str, corpus: str, fingerprint: str | None) -> Query:
+    from signatlas.retrieval.clips import ClipReader
+
+    clip = ClipReader(corpus, fingerprint).clip(id)
+    return Query(clip.id, clip.poses, clip.width, clip.height, clip.source, clip.id, clip.gloss)
+
+
+def read_query(path: Path) -> Query:
+    """A `.pose` file or a `.npy` array [frames, 75, 3]. Raises PoseError."""
+    from signatlas.errors import PoseError
+    from signatlas.pose.normalise import check
+
+    if path.suffix == ".pose":
+        from signatlas.pose.posefile import read_pose
+
+        read = read_pose(path)
+        return Query(path.name, check(read.poses, str(path)), read.width, read.height)
+    if path.suffix != ".npy":
+        raise PoseError(f"{path} is neither a .pose file nor a .npy array; other formats cannot be searched yet")
+    import numpy as np
+
+    try:
+        poses = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise PoseError(f"{path} is not a whole .npy array of numbers ({error})") from error
+    return Query(path.name, check(poses, str(path)))
+
+
+def _ask_service(
+    url: str, clip: str | None, corpus: str | None, pose: Path | None, top: int, mirror: bool
+) -> tuple[str, dict[str, Any]]:
+    body: dict[str, Any] = {"top_k": top, "mirror": "best" if mirror else "none"}
+    if clip is not None and corpus is None:
+        return clip, _post(url, {**body, "clip": clip})
+    from signatlas.pose.posejson import to_json
+
+    query = read_query(pose) if pose is not None else _clip_query(clip or "", corpus or "", None)
+    body |= {"poses": to_json(query.poses)}
+    body |= {name: getattr(query, name) for name in ("width", "height", "source") if getattr(query, name) is not None}
+    return _describe(query), _post(url, body)
+
+
+def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"--url {url} is not an address such as http://127.0.0.1:8000")
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {key}"
+    request = Request(f"{url.rstrip('/')}/v1/search", jsonlib.dumps(body, allow_nan=False).encode(), headers)
+    try:
+        with urlopen(request, timeout=60) as response:
+            answer: dict[str, Any] = jsonlib.load(response)
+    except HTTPError as error:
+        raise UserError(f"{url} answered {error.code}: {_problem(error.read())}") from error
+    except (URLError, TimeoutError) as error:
+        raise UserError(
+            f"no service at {url} ({getattr(error, 'reason', error)}); start one: 'signatlas serve'"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{url} is not a signatlas service: its answer is not JSON") from error
+    return answer
+
+
+def _problem(content: bytes) -> str:
+    try:
+        problem = jsonlib.loads(content)
+        return str(problem.get("detail") or problem.get("title"))
+    except (ValueError, AttributeError):
+        return content[:200].decode(errors="replace")
+
+
+def _print_table(asked: str, answer: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Signs most like {asked}", title_justify="left")
+    table.add_column("#", justify="right")
+    for name in ("gloss", "language", "score", "confidence", "source", "id"):
+        table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
+    for hit in answer["hits"]:
+        table.add_row(str(hit["rank"]), hit["gloss"] or "", hit["sign_language"], f"{hit['score']:.3f}",
+                      hit["confidence"] or "", hit["source"], hit["id"])  # fmt: skip
+    console = Console()
+    console.print(table)
+    if answer["verdict"] == "not found":
+        console.print("Not found: no recording in this index is closer than wrong answers usually are.")
+    if answer["synthetic"]:
+        console.print("This index holds synthetic signs: none of this is a result on real signing.")
+    console.print(f"index {answer['index_version']}", style="dim")

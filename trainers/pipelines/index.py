@@ -1,0 +1,74 @@
+"""Build an index snapshot from a corpus and a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from signatlas.corpus.format import Corpus
+from signatlas.errors import SnapshotError
+from signatlas.models import folder as model_folder
+from signatlas.retrieval import snapshot
+from signatlas.retrieval.manifest import CorpusPart
+from signatlas.retrieval.snapshot import Snapshot
+from trainers.pipelines.embed import collect, embedded
+
+
+def build(
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    shards: int = 1,
+    factory: str = "Flat",
+    sources: tuple[str, ...] | None = None,
+    splits: tuple[str, ...] | None = None,
+    version: str | None = None,
+    activate: bool = True,
+    workers: int = 1,
+    gpus: float = 0,
+    progress: Callable[[int], Any] | None = None,
+) -> Snapshot:
+    """Embed ``corpus`` (or some sources and splits of it) with Ray Data and write a version under ``out``.
+
+    Needs a connected Ray. Raises CorpusError, ModelError or SnapshotError; then nothing was written.
+    """
+    opened = Corpus.open(corpus, verify=True)
+    source_model = model_folder.locate(model)
+    if version and (Path(out) / version).exists():
+        raise SnapshotError(f"{Path(out) / version} exists already: versions are never changed; choose another")
+    _check_names("source", sources, {row["source"] for row in opened.metadata()}, opened.path)
+    _check_names("split", splits, set(opened.info.counts), opened.path)
+    vectors, rows = collect(
+        embedded(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
+    )
+    written = snapshot.write(
+        out,
+        vectors,
+        rows,
+        model=source_model,
+        corpus=CorpusPart(
+            name=opened.info.name,
+            path=opened.path if "://" in opened.path else str(Path(opened.path).absolute()),
+            fingerprint=opened.info.fingerprint,
+            licence=opened.info.licence,
+            sign_languages=opened.info.sign_languages,
+            synthetic=opened.info.synthetic,
+            sources=sources,
+            splits=splits,
+        ),
+        factory=factory,
+        shards=shards,
+        version=version,
+    )
+    if activate:
+        snapshot.activate(out, written.version)
+    return written
+
+
+def _check_names(what: str, wanted: tuple[str, ...] | None, have: set[str], path: str) -> None:
+    for name in wanted or ():
+        if name not in have:
+            raise SnapshotError(f"{path} has no {what} '{name}', only {', '.join(sorted(have))}")
