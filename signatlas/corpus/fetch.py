@@ -68,20 +68,27 @@ def fetch(
         packed = download(source.URL, out.parent / f".{name}-{source.INFO.version}.zip", report=report)
     else:
         packed = _in_mirror(source, mirror)
-    clips, digest = source.read(packed, track)
-    if digest != source.DIGEST:
-        where = source.URL if mirror is None else packed
+    try:
+        clips = _verified(source, packed, track)
+    except CorpusError:
         if mirror is None:
-            packed.unlink()
-        raise CorpusError(
-            f"{where}: its files are not those of {name} at {source.INFO.version} "
-            f"(digest {digest[:12]}, expected {source.DIGEST[:12]}); get them again or pass another --mirror"
-        )
-    made = {"command": f"signatlas corpus fetch {name}", "content_digest": digest, "splits": RULE, "seed": 0}
+            packed.unlink()  # what was downloaded is no use: the next run starts afresh
+        raise
+    made = {"command": f"signatlas corpus fetch {name}", "content_digest": source.DIGEST, "splits": RULE, "seed": 0}
     corpus = write_corpus(out, replace(source.INFO, made={**source.INFO.made, **made}), clips, overwrite=overwrite)
     if mirror is None:
         packed.unlink()
     return corpus
+
+
+def _verified(source: Adapter, packed: Path, track: Track) -> list[Clip]:
+    clips, digest = source.read(packed, track)
+    if digest != source.DIGEST:
+        raise CorpusError(
+            f"{packed}: its files are not those of {source.INFO.name} at {source.INFO.version} "
+            f"(digest {digest[:12]}, expected {source.DIGEST[:12]}); get them again or pass another --mirror"
+        )
+    return clips
 
 
 def _in_mirror(source: Adapter, mirror: Path) -> Path:

@@ -104,7 +104,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 0xFF
     file.write_bytes(bytes(flipped))
-    with pytest.raises(CorpusError, match="part-00001.parquet does not match its checksum"):
+    with pytest.raises(CorpusError, match=r"part-00001\.parquet does not match its checksum"):
         Corpus.open(tmp_path / "c", verify=True)
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorpusError, match=r"part-00001.parquet has \d+ bytes"):

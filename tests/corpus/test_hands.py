@@ -16,7 +16,7 @@ PALM = 0.1
 
 
 def two_hands(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hands [frames, 2 (left, right), 21, 2] that circle on their own side of the face and cross the middle a little."""
+    """Hands [frames, 2 (left, right), 21, 2] that circle on their own sides and cross the middle a little."""
     rng = np.random.default_rng(seed)
     t = np.linspace(0, 2 * np.pi, frames)
     face = np.tile([0.5, 0.25], (frames, 1)) + rng.normal(0, 0.003, (frames, 2))
