@@ -25,6 +25,8 @@ URL = "https://github.com/Tachionstrahl/SignLanguageRecognition/archive/d6358d5.
 DIGEST = "7bed5e98553c8e01fcc5ea47ae819d0016de6f71f7d08d24517802d0f5c1e0fb"
 ROOT = "lab/data/absolute/"
 WEBCAM, DICTIONARY = re.compile(r"3D_full/[^/]+/[^/]+\.csv"), re.compile(r"2D_unknown/unknown/[^/]+\.csv")
+UNSET = 1e-6  # image units; no hand lies in the very corner of the picture with all its points
+SAME_HAND = 0.2  # palm lengths between two detections below which they are one hand seen twice
 _COLON = "\uf022"  # how Windows shares stored a colon in a file name
 _FOLDS = str.maketrans({"ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue"})
 
@@ -77,7 +79,18 @@ def parse(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         if len(values) not in (width, 2 + NUM_HAND * dims):
             raise ValueError(f"a row of {len(values)} values, expected {2 + NUM_HAND * dims} or {width}")
         row[: len(values)] = [float(v) for v in values]
-    return table[:, :2], table[:, 2:].reshape(-1, 2, NUM_HAND, dims)
+    hands = table[:, 2:].reshape(-1, 2, NUM_HAND, dims)
+    hands[_spurious(hands)] = np.nan
+    return table[:, :2], hands
+
+
+def _spurious(hands: np.ndarray) -> np.ndarray:
+    """Detections that are none, bool [frames, 2]: 599 hold unset numbers near zero, others repeat the first hand."""
+    unset = (np.abs(hands[..., :2]) < UNSET).all(axis=(-1, -2))
+    palm = np.linalg.norm(hands[:, 0, 9, :2] - hands[:, 0, 0, :2], axis=-1)
+    apart = np.linalg.norm(hands[:, 0, :, :2] - hands[:, 1, :, :2], axis=-1).mean(-1)
+    repeated = np.stack([np.zeros(len(hands), bool), apart < SAME_HAND * palm], axis=1)
+    return unset | (repeated & ~unset[:, :1])
 
 
 def to_poses(face: np.ndarray, hands: np.ndarray) -> np.ndarray:

@@ -8,6 +8,9 @@ from signatlas.pose.skeleton import HAND_MIDDLE_MCP, HAND_WRIST
 
 PALM = (0, 5, 9, 13, 17)  # wrist and the knuckles of the four fingers
 SLOPE = 1.0  # log-odds of a side per palm length of distance from the face's vertical
+# Log-odds that the hand of one-handed signing is the right one, before its place is looked at: nine signers in ten.
+LONE_RIGHT = 2.2
+ONE_HANDED = 1 / 4  # a recording is one-handed when both hands are seen in less than this share of its frames
 SWITCH = 1.0  # cost of one hand vanishing or appearing; a palm length of movement costs 1
 
 
@@ -20,12 +23,15 @@ def assign_sides(hands: np.ndarray, face: np.ndarray) -> np.ndarray:
     The image is taken as not mirrored: the signer's right hand is, more often than not, left of the face. In each
     frame there are two readings (the first hand is the right one, or the left one). Their cost is
 
-        sum_t sum_side softplus(+-SLOPE * u_t)  +  sum_t sum_side min(d_t, 2 * SWITCH)
+        sum_t sum_side softplus(+-(SLOPE * u_t - LONE_RIGHT * a_t))  +  sum_t sum_side min(d_t, 2 * SWITCH)
 
-    with u the hand's horizontal distance from the face and d the mean distance of its 21 points from where the same
-    side was one frame before, both in the clip's palm length, so that near and far signers are treated alike; a side
-    that vanishes or appears costs SWITCH. Viterbi's algorithm finds the cheapest sequence exactly. The rule is
-    symmetric: a mirrored recording gets mirrored sides, left-handed signers are not bent into right-handed ones.
+    with u the hand's horizontal distance from the face, a = 1 for the only hand of a frame of one-handed signing, and
+    d the mean distance of its 21 points from where the same side was one frame before, both in the clip's palm
+    length, so that near and far signers are treated alike; a side that vanishes or appears costs SWITCH. Viterbi's
+    algorithm finds the cheapest sequence exactly. For two-handed signing the rule is symmetric: a mirrored recording
+    gets mirrored sides. In one-handed signing a hand in front of the body counts as the right one: without that, the
+    same sign came out left in one recording and right in the next. A left-handed signer's lone hand is left if it
+    stays well to the left; else search by a mirrored query finds it.
     """
     planar = hands[..., :2].astype(np.float64)
     palm = palm_length(planar)
@@ -46,9 +52,11 @@ def _place_cost(hands: np.ndarray, face: np.ndarray, palm: float) -> np.ndarray:
     """[frames, 2]: cost of reading 0 (the first hand is the left one) and reading 1 (it is the right one)."""
     offset = (hands[:, :, PALM, 0].mean(axis=2) - face[:, None, 0]) / palm
     there = np.isfinite(offset)
-    offset = np.where(there, offset, 0.0)
-    as_right = np.where(there, np.logaddexp(0.0, SLOPE * offset), 0.0)
-    as_left = np.where(there, np.logaddexp(0.0, -SLOPE * offset), 0.0)
+    seen = there.sum(axis=1, keepdims=True)
+    alone = (seen == 1) & ((seen == 2).sum() < ONE_HANDED * (seen > 0).sum())
+    odds = np.where(there, SLOPE * offset - LONE_RIGHT * alone, 0.0)  # of being the left one
+    as_right = np.where(there, np.logaddexp(0.0, odds), 0.0)
+    as_left = np.where(there, np.logaddexp(0.0, -odds), 0.0)
     return np.stack([as_left[:, 0] + as_right[:, 1], as_right[:, 0] + as_left[:, 1]], axis=1)
 
 

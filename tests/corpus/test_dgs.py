@@ -85,3 +85,14 @@ def test_the_whole_corpus_of_a_mirror(mirror: Path | None) -> None:
     for word in words["webcam"]:
         number = sum(by_word[word, s] for s in ("train", "dev", "test"))
         assert abs(by_word[word, "test"] - 0.2 * number) <= 1 and abs(by_word[word, "dev"] - 0.1 * number) <= 1
+
+
+def test_detections_that_are_none_are_dropped() -> None:
+    hand = np.linspace(0.3, 0.4, 42).reshape(21, 2)
+    unset = np.full((21, 2), 1e-39)
+    rows = [(hand, hand + 0.2), (hand, unset), (hand, hand + 1e-3), (unset, hand)]
+    header = ";".join(["face_x", "face_y"] + [f"landmark_{a}_{i}" for i in range(1, 43) for a in "xy"])
+    lines = [";".join(map(str, [0.5, 0.2, *a.ravel(), *b.ravel()])) for a, b in rows]
+    _, hands = dgs.parse("\n".join([header, *lines]).encode())
+    there = np.isfinite(hands[:, :, 0, 0])
+    assert there.tolist() == [[True, True], [True, False], [True, False], [False, True]]

@@ -51,9 +51,9 @@ def test_known_sides_come_back(drop: float, floor: float, zoom: float) -> None:
     assert right / total > floor
 
 
-def test_a_mirrored_recording_gets_mirrored_sides() -> None:
+def test_a_mirrored_recording_of_both_hands_gets_mirrored_sides() -> None:
     hands, face = two_hands(40, 3)
-    seen, _ = shuffle(hands, 3, 0.2)
+    seen, _ = shuffle(hands, 3, 0.0)
     sided = assign_sides(seen, face)
     mirrored = assign_sides(np.stack([1 - seen[..., 0], seen[..., 1]], -1), np.stack([1 - face[:, 0], face[:, 1]], -1))
     np.testing.assert_allclose(1 - mirrored[:, ::-1, :, 0], sided[..., 0])
@@ -67,6 +67,16 @@ def test_a_lone_hand_that_strays_over_the_middle_stays_itself() -> None:
     lone[:, 0, :, 0] += (-0.12 + 0.20 * np.exp(-((t / 0.12) ** 2)))[:, None]  # right hand, a moment on the left side
     sided = assign_sides(lone, face)
     assert np.isfinite(sided[:, 1]).all() and np.isnan(sided[:, 0]).all()
+
+
+@pytest.mark.parametrize(("place", "right"), [(-0.15, True), (0.0, True), (0.1, True), (0.4, False)])
+def test_a_lone_hand_in_front_of_the_body_is_the_right_one(place: float, right: bool) -> None:
+    hands, face = two_hands(30, 0)
+    lone = np.full_like(hands, np.nan)
+    lone[:, 0] = hands[:, 1] - hands[:, 1].mean(axis=1, keepdims=True) + [0.5 + place, 0.5]
+    sided = assign_sides(lone, face)
+    assert np.isfinite(sided[:, 1]).all() == right
+    assert np.isfinite(sided[:, 0]).all() != right
 
 
 def test_nothing_is_lost_or_made_up_and_depth_is_carried_along() -> None:
