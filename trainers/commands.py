@@ -17,6 +17,7 @@ def train(
     storage_path: Annotated[str | None, typer.Option(help="folder or URI for checkpoints; runs/ by default")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; a local one is started by default")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="forget an earlier run of this name")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="show what Ray and the workers say")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
 ) -> None:
     """Train a recipe with Ray Train and DeepSpeed.
@@ -38,12 +39,9 @@ def train(
         overrides.append(f"storage_path={storage_path}")
     loaded = load(recipe, overrides)
 
-    from cluster.connect import connected
-
     from trainers.fit import fit
 
-    with connected(address, num_cpus=loaded.scaling.workers * loaded.scaling.cpus_per_worker + 1):
-        results = fit(loaded, fresh=fresh, quiet=json)
+    results = fit(loaded, address=address, fresh=fresh, quiet=json, verbose=verbose)
     if json:
         print(json_.dumps(results))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,15 @@ def check_resume(recipe: Recipe, folder: Path) -> bool:
     return True
 
 
-def fit(recipe: Recipe, *, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Train a recipe to its end and return its results. Ray must be connected.
+def fit(
+    recipe: Recipe, *, address: str | None = None, fresh: bool = False, quiet: bool = False, verbose: bool = False
+) -> dict[str, Any]:
+    """Train a recipe to its end and return its results; joins or starts Ray unless this process has.
 
     A run that was stopped goes on from its last checkpoint; a finished one is returned as it is. Raises UserError.
     """
     from cluster import storage
+    from cluster.connect import connected
 
     folder = results_folder(recipe)
     if fresh:
@@ -72,12 +76,14 @@ def fit(recipe: Recipe, *, fresh: bool = False, quiet: bool = False) -> dict[str
     write_text_atomically(folder / "recipe.yaml", dump(recipe))
     if resumes and not quiet:
         print(f"{folder}: going on from the last checkpoint", flush=True)
-    result = _train(recipe, task, storage_path, folder, quiet)
+    cpus = math.ceil(recipe.scaling.workers * recipe.scaling.cpus_per_worker) + 1
+    with connected(address, num_cpus=cpus, worker_logs=verbose):
+        result = _train(recipe, task, storage_path, folder, quiet)
     return _finish(recipe, result, folder)
 
 
 def _train(recipe: Recipe, task: Task, storage_path: str, folder: Path, quiet: bool) -> Any:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
 
@@ -105,8 +111,16 @@ def _train(recipe: Recipe, task: Task, storage_path: str, folder: Path, quiet: b
     try:
         with Watcher(queue, steps, folder / "tensorboard", quiet=quiet):
             return trainer.fit()
+    except TrainingFailedError as error:
+        raise _users_mistake(error) or error from None
     finally:
         queue.shutdown()
+
+
+def _users_mistake(error: Any) -> UserError | None:
+    """The UserError of a worker, such as a corpus that its node does not have; None when it was something else."""
+    failures = getattr(error, "worker_failures", {}).values()
+    return next((UserError(str(f)) for f in failures if isinstance(f, UserError)), None)
 
 
 def _resources(recipe: Recipe) -> dict[str, float]:

@@ -1,0 +1,43 @@
+"""One rank of the gradient test: python ranks.py RECIPE RANK RANKS PORT OUT ZERO PRECISION."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    recipe_file, rank, ranks, port, out, zero, precision = sys.argv[1:]
+    os.environ |= {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": ranks,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    import torch
+    import torch.distributed as dist
+    from deepspeed.utils import safe_get_full_grad
+
+    from signatlas.recipe import load
+    from trainers.loop import start_engine
+    from trainers.sign_encoder import SignEncoderTask
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=int(rank), world_size=int(ranks))
+    overrides = ["model.dropout=0", f"optimiser.zero={zero}", f"optimiser.precision={precision}", "optimiser.clip=1e-9"]
+    recipe = load(recipe_file, overrides)
+    task = SignEncoderTask(recipe)
+    engine = start_engine(task.model, recipe.optimiser, task.batch_size)
+    task.begin_epoch(3)
+    loss = task.loss(engine, 0)
+    engine.backward(loss * int(ranks))
+    # After DeepSpeed's reduction, before clipping (which would shrink them to nothing: clip is 1e-9).
+    gradients = {name: safe_get_full_grad(p).double() for name, p in engine.module.named_parameters()}
+    if rank == "0":
+        torch.save({"loss": float(loss), "gradients": gradients}, out)
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main()
