@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -20,11 +21,11 @@ class ClusterError(UserError):
 
 
 @contextmanager
-def connected(address: str | None = None, *, num_cpus: int | None = None, worker_logs: bool = True) -> Iterator[None]:
+def connected(address: str | None = None, *, num_cpus: float | None = None, worker_logs: bool = True) -> Iterator[None]:
     """Be connected to Ray inside the block.
 
     ``address`` (or RAY_ADDRESS) is ``host:6379``, ``ray://host:10001``, or ``auto`` for a cluster that ``ray start``
-    began on this machine. Without either, a local Ray starts with ``num_cpus`` logical CPUs (default: the machine's
+    began on this machine. Without either, a local Ray starts with ``num_cpus`` logical CPUs, rounded up (default: the machine's
     cores) and stops when the block ends; its dashboard answers on this machine only, and a token guards the rest. A
     process that is connected already stays as it is. Raises ClusterError when the cluster cannot be reached.
     """
@@ -44,7 +45,7 @@ def connected(address: str | None = None, *, num_cpus: int | None = None, worker
         ray.shutdown()
 
 
-def _start_local(num_cpus: int | None, worker_logs: bool) -> None:
+def _start_local(num_cpus: float | None, worker_logs: bool) -> None:
     import ray
 
     # Ray warns once a worker about a default that changes later; a CPU job never sees GPUs either way.
@@ -52,7 +53,7 @@ def _start_local(num_cpus: int | None, worker_logs: bool) -> None:
     _hush()
     ray.init(
         address="local",
-        num_cpus=num_cpus,
+        num_cpus=None if num_cpus is None else math.ceil(num_cpus),
         log_to_driver=worker_logs,
         logging_level=logging.WARNING,
         # The dashboard stays on: Tune frees the resources of stopped trials through its state API.
@@ -74,7 +75,9 @@ def _join(address: str, worker_logs: bool) -> None:
         raise ClusterError(f"the Ray cluster at {address} asks for a token: {TOKEN_ADVICE}") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ClusterError(f"cannot join the Ray cluster at {address}: {reason}") from error
+        # Ray does not tell a refused token from a port that is not its own.
+        hint = "" if address == "auto" else f"; if the cluster asks for a token, {TOKEN_ADVICE}"
+        raise ClusterError(f"cannot join the Ray cluster at {address}: {reason}{hint}") from error
 
 
 def require_listener(address: str, *, what: str, hint: str) -> None:

@@ -48,7 +48,8 @@ def client(address: str = DEFAULT_ADDRESS) -> JobSubmissionClient:
 
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+    for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)  # they tell of every ignore file that they read
     with _as_user_errors(address):
         return JobSubmissionClient(address)
 
