@@ -60,7 +60,7 @@ def search(
 def _ask_folder(
     index: Path, clip: str | None, corpus: str | None, pose: Path | None, top: int, mirror: bool
 ) -> tuple[str, dict[str, Any]]:
-    from signatlas.retrieval.search import LocalSearch, verdict
+    from signatlas.retrieval.search import LocalSearch
     from signatlas.retrieval.snapshot import Snapshot
 
     snapshot = Snapshot.open(index)
@@ -69,7 +69,8 @@ def _ask_folder(
         query = read_query(pose)
     else:
         query = _clip_query(clip or "", corpus or part.path, None if corpus else part.fingerprint)
-    found = LocalSearch(snapshot).search(
+    searcher = LocalSearch(snapshot)
+    found = searcher.search(
         query.poses,
         aspect=query.width / query.height if query.width and query.height else None,
         source=query.source,
@@ -77,7 +78,7 @@ def _ask_folder(
         mirror="best" if mirror else "none",
         leave_out=query.id,
     )
-    answer = {"index_version": snapshot.version, "synthetic": part.synthetic, "verdict": verdict(found),
+    answer = {"index_version": snapshot.version, "synthetic": part.synthetic, "verdict": searcher.catalogue.verdict(found),
               "hits": [hit.model_dump() for hit in found]}  # fmt: skip
     return _describe(query), answer
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-PERCENTILES = {"probable": 99.0, "possible": 90.0, "unlikely": 50.0}
+PERCENTILES = {"probable": 99.0, "possible": 90.0, "found": 50.0}
 RULE = (
-    "percentiles of the best score that an indexed recording reaches with a recording of another gloss: "
-    "probable above the 99th, possible above the 90th, unlikely above the 50th, below that not found"
+    "percentiles of the best score that an indexed recording reaches with a recording of another gloss: probable "
+    "above the 99th, possible above the 90th, else unlikely; not found where no score is above the 50th"
 )
 
 
@@ -23,16 +23,19 @@ class Confidence(BaseModel):
     recordings: int = 0  # how many of them the percentiles were taken over
     probable: float | None = None
     possible: float | None = None
-    unlikely: float | None = None
+    found: float | None = None
 
     def word(self, score: float) -> str | None:
-        """probable, possible, unlikely or not found; None where the index could not be calibrated."""
-        if self.unlikely is None:
+        """probable, possible or unlikely; None where the index could not be calibrated."""
+        if self.probable is None or self.possible is None:
             return None
-        for name in PERCENTILES:
-            if score > getattr(self, name):
-                return name
-        return "not found"
+        return "probable" if score > self.probable else "possible" if score > self.possible else "unlikely"
+
+    def verdict(self, best: float | None) -> str | None:
+        """The word of a whole answer: that of its best score, or ``not found``."""
+        if best is None or (self.found is not None and best <= self.found):
+            return "not found"
+        return self.word(best)
 
 
 def calibrate(vectors: np.ndarray, glosses: Sequence[str | None], sample: int = 1000) -> Confidence:

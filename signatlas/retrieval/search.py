@@ -66,6 +66,10 @@ class Catalogue:
         row = self._rows.slice(self._places[id], 1).to_pylist()[0]
         return Sign(**{**row, "texts": row["texts"] or []})
 
+    def verdict(self, hits: list[Hit]) -> str | None:
+        """probable, possible, unlikely or not found: the word of the whole answer."""
+        return self.manifest.confidence.verdict(hits[0].score if hits else None)
+
     def hits(self, ranked: Ranked) -> list[Hit]:
         """Add to each (id, score) what the index knows of it."""
         places = pa.array([self._places[id] for id, _ in ranked], pa.int64())
@@ -80,11 +84,6 @@ class Catalogue:
             )
             for rank, ((_, score), row) in enumerate(zip(ranked, rows, strict=True), start=1)
         ]
-
-
-def verdict(hits: list[Hit]) -> str | None:
-    """The word of the whole answer, that of its best hit: probable, possible, unlikely or not found."""
-    return hits[0].confidence if hits else "not found"
 
 
 def without(ranked: Iterable[tuple[str, float]], id: str | None, k: int) -> Ranked:

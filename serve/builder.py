@@ -1,0 +1,60 @@
+"""Put the deployments of one index together into a Ray Serve application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.serve import Application
+
+from serve.config import Scale, ServeConfig
+from serve.deployments import Encoder, Shard
+from serve.router import Router
+from signatlas.errors import UserError
+from signatlas.retrieval.snapshot import Snapshot
+
+
+def build(config: ServeConfig | dict[str, Any]) -> Application:
+    """The application of a configuration, for ``serve.run`` and ``serve run serve.builder:build index=...``.
+
+    Raises SnapshotError when the version cannot be opened, UserError for a wrong configuration.
+    """
+    config = parse(config)
+    manifest = Snapshot.open(config.index, config.version, verify=False).manifest
+    # What all replicas get is the same but for the version, so that a new version reconfigures and restarts nothing.
+    fixed = config.model_copy(update={"version": None})
+    version = {"version": manifest.version}
+    encoder = _deployment(Encoder, "Encoder", config.encoder, version).bind(fixed)
+    shards = [_deployment(Shard, f"Shard{n}", config.shard, version).bind(fixed, n)
+              for n in range(len(manifest.shards))]  # fmt: skip
+    router: Application = _deployment(Router, "Router", config.router, version).bind(fixed, encoder, shards)
+    return router
+
+
+def parse(config: ServeConfig | dict[str, Any]) -> ServeConfig:
+    """Raises UserError with the first thing that is wrong."""
+    if isinstance(config, ServeConfig):
+        return config
+    try:
+        return ServeConfig.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"service configuration: {where}: {what}" if where else what) from error
+
+
+def _deployment(kind: type, name: str, scale: Scale, user_config: dict[str, str]) -> Any:
+    options: dict[str, Any] = {
+        "name": name,
+        "ray_actor_options": {"num_cpus": scale.num_cpus, "num_gpus": scale.num_gpus},
+        "max_ongoing_requests": scale.max_ongoing_requests,
+        "user_config": user_config,
+        "graceful_shutdown_timeout_s": 5,
+    }
+    if scale.max_replicas and scale.max_replicas > scale.replicas:
+        options["autoscaling_config"] = {"min_replicas": scale.replicas, "max_replicas": scale.max_replicas}
+    else:
+        options["num_replicas"] = scale.replicas
+    return serve.deployment(**options)(kind)

@@ -1,0 +1,114 @@
+"""Requests and answers of the HTTP API."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from signatlas.errors import PoseError
+from signatlas.pose.posejson import from_json
+from signatlas.retrieval.search import Hit
+
+COORDINATE = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+POSES_SCHEMA = {
+    "type": "array",
+    "description": "frames of 75 points (33 body, 21 left hand, 21 right hand) of [x, y, z] in image units",
+    "items": {
+        "type": "array",
+        "minItems": 75,
+        "maxItems": 75,
+        "items": {"type": "array", "minItems": 3, "maxItems": 3, "items": COORDINATE},
+    },
+}
+
+
+def _poses(value: Any) -> np.ndarray | None:
+    if value is None:
+        return None
+    try:
+        return from_json(value)
+    except PoseError as error:
+        raise ValueError(str(error).removeprefix("poses: ")) from error
+
+
+def _vector(value: list[float]) -> list[float]:
+    length = math.hypot(*value)
+    if not math.isfinite(length) or length < 1e-6:
+        raise ValueError("the vector needs a finite length above zero")
+    return [x / length for x in value]
+
+
+Poses = Annotated[Any, BeforeValidator(_poses), WithJsonSchema(POSES_SCHEMA)]
+
+
+class SearchOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: int = Field(10, ge=1, description="how many answers")
+    mirror: Literal["none", "best"] = Field(
+        "none", description="best: search both sides and keep the better, so that either dominant hand is found"
+    )
+
+
+class SearchRequest(SearchOptions):
+    """What to look for: exactly one of ``poses``, ``clip`` and ``vector``."""
+
+    poses: Poses = None
+    width: int | None = Field(None, ge=1, description="pixels of the picture the poses come from, with height")
+    height: int | None = Field(None, ge=1)
+    source: str | None = Field(None, description="a source of the index's corpus, where width and height are unknown")
+    clip: str | None = Field(None, description="id of a clip of the index's corpus; it is left out of its own answer")
+    vector: list[float] | None = Field(None, description="an embedding by the index's own model")
+
+    @model_validator(mode="after")
+    def _one_query(self) -> SearchRequest:
+        if sum(x is not None for x in (self.poses, self.clip, self.vector)) != 1:
+            raise ValueError("send exactly one of poses, clip and vector")
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height go together")
+        if self.vector is not None and self.mirror != "none":
+            raise ValueError("a vector cannot be mirrored; send poses")
+        if self.vector is not None:
+            self.vector = _vector(self.vector)
+        return self
+
+
+class SearchAnswer(BaseModel):
+    """``verdict`` is the word of the best hit (probable, possible, unlikely) or ``not found``."""
+
+    index_version: str
+    synthetic: bool
+    verdict: str | None
+    hits: list[Hit]
+
+
+class PosesAnswer(BaseModel):
+    id: str
+    fps: float | None
+    width: int | None
+    height: int | None
+    poses: Annotated[Any, WithJsonSchema(POSES_SCHEMA)]
+
+
+class Info(BaseModel):
+    """What is being served."""
+
+    signatlas: str
+    index_version: str
+    created: str
+    corpus: str
+    licence: str
+    sign_languages: tuple[str, ...]
+    sources: tuple[str, ...] | None
+    synthetic: bool
+    count: int
+    shards: int
+    dims: int
+    factory: str
+    model: str
+    model_sha256: str
+    confidence: dict[str, Any]
+    limits: dict[str, int]
