@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +42,11 @@ def train(
 
     from trainers.fit import fit
 
-    results = fit(loaded, address=address, fresh=fresh, quiet=json, verbose=verbose)
+    try:
+        results = fit(loaded, address=address, fresh=fresh, quiet=json, verbose=verbose)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        raise
     if json:
         print(json_.dumps(results))
     else:

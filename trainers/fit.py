@@ -6,6 +6,8 @@ import importlib
 import json
 import math
 import shutil
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +113,13 @@ def _train(recipe: Recipe, task: Task, storage_path: str, folder: Path, quiet: b
     try:
         with Watcher(queue, steps, folder / "tensorboard", quiet=quiet):
             return trainer.fit()
+    except SystemExit:
+        raise KeyboardInterrupt from None  # Ray Train's own answer to Ctrl-C, after it has ended the workers
     except TrainingFailedError as error:
         raise _users_mistake(error) or error from None
     finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Train leaves its own behind
         queue.shutdown()
 
 
