@@ -54,8 +54,9 @@ def serve(
     # Everything that can be wrong is looked at before Ray takes its seconds to start.
     snapshot = Snapshot.open(config.index, version, verify=True)
     require_free_port(host, port)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with connected(address, num_cpus=num_cpus, worker_logs=False):
+        # A supervisor's SIGTERM ends it like Ctrl-C. After connecting, because Ray sets a handler of its own.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         try:
             start(config)
             where = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"

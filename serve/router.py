@@ -1,7 +1,7 @@
 """The HTTP API: a FastAPI ingress that batches searches over encoder and shards."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: ray.serve.ingress rebuilds the signatures of the endpoints, and FastAPI
+# then cannot resolve annotations that are strings.
 import asyncio
 import hmac
 from pathlib import Path

@@ -57,4 +57,6 @@ class ClipReader:
         name, group = self._places[id]
         file = self._open(name)
         table = file.read_row_group(group, columns=[c for c in SCHEMA.names if c in file.schema_arrow.names])
-        return next(table_to_clips(table.filter(pc.equal(table["id"], id)).combine_chunks()))
+        for clip in table_to_clips(table.filter(pc.equal(table["id"], id)).combine_chunks()):
+            return clip
+        raise CorpusError(f"{name} was changed after it was opened; open the corpus again")

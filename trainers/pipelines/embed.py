@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,9 @@ def embedded(
     import ray.data
     from ray.data.expressions import col
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # the command shows its own line
+    # The command shows a line of its own.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = ray.data.read_parquet(corpus.files, columns=[*METADATA_COLUMNS, "poses"])
     for name, values in (("source", sources), ("split", splits)):
         if values:
@@ -66,7 +68,7 @@ def embedded(
         fn_constructor_args=(os.path.abspath(model) if os.path.isdir(model) else model,),
         batch_format="pyarrow",
         batch_size=batch_size,
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=gpus,
     )
