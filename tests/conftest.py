@@ -28,3 +28,48 @@ def ray_session() -> Iterator[None]:
     yield
     if started:
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny sign encoder with random weights, as a model folder."""
+    import torch
+
+    from signatlas.models.sign_encoder import SignEncoder, SignEncoderConfig
+
+    torch.manual_seed(0)
+    config = SignEncoderConfig(
+        points="nose_hands", dims=2, frames=16, width=32, depth=1, heads=2, feedforward=32, embedding=32
+    )
+    folder = tmp_path_factory.mktemp("models") / "small"
+    SignEncoder(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 clips of 12 words in two sources, two of the clips the same; ids hold slashes and umlauts."""
+    import numpy as np
+
+    from signatlas.corpus.format import Clip, CorpusInfo, write_corpus
+    from signatlas.pose import skeleton as sk
+
+    clips = []
+    for number in range(120):
+        rng = np.random.default_rng(number if number != 119 else 107)
+        word, frames = number % 12, 8 + number % 7
+        start, end = np.random.default_rng(1000 + word).uniform(0.2, 0.8, (2, 2))
+        path = start + np.linspace(0, 1, frames)[:, None] * (end - start)
+        poses = np.full((frames, sk.NUM_POINTS, 3), np.nan, np.float32)
+        poses[:, sk.NOSE, :2] = (0.5, 0.2)
+        poses[:, sk.RIGHT_HAND, :2] = path[:, None] + rng.normal(0, 0.05, (sk.NUM_HAND, 2))
+        part = "webcam" if number % 3 else "dictionary"
+        id = f"small/{part}/wört {word}/{number:03d}" + ("/poses" if number == 5 else "")
+        texts = (("de", f"Wört {word}"), ("en", f"word {word}"))
+        split = ("train", "train", "train", "dev", "test")[number // 12 % 5]
+        clips.append(Clip(id, split, poses, "gsg", part, gloss=f"wort {word}", texts=texts, fps=25.0,
+                          width=640, height=480))  # fmt: skip
+    info = CorpusInfo("small", "1", "Apache-2.0", "made in the test", ("gsg",), synthetic=True)
+    folder = tmp_path_factory.mktemp("corpora") / "small"
+    write_corpus(folder, info, clips, clips_per_file=50, rows_per_group=16)
+    return folder
