@@ -44,6 +44,7 @@ class Watcher:
         self.queue, self.total, self.quiet = queue, total_steps, quiet
         self.console = Console()
         self.done = threading.Event()
+        self.first: tuple[float, int] | None = None  # when which step was heard of first: start-up is no training
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.writer = _summary_writer(tensorboard) if tensorboard else None
         self.progress = Progress(
@@ -55,7 +56,6 @@ class Watcher:
     def __enter__(self) -> Watcher:
         self.progress.start()
         self.bar = self.progress.add_task("training", total=self.total, epoch="-", loss="-", rate="-")
-        self.started = time.monotonic()
         self.thread.start()
         return self
 
@@ -82,15 +82,22 @@ class Watcher:
     def _show(self, message: dict[str, Any]) -> None:
         kind, step = message.pop("kind"), int(message.pop("step"))
         epoch = int(message.pop("epoch"))
+        self.first = self.first or (time.monotonic(), step)
         loss, rate = f"{message['loss']:.3f}", f"{message['clips_per_second']:.0f}"
         self.progress.update(self.bar, completed=step, epoch=str(epoch), loss=loss, rate=rate)
         if self.writer is not None:
             for name, value in message.items():
                 self.writer.add_scalar(f"{kind}/{name}", value, step if kind == "step" else epoch)
         if kind == "epoch" and not self.quiet and not self.console.is_terminal:
-            left = (time.monotonic() - self.started) / max(step, 1) * (self.total - step)
             values = "  ".join(f"{name} {value:.4g}" for name, value in message.items())
-            print(f"epoch {epoch}  step {step}/{self.total}  {values}  left {left:.0f} s", flush=True)
+            print(f"epoch {epoch}  step {step}/{self.total}  {values}  left {self._left(step)}", flush=True)
+
+    def _left(self, step: int) -> str:
+        """Time to the end at the pace so far."""
+        since, begun = self.first or (0.0, step)
+        if step == begun:
+            return "?"
+        return f"{(time.monotonic() - since) / (step - begun) * (self.total - step):.0f} s"
 
 
 def _summary_writer(folder: Path) -> Any:
