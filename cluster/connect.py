@@ -25,9 +25,9 @@ def connected(address: str | None = None, *, num_cpus: float | None = None, work
     """Be connected to Ray inside the block.
 
     ``address`` (or RAY_ADDRESS) is ``host:6379``, ``ray://host:10001``, or ``auto`` for a cluster that ``ray start``
-    began on this machine. Without either, a local Ray starts with ``num_cpus`` logical CPUs, rounded up (default: the machine's
-    cores) and stops when the block ends; its dashboard answers on this machine only, and a token guards the rest. A
-    process that is connected already stays as it is. Raises ClusterError when the cluster cannot be reached.
+    began on this machine. Without either, a local Ray starts with ``num_cpus`` logical CPUs, rounded up (default: the
+    machine's cores), and stops when the block ends; its dashboard answers on this machine only, and a token guards
+    the rest. A process that is connected already stays as it is. Raises ClusterError when there is no such cluster.
     """
     import ray
 

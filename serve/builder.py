@@ -22,7 +22,7 @@ def build(config: ServeConfig | dict[str, Any]) -> Application:
     """
     config = parse(config)
     manifest = Snapshot.open(config.index, config.version, verify=False).manifest
-    # What all replicas get is the same but for the version, so that a new version reconfigures and restarts nothing.
+    # The version is user_config and no argument: a configuration deployed with `serve deploy` then swaps it in place.
     fixed = config.model_copy(update={"version": None})
     version = {"version": manifest.version}
     encoder = _deployment(Encoder, "Encoder", config.encoder, version).bind(fixed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from signatlas.errors import SnapshotError, UserError
+from signatlas.errors import UserError
 
 if TYPE_CHECKING:
     from serve.config import ServeConfig
@@ -98,26 +98,41 @@ def stop() -> None:
 
 def _follow(config: ServeConfig, served: str) -> None:
     """Wait for Ctrl-C; meanwhile take up whatever version becomes the live one, unless one was asked for by name."""
-    from signatlas.retrieval.snapshot import Snapshot, current
-
-    refused = ""
+    complaint = ""
     while True:
         time.sleep(WATCH_S)
         if config.version is not None:
             continue
         try:
-            found = current(config.index)
-            if found in (served, refused):
-                continue
-            Snapshot.open(config.index, found, verify=True)
-        except SnapshotError as error:
-            if str(error) != refused:
+            taken = take_up(config, served)
+        except UserError as error:
+            if str(error) != complaint:
                 print(f"version {served} goes on serving: {error}", flush=True)
-            refused = str(error)
+            complaint = str(error)
             continue
+        if taken != served:
+            print(f"serving version {taken} now", flush=True)
+        served, complaint = taken, ""
+
+
+def take_up(config: ServeConfig, served: str) -> str:
+    """Serve the live version in place of ``served``, replica by replica; returns what is served now.
+
+    Raises SnapshotError for a damaged version, before anything changes, and UserError when it does not start on the
+    cluster, after going back to ``served``.
+    """
+    from signatlas.retrieval.snapshot import Snapshot, current
+
+    found = current(config.index)
+    if found == served:
+        return served
+    Snapshot.open(config.index, found, verify=True)
+    try:
         start(config.model_copy(update={"version": found}))
-        served = found
-        print(f"serving version {served} now", flush=True)
+    except UserError:
+        start(config.model_copy(update={"version": served}))
+        raise
+    return found
 
 
 def require_free_port(host: str, port: int) -> None:

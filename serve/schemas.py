@@ -49,7 +49,7 @@ class SearchOptions(BaseModel):
 
     top_k: int = Field(10, ge=1, description="how many answers")
     mirror: Literal["none", "best"] = Field(
-        "none", description="best: search both sides and keep the better, so that either dominant hand is found"
+        "best", description="best: also search the mirrored query and keep the better, so that either hand is found"
     )
 
 
@@ -69,10 +69,10 @@ class SearchRequest(SearchOptions):
             raise ValueError("send exactly one of poses, clip and vector")
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height go together")
-        if self.vector is not None and self.mirror != "none":
+        if self.vector is not None and "mirror" in self.model_fields_set and self.mirror != "none":
             raise ValueError("a vector cannot be mirrored; send poses")
         if self.vector is not None:
-            self.vector = _vector(self.vector)
+            self.vector, self.mirror = _vector(self.vector), "none"
         return self
 
 

@@ -60,7 +60,9 @@ def _overview(words: list[str], entries: dict[str, Entry] | dict[str, Entry | di
     rows = [(name, GROUP_HELP[name] if isinstance(entry, dict) else entry.help) for name, entry in entries.items()]
     width = max(len(name) for name, _ in rows)
     lines = [f"Usage: {' '.join(['signatlas', *words])} COMMAND [OPTIONS]", ""]
-    lines += [GROUP_HELP[words[-1]] if words else INTRODUCTION, "", "Commands:"] if words else [INTRODUCTION, "Commands:"]
+    lines += (
+        [GROUP_HELP[words[-1]] if words else INTRODUCTION, "", "Commands:"] if words else [INTRODUCTION, "Commands:"]
+    )
     lines += [f"  {name:<{width}}  {text}" for name, text in rows]
     return "\n".join([*lines, "", "Each command has its own --help, with an example."])
 

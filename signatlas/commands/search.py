@@ -35,7 +35,9 @@ def search(
     corpus: Annotated[str | None, typer.Option(help="Corpus folder or URI of --clip.")] = None,
     pose: Annotated[Path | None, typer.Option(help="A .pose file, or a .npy array [frames, 75, 3].")] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 10,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Also search as a signer of the other hand.")] = False,
+    either_hand: Annotated[
+        bool, typer.Option("--either-hand/--same-hand", help="Also search as a signer of the other hand would sign it.")
+    ] = True,
     url: Annotated[str | None, typer.Option(help="Ask this running service instead of a folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
@@ -48,9 +50,9 @@ def search(
     if (index is None) == (url is None):
         raise UserError("name where to look: either --index FOLDER or --url http://HOST:PORT")
     if index is not None:
-        asked, answer = _ask_folder(index, clip, corpus, pose, top, mirror)
+        asked, answer = _ask_folder(index, clip, corpus, pose, top, either_hand)
     else:
-        asked, answer = _ask_service(url or "", clip, corpus, pose, top, mirror)
+        asked, answer = _ask_service(url or "", clip, corpus, pose, top, either_hand)
     if json:
         print(jsonlib.dumps(answer, ensure_ascii=False, allow_nan=False))
     else:
@@ -58,7 +60,7 @@ def search(
 
 
 def _ask_folder(
-    index: Path, clip: str | None, corpus: str | None, pose: Path | None, top: int, mirror: bool
+    index: Path, clip: str | None, corpus: str | None, pose: Path | None, top: int, either_hand: bool
 ) -> tuple[str, dict[str, Any]]:
     from signatlas.retrieval.search import LocalSearch
     from signatlas.retrieval.snapshot import Snapshot
@@ -75,11 +77,15 @@ def _ask_folder(
         aspect=query.width / query.height if query.width and query.height else None,
         source=query.source,
         k=top,
-        mirror="best" if mirror else "none",
+        mirror="best" if either_hand else "none",
         leave_out=query.id,
     )
-    answer = {"index_version": snapshot.version, "synthetic": part.synthetic, "verdict": searcher.catalogue.verdict(found),
-              "hits": [hit.model_dump() for hit in found]}  # fmt: skip
+    answer = {
+        "index_version": snapshot.version,
+        "synthetic": part.synthetic,
+        "verdict": searcher.catalogue.verdict(found),
+        "hits": [hit.model_dump() for hit in found],
+    }
     return _describe(query), answer
 
 
@@ -118,9 +124,9 @@ def read_query(path: Path) -> Query:
 
 
 def _ask_service(
-    url: str, clip: str | None, corpus: str | None, pose: Path | None, top: int, mirror: bool
+    url: str, clip: str | None, corpus: str | None, pose: Path | None, top: int, either_hand: bool
 ) -> tuple[str, dict[str, Any]]:
-    body: dict[str, Any] = {"top_k": top, "mirror": "best" if mirror else "none"}
+    body: dict[str, Any] = {"top_k": top, "mirror": "best" if either_hand else "none"}
     if clip is not None and corpus is None:
         return clip, _post(url, {**body, "clip": clip})
     from signatlas.pose.posejson import to_json

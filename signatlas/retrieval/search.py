@@ -110,7 +110,7 @@ class LocalSearch:
         aspect: float | None = None,
         source: str | None = None,
         k: int = 10,
-        mirror: Mirror = "none",
+        mirror: Mirror = "best",
         leave_out: str | None = None,
     ) -> list[Hit]:
         """The ``k`` best hits for one clip float32 [frames, 75, 3] in image units.

@@ -41,6 +41,15 @@ def test_a_local_ray_starts_quietly_and_ends(tmp_path: Path) -> None:
     assert (tmp_path / ".ray" / "auth_token").stat().st_size > 0  # it was guarded by a token
 
 
+@pytest.fixture
+def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh process, whatever other tests have started in this one."""
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("unconnected")
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_an_unreachable_address_is_a_user_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -48,6 +57,7 @@ def test_an_unreachable_address_is_a_user_error(address: str, monkeypatch: pytes
         pass
 
 
+@pytest.mark.usefixtures("unconnected")
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "ray://"])
 def test_what_is_no_address_is_a_user_error(address: str) -> None:
     with pytest.raises(ClusterError, match="is no address of Ray"), connected(address):

@@ -50,7 +50,7 @@ def test_json_by_clip_pose_and_array_agree(
     assert by_pose[0]["id"] == clip.id
     assert [h["id"] for h in by_pose[1:6]] == [h["id"] for h in by_clip["hits"][:5]]
     np.save(tmp_path / "q.npy", clip.poses)
-    assert run("search", "--index", root, "--pose", tmp_path / "q.npy", "--top", 1, "--mirror", "--json") == 0
+    assert run("search", "--index", root, "--pose", tmp_path / "q.npy", "--top", 1, "--same-hand", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["hits"]) == 1
 
 

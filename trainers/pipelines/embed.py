@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from signatlas.corpus.format import METADATA_COLUMNS, Corpus, table_to_clips
-from signatlas.errors import PoseError, UserError
+from signatlas.corpus.format import METADATA_COLUMNS, Clip, Corpus, table_to_clips
+from signatlas.errors import PoseError
 from signatlas.models.sign_encoder import SignEncoder
 from signatlas.pose.normalise import check
 from signatlas.retrieval.snapshot import ROW_SCHEMA, as_rows
@@ -19,7 +19,7 @@ from signatlas.retrieval.snapshot import ROW_SCHEMA, as_rows
 if TYPE_CHECKING:
     import ray.data
 
-VECTOR = "vector"
+VECTOR, PROBLEM = "vector", "problem"
 
 
 class Embedder:
@@ -35,11 +35,22 @@ class Embedder:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         clips = list(table_to_clips(table.combine_chunks()))
-        for clip in clips:
-            check(clip.poses, f"clip {clip.id}")
-        vectors = self.encoder.embed_clips(clips)
+        # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
+        problems = [_problem(clip) for clip in clips]
+        usable = [clip for clip, problem in zip(clips, problems, strict=True) if problem is None]
+        vectors = np.full((len(clips), self.encoder.config.embedding), np.nan, np.float32)
+        vectors[[problem is None for problem in problems]] = self.encoder.embed_clips(usable)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        return as_rows([table]).append_column(VECTOR, column)
+        rows = as_rows([table]).append_column(VECTOR, column)
+        return rows.append_column(PROBLEM, pa.array(problems, pa.string()))
+
+
+def _problem(clip: Clip) -> str | None:
+    try:
+        check(clip.poses, f"clip {clip.id}")
+    except PoseError as error:
+        return str(error)
+    return None
 
 
 def embedded(
@@ -52,14 +63,17 @@ def embedded(
     workers: int = 1,
     gpus: float = 0,
 ) -> ray.data.Dataset:
-    """A lazy dataset of ``ROW_SCHEMA`` and ``vector`` (float32, fixed size); poses never leave the workers."""
+    """A lazy dataset of ``ROW_SCHEMA``, ``vector`` (float32, fixed size) and ``problem``, why there is no vector.
+
+    Poses never leave the workers.
+    """
     import ray.data
     from ray.data.expressions import col
 
     # The command shows a line of its own.
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    rows = ray.data.read_parquet(corpus.files, columns=[*METADATA_COLUMNS, "poses"])
+    rows = ray.data.read_parquet(corpus.files).select_columns([*METADATA_COLUMNS, "poses"])
     for name, values in (("source", sources), ("split", splits)):
         if values:
             rows = rows.filter(expr=col(name).is_in(list(values)))
@@ -82,7 +96,10 @@ def collect(dataset: ray.data.Dataset, progress: Callable[[int], Any] | None = N
     vectors: list[np.ndarray] = []
     rows: list[pa.Table] = []
     done = 0
-    for batch in _batches(dataset):
+    batch: Any  # a pyarrow table; Ray's hint says what other formats would give
+    for batch in dataset.iter_batches(batch_size=1024, batch_format="pyarrow"):
+        for problem in batch[PROBLEM].drop_null().to_pylist():
+            raise PoseError(problem)
         column = batch[VECTOR].combine_chunks()
         flat = column.flatten().to_numpy(zero_copy_only=False)
         vectors.append(np.asarray(flat, np.float32).reshape(len(batch), -1))
@@ -93,18 +110,3 @@ def collect(dataset: ray.data.Dataset, progress: Callable[[int], Any] | None = N
     if not rows:
         return np.zeros((0, 1), np.float32), ROW_SCHEMA.empty_table()
     return np.concatenate(vectors), as_rows(rows)
-
-
-def _batches(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
-    """Batches of a dataset; a user's mistake found by a worker arrives as itself, not as Ray's report of it."""
-    from ray.exceptions import RayError
-
-    try:
-        yield from dataset.iter_batches(batch_size=1024, batch_format="pyarrow")
-    except RayError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if cause is None:
-            raise
-        raise PoseError(str(cause)) from None

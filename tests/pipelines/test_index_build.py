@@ -1,0 +1,80 @@
+"""Building an index with Ray Data: the same vectors as without Ray, and mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from signatlas.__main__ import main
+from signatlas.corpus.format import Corpus, write_corpus
+from signatlas.errors import CorpusError, PoseError, SnapshotError
+from signatlas.models.sign_encoder import SignEncoder
+from signatlas.retrieval.search import LocalSearch
+from signatlas.retrieval.snapshot import Snapshot
+from trainers.pipelines.embed import collect, embedded
+from trainers.pipelines.index import build
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def test_vectors_and_rows_are_those_of_the_encoder(small_model: Path, small_corpus: Path) -> None:
+    corpus = Corpus.open(small_corpus)
+    vectors, rows = collect(embedded(small_model, corpus, batch_size=16))
+    clips = {c.id: c for c in corpus}
+    ids = rows["id"].to_pylist()
+    assert sorted(ids) == sorted(clips)
+    expected = SignEncoder.from_pretrained(small_model).embed_clips([clips[id] for id in ids])
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert rows["gloss"].to_pylist() == [clips[id].gloss for id in ids]
+    assert rows["texts"].to_pylist()[0][1] == {"language": "en", "text": clips[ids[0]].text("en")}
+
+
+def test_a_part_of_a_corpus_in_shards(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    built = build(small_model, small_corpus, tmp_path, shards=3, sources=("webcam",), splits=("train", "dev"),
+                  progress=seen.append)  # fmt: skip
+    wanted = [c for c in Corpus.open(small_corpus) if c.source == "webcam" and c.split != "test"]
+    assert sorted(built.rows()["id"].to_pylist()) == sorted(c.id for c in wanted)
+    assert seen[-1] == len(wanted) == built.manifest.count
+    assert built.manifest.corpus.sources == ("webcam",) and built.manifest.corpus.synthetic
+    assert Snapshot.open(tmp_path).version == built.version  # live
+    hits = LocalSearch(built).search(wanted[0].poses, aspect=640 / 480, k=1)
+    assert hits[0].id == wanted[0].id
+
+
+def test_the_command(small_model: Path, small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["index", "build", small_model, small_corpus, "--out", tmp_path, "--version", "v1", "--no-activate"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in [*words, "--json"]])
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["count"] == 120
+    assert not (tmp_path / "CURRENT").exists()
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in words])
+    assert ended.value.code == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_mistakes_leave_nothing_behind(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    with pytest.raises(SnapshotError, match="no source 'film', only dictionary, webcam"):
+        build(small_model, small_corpus, out, sources=("film",))
+    with pytest.raises(SnapshotError, match="no split 'x'"):
+        build(small_model, small_corpus, out, splits=("x",))
+    clips = list(Corpus.open(small_corpus))[:4]
+    clips[2] = replace(clips[2], poses=np.full((5, 75, 3), np.nan, np.float32))
+    info = replace(Corpus.open(small_corpus).info, checksums={}, sizes={}, counts={})
+    corpus = write_corpus(tmp_path / "blind", info, clips)
+    with pytest.raises(PoseError, match=f"clip {clips[2].id}: neither face nor hands"):
+        build(small_model, corpus.path, out)
+    file = Path(corpus.files[0])
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CorpusError, match="does not match its checksum"):
+        build(small_model, corpus.path, out)
+    assert not out.exists()

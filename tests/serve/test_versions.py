@@ -1,0 +1,88 @@
+"""A running service takes up a new version without a failed request, never mixes two, and wants its key."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve.commands import take_up
+from serve.config import Limits, ServeConfig, key_digest
+from signatlas.corpus.format import Corpus
+from signatlas.errors import SnapshotError
+from signatlas.retrieval import snapshot
+
+
+@pytest.fixture(scope="module")
+def config(index_root: Path, free_port: int) -> ServeConfig:
+    return ServeConfig(index=str(index_root), port=free_port, limits=Limits(), api_key_sha256=key_digest("s3cret"))
+
+
+def test_the_key_opens_and_nothing_else_does(service: httpx.Client) -> None:
+    for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
+        for answer in (
+            service.get("/v1/info", headers=headers),
+            service.get("/v1/signs/a/poses", headers=headers),
+            service.post("/v1/search", json={}, headers=headers),
+            service.post("/v1/search/video", headers=headers),
+        ):
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["content-type"] == "application/problem+json"
+    assert service.get("/v1/info", headers={"X-API-Key": "s3cret"}).status_code == 200
+    assert service.get("/v1/info", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+    assert service.get("/readyz").status_code == 200
+
+
+@pytest.fixture
+def asking(service: httpx.Client, small_corpus: Path) -> Iterator[list[tuple[int, str]]]:
+    """Searches without a pause, each noted as (status, version), while the test does something else."""
+    clip, seen, ended = next(iter(Corpus.open(small_corpus))).id, [], threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answer = service.post("/v1/search", json={"clip": clip}, headers={"X-API-Key": "s3cret"})
+            seen.append((answer.status_code, answer.json().get("index_version", answer.text)))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    yield seen
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+def wait_for(service: httpx.Client, version: str) -> None:
+    for _ in range(120):
+        answer = service.get("/readyz")
+        if answer.status_code == 200 and answer.json()["index_version"] == version:
+            return
+        time.sleep(0.25)
+    raise AssertionError(f"{version} was never ready: {answer.text}")
+
+
+def test_a_new_version_is_taken_up_under_load(
+    config: ServeConfig, service: httpx.Client, asking: list[tuple[int, str]], small_model: Path, index_root: Path,
+    write_version: Callable[..., None],
+) -> None:  # fmt: skip
+    time.sleep(1)
+    write_version(index_root, small_model, index_root.parent / "corpus", "v2")
+    snapshot.activate(index_root, "v2")
+    assert take_up(config, "v1") == "v2"
+    wait_for(service, "v2")
+    time.sleep(1)
+    assert {status for status, _ in asking} == {200}
+    assert {version for _, version in asking} == {"v1", "v2"}
+
+    # A damaged version that somebody made live by hand is refused, and the old one goes on serving.
+    write_version(index_root, small_model, index_root.parent / "corpus", "v3")
+    (index_root / "v3" / "shard-001" / "index.faiss").write_bytes(b"broken")
+    (index_root / "CURRENT").write_text("v3\n")
+    with pytest.raises(SnapshotError, match="shard-001 of"):
+        take_up(config, "v2")
+    assert service.get("/readyz").json()["index_version"] == "v2"
+    snapshot.activate(index_root, "v1")
