@@ -56,7 +56,7 @@ def demo(
 
     On a machine without the recordings it runs on computed (procedural) signs and says so.
 
-    Example: SIGNATLAS_MIRROR=../shared/data signatlas demo --keep
+    Example: signatlas demo --mirror ../mirror --keep
     """
     started = time.monotonic()
     if not Path(REAL.recipe).exists():
