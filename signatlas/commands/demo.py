@@ -66,7 +66,9 @@ def demo(
     step("train", "two Ray Train workers with DeepSpeed")
     overrides = [part for setting in plan.settings for part in ("--set", setting)]
     signatlas("train", plan.recipe, "--name", "demo", "--workers", "2", "--fresh", *overrides)
-    step("evaluate", "held-out recordings against the training recordings")
+    step(
+        "evaluate", "held-out against training recordings" if plan.real else "procedural signs, no result on real data"
+    )
     signatlas("evaluate", model, "--corpus", plan.corpus, "--protocol", "closed", "--out", "runs/demo/evaluation")
     step("index", "two shards, embedded with Ray Data")
     signatlas("index", "build", model, plan.corpus, "--out", "indexes/demo", "--shards", "2", "--split", "train",
@@ -163,7 +165,8 @@ def search(plan: Plan, url: str) -> tuple[int, int]:
 
     test = Corpus.open(plan.corpus).split("test")
     clips = [c for c in (test.source("webcam") if plan.real else test) if c.gloss is not None]
-    step("search", f"{len(clips)} held-out recordings over HTTP")
+    kind = "held-out recordings" if plan.real else "procedural signs"
+    step("search", f"{len(clips)} {kind} over HTTP")
 
     def ask(clip: Any) -> list[dict[str, Any]]:
         body = {"poses": to_json(clip.poses), "top_k": 50, "source": clip.source}

@@ -69,7 +69,10 @@ def evaluate(
         "notes": notes(encoder.record, opened, name),
         "corpus": describe_corpus(opened),
         "model": describe_model(model, encoder),
-        "results": [report.result_of(outcome, nearest.get(outcome.setting), seed) for outcome in outcomes],
+        "results": [
+            report.result_of(outcome, nearest.get(outcome.setting), seed) | {"synthetic": opened.info.synthetic}
+            for outcome in outcomes
+        ],
     }
     report.write(target, document, outcomes)
     if pictures:

@@ -65,7 +65,8 @@ def write(folder: str | os.PathLike[str], document: dict[str, Any], outcomes: li
 def title_of(result: dict[str, Any]) -> str:
     adjustment = "" if result["adjustment"] == "none" else f", {result['adjustment']}"
     left_out = f", {result['left_out']} left out" if result["left_out"] else ""
-    return f"{result['setting']}{adjustment}: {result['queries']} queries against {result['gallery']:,} clips{left_out}"
+    made = "SYNTHETIC SIGNS, " if result.get("synthetic") else ""
+    return f"{made}{result['setting']}{adjustment}: {result['queries']} queries against {result['gallery']:,} clips{left_out}"
 
 
 def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
