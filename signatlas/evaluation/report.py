@@ -65,8 +65,12 @@ def write(folder: str | os.PathLike[str], document: dict[str, Any], outcomes: li
 def title_of(result: dict[str, Any]) -> str:
     adjustment = "" if result["adjustment"] == "none" else f", {result['adjustment']}"
     left_out = f", {result['left_out']} left out" if result["left_out"] else ""
-    made = "SYNTHETIC SIGNS, " if result.get("synthetic") else ""
-    return f"{made}{result['setting']}{adjustment}: {result['queries']} queries against {result['gallery']:,} clips{left_out}"
+    return f"{result['setting']}{adjustment}: {result['queries']} queries against {result['gallery']:,} clips{left_out}"
+
+
+def corner_of(result: dict[str, Any]) -> str:
+    """What stands above the rows' labels: figures on synthetic signing say so."""
+    return "SYNTHETIC" if result.get("synthetic") else ""
 
 
 def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -100,7 +104,7 @@ def table(result: dict[str, Any]) -> Table:
     view = Table(
         title=title_of(result), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0), collapse_padding=True
     )
-    view.add_column("", no_wrap=True)
+    view.add_column(corner_of(result), no_wrap=True)
     for name in SHOWN:
         view.add_column(name, justify="right", no_wrap=True)
     for label, cells in lines_of(result):
@@ -127,7 +131,13 @@ def markdown(document: dict[str, Any]) -> str:
     lines = [f"# {document['protocol']}: {document['corpus']['name']}", ""]
     lines += [f"- {line}" for line in summary(document)]
     for result in document["results"]:
-        lines += ["", f"## {title_of(result)}", "", f"| | {' | '.join(SHOWN)} |", "|---" * (len(SHOWN) + 1) + "|"]
+        lines += [
+            "",
+            f"## {title_of(result)}",
+            "",
+            f"| {corner_of(result)} | {' | '.join(SHOWN)} |",
+            "|---" * (len(SHOWN) + 1) + "|",
+        ]
         lines += [f"| {label} | {' | '.join(cells)} |" for label, cells in lines_of(result)]
         if result["failures"]:
             lines += ["", "Worst queries:", "", "| query | word | rank | first |", "|---|---|---|---|"]
