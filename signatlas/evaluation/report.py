@@ -70,7 +70,7 @@ def title_of(result: dict[str, Any]) -> str:
 
 def corner_of(result: dict[str, Any]) -> str:
     """What stands above the rows' labels: figures on synthetic signing say so."""
-    return "SYNTHETIC" if result.get("synthetic") else ""
+    return "SYNTH." if result.get("synthetic") else ""
 
 
 def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
