@@ -50,13 +50,17 @@ class Augmenter:
 
         Returns coordinates float32 [B, F, P, 3], presence bool [B, F, P] and frames kept bool [B, F].
         """
-        generators = [np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=int(p))) for p in positions]
+        generators = [self._generator(epoch, int(position)) for position in positions]
         times = np.stack([self._times(g, n) for g, n in zip(generators, bank.lengths[indices], strict=True)])
         coordinates, present = bank.at(indices, times)
         keep = np.ones(times.shape, bool)
         for i, generator in enumerate(generators):
             self._change(generator, coordinates[i], present[i], keep[i])
         return coordinates, present, keep
+
+    def _generator(self, epoch: int, position: int) -> np.random.Generator:
+        # The position is the counter's highest word: a view may draw 2^192 blocks before it meets the next one's.
+        return np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 0, position]))
 
     def _times(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """A random monotone path through the clip: cut ends, tempo that drifts."""

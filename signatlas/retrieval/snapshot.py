@@ -52,9 +52,11 @@ def write(
     factory: str = "Flat",
     shards: int = 1,
     version: str | None = None,
+    absent: np.ndarray | None = None,
 ) -> Snapshot:
     """Write one version: unit ``vectors`` float32 [N, E] with ``rows`` [N] of ``ROW_SCHEMA``; whole or not at all.
 
+    ``absent`` [M, E] are embeddings of signs that the index lacks, for the words of confidence (see ``calibrate``).
     ``version`` defaults to the time and a hash of the content. Raises SnapshotError when the version exists, the
     factory does not fit or there is nothing to index.
     """
@@ -86,7 +88,7 @@ def write(
                 dims=vectors.shape[1],
                 count=len(rows),
                 shards=parts,
-                confidence=calibrate(vectors, rows["gloss"].to_pylist()),
+                confidence=calibrate(vectors, rows["gloss"].to_pylist(), absent),
                 files=files,
             )
             (partial / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

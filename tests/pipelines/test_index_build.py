@@ -40,6 +40,7 @@ def test_a_part_of_a_corpus_in_shards(small_model: Path, small_corpus: Path, tmp
     wanted = [c for c in Corpus.open(small_corpus) if c.source == "webcam" and c.split != "test"]
     assert sorted(built.rows()["id"].to_pylist()) == sorted(c.id for c in wanted)
     assert seen[-1] == len(wanted) == built.manifest.count
+    assert built.manifest.confidence.recordings == len(wanted)  # every word is in the index: no absent signs
     assert built.manifest.corpus.sources == ("webcam",) and built.manifest.corpus.synthetic
     assert Snapshot.open(tmp_path).version == built.version  # live
     hits = LocalSearch(built).search(wanted[0].poses, aspect=640 / 480, k=1)

@@ -85,3 +85,11 @@ def test_hand_dropout_loses_the_hand_that_is_seen_less():
     assert not present[0, :, 1:22].any()
     assert (points[0, :, 1:22] == 0).all()
     assert present[0, :, 22:].all()
+
+
+def test_neighbouring_views_share_no_random_numbers():
+    augment = Augmenter(AugmentConfig(), "nose_hands", 16, 1)
+    draws = [augment._generator(2, position).random(4000) for position in range(4)]
+    for i in range(4):
+        for j in range(i):
+            assert not set(draws[i].tolist()) & set(draws[j].tolist())

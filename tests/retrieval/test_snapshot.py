@@ -154,6 +154,19 @@ def test_words_follow_the_scores_of_wrong_answers(vectors: np.ndarray, rows: pa.
     assert calibrate(vectors, ["one word"] * 120).word(0.9) is None
 
 
+def test_signs_that_the_index_lacks_set_the_words(vectors: np.ndarray, rows: pa.Table) -> None:
+    rng = np.random.default_rng(0)
+    absent = vectors[rng.integers(0, 120, 400)] + rng.normal(0, 0.05, (400, vectors.shape[1])).astype(np.float32)
+    absent /= np.linalg.norm(absent, axis=1, keepdims=True)
+    found = calibrate(vectors, rows["gloss"].to_pylist(), absent)
+    best = [float(s) for s in (absent @ vectors.T).max(1)]
+    words = [found.word(s) for s in best]
+    assert found.recordings == 400 and words.count("probable") == 4 and words.count("possible") == 36
+    assert [found.verdict(s) for s in best].count("not found") == 200
+    few = calibrate(vectors, rows["gloss"].to_pylist(), absent[:99])
+    assert few == calibrate(vectors, rows["gloss"].to_pylist())
+
+
 def test_clips_are_read_by_id(small_corpus: Path, clips: list[Clip]) -> None:
     reader = ClipReader(small_corpus)
     for clip in clips[::17]:

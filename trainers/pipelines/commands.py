@@ -38,7 +38,7 @@ def build(
     Corpus.open(corpus)
     folder.locate(model)
     console = Console(stderr=True)
-    with connected(address), console.status("starting Ray Data") as status:
+    with connected(address, worker_logs=False), console.status("starting Ray Data") as status:
         built = build_index(
             model,
             corpus,

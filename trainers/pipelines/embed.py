@@ -59,6 +59,7 @@ def embedded(
     *,
     sources: tuple[str, ...] | None = None,
     splits: tuple[str, ...] | None = None,
+    ids: tuple[str, ...] | None = None,
     batch_size: int = 64,
     workers: int = 1,
     gpus: float = 0,
@@ -74,7 +75,7 @@ def embedded(
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = ray.data.read_parquet(corpus.files).select_columns([*METADATA_COLUMNS, "poses"])
-    for name, values in (("source", sources), ("split", splits)):
+    for name, values in (("source", sources), ("split", splits), ("id", ids)):
         if values:
             rows = rows.filter(expr=col(name).is_in(list(values)))
     return rows.map_batches(

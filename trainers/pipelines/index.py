@@ -11,6 +11,7 @@ from signatlas.corpus.format import Corpus
 from signatlas.errors import SnapshotError
 from signatlas.models import folder as model_folder
 from signatlas.retrieval import snapshot
+from signatlas.retrieval.confidence import LEAST_ABSENT
 from signatlas.retrieval.manifest import CorpusPart
 from signatlas.retrieval.snapshot import Snapshot
 from trainers.pipelines.embed import collect, embedded
@@ -44,6 +45,7 @@ def build(
     vectors, rows = collect(
         embedded(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
     )
+    absent = _absent(opened, set(rows["gloss"].to_pylist()))
     written = snapshot.write(
         out,
         vectors,
@@ -62,6 +64,7 @@ def build(
         factory=factory,
         shards=shards,
         version=version,
+        absent=collect(embedded(source_model, opened, ids=absent, workers=workers, gpus=gpus))[0] if absent else None,
     )
     if activate:
         snapshot.activate(out, written.version)
@@ -72,3 +75,11 @@ def _check_names(what: str, wanted: tuple[str, ...] | None, have: set[str], path
     for name in wanted or ():
         if name not in have:
             raise SnapshotError(f"{path} has no {what} '{name}', only {', '.join(sorted(have))}")
+
+
+def _absent(corpus: Corpus, indexed: set[str | None], most: int = 1000) -> tuple[str, ...]:
+    """Ids of at most ``most`` recordings whose sign the index lacks, evenly over the corpus; none if there are few."""
+    ids = sorted(row["id"] for row in corpus.metadata() if row["gloss"] is not None and row["gloss"] not in indexed)
+    if len(ids) < LEAST_ABSENT:
+        return ()
+    return tuple(ids[i * len(ids) // most] for i in range(most)) if len(ids) > most else tuple(ids)
