@@ -148,6 +148,7 @@ def main() -> None:
         return
     from cluster.connect import connected
 
+    arguments.corpus = str(Path(arguments.corpus).absolute()) if arguments.corpus else None
     measured: dict[tuple[str, int], Times] = {}
     steps, warmup = arguments.steps, arguments.warmup
     with tempfile.TemporaryDirectory() as name:
@@ -169,7 +170,7 @@ def main() -> None:
                 "ratio_two_workers": round(medians["ray_2"] / medians["plain_2"], 3),
                 "median_ms": {k: round(v, 1) for k, v in medians.items()},
                 "steps": steps * arguments.rounds,
-                "corpus": arguments.corpus or "procedural",
+                "corpus": Path(arguments.corpus).name if arguments.corpus else "procedural",
                 "seed": recipe.seed,
                 "cores": os.cpu_count(),
                 "machine": platform.machine(),

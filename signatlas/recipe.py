@@ -35,7 +35,7 @@ class DataConfig(Strict):
     corpus: str
     groups: tuple[GroupConfig, ...] = (GroupConfig(),)
     exclude_glosses: tuple[str, ...] = Field((), description="words that no gloss-labelled group may show")
-    exclude_shared: bool = Field(False, description="leave out the words that occur in more than one source")
+    exclude_shared: bool = Field(False, description="leave out the words that webcam and dictionary share")
 
 
 class LossConfig(Strict):
@@ -60,7 +60,7 @@ class OptimiserConfig(Strict):
 class SelectConfig(Strict):
     """How the best checkpoint is chosen; always on dev."""
 
-    protocol: Literal["closed", "one-shot", "loss"] = "closed"
+    protocol: Literal["closed", "one-shot"] = "closed"
     metric: Literal["R@1", "R@10", "mAP", "MRR"] = "mAP"
     every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
     gallery_source: str | None = None
@@ -77,7 +77,7 @@ class ScalingConfig(Strict):
 class SignEncoderRecipe(Strict):
     """Train the sign encoder on isolated signs."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: Literal["sign_encoder"] = "sign_encoder"
     budget: str = Field("", description="what it costs, measured")
     seed: int = Field(0, ge=0)
@@ -107,7 +107,10 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(raw, dict):
         raise RecipeError(f"{path} holds no settings")
     for override in overrides:
-        _apply(raw, override)
+        try:
+            _apply(raw, override)
+        except (IndexError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
+            raise RecipeError(f"--set {override}: there is no such setting in {path}") from error
     task = raw.get("task", "sign_encoder")
     if task not in RECIPES:
         raise RecipeError(f"{path}: unknown task '{task}', expected one of {', '.join(RECIPES)}")

@@ -45,6 +45,10 @@ def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path):
         ("task=sing_encoder", "unknown task 'sing_encoder'"),
         ("epochs", "--set wants key=value"),
         ("name=a b", "name"),
+        ("name=..", "name: String should match pattern"),
+        ("data.groups.7.source=x", "data.groups: Input should be a valid tuple"),
+        ("name.a=b", "there is no such setting"),
+        ("data.groups=[", "there is no such setting"),
     ],
 )
 def test_mistakes_are_one_line(recipe_file, override, says):

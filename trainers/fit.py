@@ -11,9 +11,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from signatlas.errors import RecipeError, UserError
+from signatlas.errors import UserError
 from signatlas.files import write_text_atomically
 from signatlas.recipe import RECIPES, Recipe, dump, parse
+from trainers.folder import RunFolder
 from trainers.loop import Task
 
 TASKS = {"sign_encoder": "trainers.sign_encoder:build"}
@@ -37,24 +38,6 @@ def worker(config: dict[str, Any]) -> None:
     loop.run(task, recipe.optimiser, seed=recipe.seed, every=recipe.select.every, queue=config["queue"])
 
 
-def results_folder(recipe: Recipe) -> Path:
-    """Where a run's results lie on this machine: in its storage when that is local, else in ./runs."""
-    root = "runs" if "://" in recipe.storage_path else recipe.storage_path
-    return Path(root).expanduser().absolute() / recipe.name
-
-
-def check_resume(recipe: Recipe, folder: Path) -> bool:
-    """True when an unfinished run of the same recipe lies there. Raises RecipeError for another recipe's run."""
-    written = folder / "recipe.yaml"
-    if not written.exists():
-        return False
-    if written.read_text(encoding="utf-8") != dump(recipe):
-        raise RecipeError(
-            f"{folder} holds a run of another recipe or other settings: pass --name NEW, or --fresh to start it anew"
-        )
-    return True
-
-
 def fit(
     recipe: Recipe, *, address: str | None = None, fresh: bool = False, quiet: bool = False, verbose: bool = False
 ) -> dict[str, Any]:
@@ -65,26 +48,27 @@ def fit(
     from cluster import storage
     from cluster.connect import connected
 
-    folder = results_folder(recipe)
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    resumes = check_resume(recipe, folder)
-    done = folder / "results.json"
-    if resumes and done.exists():
-        finished: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return finished | {"note": "this run had finished; --fresh trains it anew"}
-    task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line
+    task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line, before anything is touched
+    steps, fingerprint = recipe.optimiser.epochs * task.steps_per_epoch, task.corpus_fingerprint
+    del task  # the workers hold the clips; the driver need not
     storage_path = storage.resolve(recipe.storage_path)
-    write_text_atomically(folder / "recipe.yaml", dump(recipe))
+    folder = RunFolder(storage_path, recipe.name)
+    if fresh:
+        folder.clear()
+    resumes = folder.begin(dump(recipe), fingerprint)
+    if resumes and (finished := folder.results()) is not None:
+        return finished | {"note": "this run had finished; --fresh trains it anew"}
     if resumes and not quiet:
         print(f"{folder}: going on from the last checkpoint", flush=True)
     cpus = math.ceil(recipe.scaling.workers * recipe.scaling.cpus_per_worker) + 1
     with connected(address, num_cpus=cpus, worker_logs=verbose):
-        result = _train(recipe, task, storage_path, folder, quiet)
-    return _finish(recipe, result, folder)
+        result = _train(recipe, steps, storage_path, folder.local, quiet)
+    results = _finish(recipe, result, folder.local)
+    folder.publish()
+    return results
 
 
-def _train(recipe: Recipe, task: Task, storage_path: str, folder: Path, quiet: bool) -> Any:
+def _train(recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: bool) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
@@ -109,7 +93,6 @@ def _train(recipe: Recipe, task: Task, storage_path: str, folder: Path, quiet: b
             failure_config=FailureConfig(max_failures=3),
         ),
     )
-    steps = recipe.optimiser.epochs * task.steps_per_epoch
     try:
         with Watcher(queue, steps, folder / "tensorboard", quiet=quiet):
             return trainer.fit()
@@ -136,18 +119,16 @@ def _resources(recipe: Recipe) -> dict[str, float]:
 
 def _finish(recipe: Recipe, result: Any, folder: Path) -> dict[str, Any]:
     """Copy the best model and the history out of the checkpoints; draw curves; write results.json last."""
-    checkpoints = [(metrics["score"], -metrics["epoch"], c) for c, metrics in result.best_checkpoints]
-    if not checkpoints:
+    if not result.best_checkpoints:
         raise UserError(f"{folder}: training ended without a checkpoint; see Ray's logs")
-    best = max(checkpoints, key=lambda item: item[:2])[2]
+    best, metrics = max(result.best_checkpoints, key=lambda kept: (kept[1]["score"], -kept[1]["epoch"]))
     with best.as_directory() as source:
         shutil.rmtree(folder / "model", ignore_errors=True)
         shutil.copytree(Path(source) / "model", folder / "model")
     with result.checkpoint.as_directory() as source:
         history = json.loads((Path(source) / "history.json").read_text(encoding="utf-8"))
     write_text_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-    evaluated = [row for row in history if "score" in row]
-    chosen = max(evaluated, key=lambda row: (row["score"], -row["epoch"]))
+    chosen = history[metrics["epoch"]]  # of equal checkpoints Ray keeps whichever it likes: name the one that is kept
     results = {"name": recipe.name, "seed": recipe.seed, "model": str(folder / "model"), "best": chosen,
                "last": history[-1], "epochs": len(history)}  # fmt: skip
     from signatlas.plots.curves import curves

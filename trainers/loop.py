@@ -23,6 +23,7 @@ class Task(Protocol):
     model: nn.Module
     steps_per_epoch: int
     batch_size: int  # clips in a global batch
+    corpus_fingerprint: str
 
     def begin_epoch(self, epoch: int) -> None:
         """Make the epoch's batches."""

@@ -63,9 +63,15 @@ class SignEncoderTask:
         self.recipe = recipe
         corpus = Corpus.open(recipe.data.corpus, verify=True)
         self.info, self.rows = corpus.info, corpus.metadata()
+        self.corpus_fingerprint = corpus.info.fingerprint
         excluded = set(recipe.data.exclude_glosses)
         if recipe.data.exclude_shared:
-            excluded |= set(shared_words(self.rows))
+            shared = shared_words(self.rows)
+            if not shared:
+                raise CorpusError(
+                    f"{recipe.data.corpus}: no word is in both webcam and dictionary; drop exclude_shared"
+                )
+            excluded |= set(shared)
         self.excluded = sorted(excluded)
         self.groups = [group_labels(self.rows, group, excluded) for group in recipe.data.groups]
         for group, labels in zip(recipe.data.groups, self.groups, strict=True):

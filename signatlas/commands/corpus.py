@@ -35,7 +35,7 @@ def fetch(
 ) -> None:
     """Fetch a public corpus from its source, or from a local mirror.
 
-    Example: signatlas corpus fetch dgs --mirror ../shared/data
+    Example: signatlas corpus fetch dgs --mirror ~/mirror
     """
     from signatlas.corpus.fetch import adapter, existing
     from signatlas.corpus.fetch import fetch as fetch_corpus

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +36,7 @@ PROCEDURAL = (
 class Plan:
     """What the demo runs on: real recordings, or signs that it computes."""
 
+    name: str
     corpus: str
     recipe: str
     real: bool
@@ -41,8 +44,8 @@ class Plan:
     source: tuple[str, ...] = ()
 
 
-REAL = Plan("data/dgs", "recipes/dgs_gesture.yaml", True, ("optimiser.epochs=30",), ("--source", "webcam"))
-COMPUTED = Plan("data/procedural", "recipes/procedural.yaml", False)
+REAL = Plan("demo", "data/dgs", "recipes/dgs_gesture.yaml", True, ("optimiser.epochs=30",), ("--source", "webcam"))
+COMPUTED = Plan("demo-procedural", "data/procedural", "recipes/procedural.yaml", False)
 
 
 def demo(
@@ -61,20 +64,31 @@ def demo(
     started = time.monotonic()
     if not Path(REAL.recipe).exists():
         raise UserError("the demo runs in a checkout of signatlas: change into its folder first")
+    if port is not None:
+        require_free(port)
     plan = data(mirror)
-    model = "runs/demo/model"
+    run, index = f"runs/{plan.name}", f"indexes/{plan.name}"
     step("train", "two Ray Train workers with DeepSpeed")
     overrides = [part for setting in plan.settings for part in ("--set", setting)]
-    signatlas("train", plan.recipe, "--name", "demo", "--workers", "2", "--fresh", *overrides)
-    step(
-        "evaluate", "held-out against training recordings" if plan.real else "procedural signs, no result on real data"
+    signatlas("train", plan.recipe, "--name", plan.name, "--workers", "2", "--fresh", *overrides)
+    step("evaluate", "held-out against training recordings" if plan.real else "written to a file, being no result")
+    evaluate = (
+        "evaluate",
+        f"{run}/model",
+        "--corpus",
+        plan.corpus,
+        "--protocol",
+        "closed",
+        "--out",
+        f"{run}/evaluation",
     )
-    signatlas("evaluate", model, "--corpus", plan.corpus, "--protocol", "closed", "--out", "runs/demo/evaluation")
+    signatlas(*evaluate, silent=not plan.real)
     step("index", "two shards, embedded with Ray Data")
-    signatlas("index", "build", model, plan.corpus, "--out", "indexes/demo", "--shards", "2", "--split", "train",
-              *plan.source, "--version", f"demo-{int(time.time())}")  # fmt: skip
+    shutil.rmtree(index, ignore_errors=True)  # the demo's own; versions of earlier demos would pile up
+    where = ("--split", "train", *plan.source)
+    signatlas("index", "build", f"{run}/model", plan.corpus, "--out", index, "--shards", "2", *where)
     step("serve", "Ray Serve: encoder, two shards, router")
-    with service("indexes/demo", port) as url:
+    with service(index, port) as url:
         right, total = search(plan, url)
         minutes = (time.monotonic() - started) / 60
         if keep:
@@ -87,32 +101,55 @@ def step(name: str, what: str) -> None:
     print(f"\n== {name}: {what}", flush=True)
 
 
-def signatlas(*arguments: str) -> None:
+def signatlas(*arguments: str, silent: bool = False) -> None:
     """Run one command as a user would; its failure ends the demo."""
     print("$ signatlas " + " ".join(arguments), flush=True)
-    code = subprocess.run([sys.executable, "-m", "signatlas", *arguments], check=False).returncode
+    out = subprocess.DEVNULL if silent else None
+    code = subprocess.run([sys.executable, "-m", "signatlas", *arguments], check=False, stdout=out).returncode
     if code:
         raise UserError(f"'signatlas {arguments[0]}' ended with exit code {code}; its own message stands above")
 
 
 def data(mirror: str | None) -> Plan:
-    """Fetch the real recordings; where there are none, compose procedural signs."""
-    fetch = ["corpus", "fetch", "dgs", *(["--mirror", mirror] if mirror else [])]
-    if mirror:
+    """Fetch the real recordings, or find them fetched; where no source answers, compose procedural signs.
+
+    A mirror that was named must hold, and a source that answers must deliver: nothing falls back in silence.
+    """
+    from signatlas.corpus import dgs
+
+    if mirror or Path(REAL.corpus).exists() or reachable(dgs.URL):
         step("data", "webcam recordings of 30 words and 3,012 dictionary entries of German Sign Language (gsg)")
-        signatlas(*fetch)  # a mirror that was named must hold; no silent fallback
-        return REAL
-    command = [sys.executable, "-m", "signatlas", *fetch]
-    tried = subprocess.run(command, check=False, capture_output=True, text=True)
-    if tried.returncode == 0:
-        step("data", "webcam recordings of 30 words and 3,012 dictionary entries of German Sign Language (gsg)")
-        print(tried.stdout.strip(), flush=True)
+        signatlas("corpus", "fetch", "dgs", "--out", REAL.corpus, *(["--mirror", mirror] if mirror else []))
         return REAL
     print(PROCEDURAL, flush=True)
-    print(tried.stderr.strip(), flush=True)
+    print(f"To run on real recordings: a network that reaches {dgs.URL}, or SIGNATLAS_MIRROR=<folder>.", flush=True)
     step("data", "procedural signs of synthetic signers")
     signatlas("corpus", "compose", "--kind", "procedural", "--out", COMPUTED.corpus, "--overwrite")
     return COMPUTED
+
+
+def reachable(url: str, seconds: float = 15) -> bool:
+    """Whether ``url`` answers at all within ``seconds``, names and redirects included."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+            answers.append(True)
+        except OSError:
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(answers and answers[0])
+
+
+def require_free(port: int) -> None:
+    """Raise UserError when something listens on the port already."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UserError(f"port {port} is taken: choose another --port, or leave it out")
 
 
 @contextmanager
@@ -152,9 +189,15 @@ def ready(url: str) -> bool:
 
 
 def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        result: dict[str, Any] = json.load(answer)
+    """One request as any client would send it, with the key where the service asks for one. Raises UserError."""
+    key = os.environ.get("SIGNATLAS_API_KEY")
+    headers = {"Content-Type": "application/json"} | ({"X-API-Key": key} if key else {})
+    try:
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            result: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise UserError(f"{url} answered {error.code}: {error.read().decode(errors='replace')[:200]}") from error
     return result
 
 

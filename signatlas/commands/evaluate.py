@@ -98,7 +98,7 @@ def _suite(encoder: SignEncoder, corpus: Corpus, suite: Suite) -> tuple[list[Out
         corpus.split(suite.split)  # says which splits there are
     part = corpus.where(suite.reads(corpus.metadata()))
     space = embed(encoder, _shown(part, "embedding"), mirror=suite.mirrors)
-    keypoints = keypoint_space(_shown(part, "1-NN baseline"), mirror=suite.mirrors)
+    keypoints = keypoint_space(_shown(part, "1-NN baseline"), mirror=suite.mirrors, aspect=encoder.config.aspect)
     return suite.run(space), replace(suite, adjustments=("none",)).run(keypoints)
 
 
@@ -116,7 +116,7 @@ def _custom(encoder: SignEncoder, corpus: Corpus, gallery: str, queries: str) ->
         return [Outcome(f"{queries} in {gallery}", "none", rank(space.where(asked), space.where(wanted)))]
 
     space = embed(encoder, _shown(part, "embedding"))
-    return outcome(space), outcome(keypoint_space(_shown(part, "1-NN baseline")))
+    return outcome(space), outcome(keypoint_space(_shown(part, "1-NN baseline"), aspect=encoder.config.aspect))
 
 
 def _shown(corpus: Corpus, what: str) -> Iterator[Clip]:

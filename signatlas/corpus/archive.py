@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Archive:
             return (self.path / name).read_bytes()
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise CorpusError(f"{self.path}: {name} in it is damaged ({error}); fetch it again") from error
 
 

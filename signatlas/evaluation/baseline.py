@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,20 +26,21 @@ class KeypointEncoder:
     """
 
     frames: int = 32
+    aspect: Mapping[str, float] = field(default_factory=dict)  # by source, as the model beside it assumes
 
     def embed_clips(self, clips: Iterable[Clip], *, mirror: bool = False, batch_size: int = 256) -> np.ndarray:
         return np.stack([self._vector(clip, mirror) for clip in clips])
 
     def _vector(self, clip: Clip, mirror: bool) -> np.ndarray:
         from signatlas.pose import normalise as norm
+        from signatlas.pose.bank import clip_aspect
         from signatlas.pose.resample import fixed_length
 
-        aspect = clip.width / clip.height if clip.width and clip.height else None
-        points = norm.normalise(clip.poses, aspect)
+        points = norm.normalise(clip.poses, clip_aspect(clip, self.aspect))
         points = norm.mirror(points) if mirror else points
         return fixed_length(norm.fill(points[:, POINTS]).coordinates, self.frames)[..., :2].reshape(-1)
 
 
-def keypoint_space(clips: Iterable[Clip], *, mirror: bool = False) -> Space:
+def keypoint_space(clips: Iterable[Clip], *, mirror: bool = False, aspect: Mapping[str, float] | None = None) -> Space:
     """The space of :class:`KeypointEncoder`, searched by Euclidean distance."""
-    return replace(embed(KeypointEncoder(), clips, mirror=mirror), similarity="euclidean")
+    return replace(embed(KeypointEncoder(aspect=aspect or {}), clips, mirror=mirror), similarity="euclidean")

@@ -18,7 +18,7 @@ from signatlas.errors import ModelError
 from signatlas.models import folder
 from signatlas.models.transformer import AttentionPooling, MeanPooling, Transformer
 from signatlas.pose import features
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.bank import PoseBank, aspect_of, clip_aspect
 from signatlas.pose.features import PointSet, Stream
 from signatlas.pose.skeleton import MIRROR
 
@@ -116,12 +116,12 @@ class SignEncoder(nn.Module):
     def embed_clips(self, clips: Iterable[Clip], *, mirror: bool = False, batch_size: int = 256) -> np.ndarray:
         """Like :meth:`embed`, with each clip's own aspect, or that of its source where it has none."""
         clips = list(clips)
-        return self.embed([c.poses for c in clips], aspect=[self.aspect_of(c.source, c.width, c.height) for c in clips],
-                          mirror=mirror, batch_size=batch_size)  # fmt: skip
+        aspects = [clip_aspect(c, self.config.aspect) for c in clips]
+        return self.embed([c.poses for c in clips], aspect=aspects, mirror=mirror, batch_size=batch_size)
 
     def aspect_of(self, source: str | None, width: int | None, height: int | None) -> float | None:
         """width/height where known, else what the model was trained to assume of the source."""
-        return width / height if width and height else self.config.aspect.get(source or "")
+        return aspect_of(source, width, height, self.config.aspect)
 
     def save_pretrained(self, path: str | os.PathLike[str], card: str = "") -> None:
         """Write config.json, model.safetensors and README.md."""

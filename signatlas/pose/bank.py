@@ -11,11 +11,16 @@ from signatlas.pose.features import POINT_SETS
 from signatlas.pose.normalise import fill, normalise
 
 
+def aspect_of(
+    source: str | None, width: int | None, height: int | None, by_source: Mapping[str, float]
+) -> float | None:
+    """width/height of a picture where known, else what ``by_source`` says of its source."""
+    return width / height if width and height else by_source.get(source or "")
+
+
 def clip_aspect(clip: Clip, by_source: Mapping[str, float]) -> float | None:
-    """width/height of a clip: its own where known, else what ``by_source`` says of its source."""
-    if clip.width and clip.height:
-        return clip.width / clip.height
-    return by_source.get(clip.source)
+    """:func:`aspect_of` a clip."""
+    return aspect_of(clip.source, clip.width, clip.height, by_source)
 
 
 class PoseBank:

@@ -92,8 +92,8 @@ def _origin(points: np.ndarray, unit: float) -> np.ndarray:
     nose = np.nanmedian(points[:, sk.NOSE, :2], axis=0)
     if np.isfinite(nose).all():
         return nose + np.array([0.0, FACE_ABOVE_SHOULDERS * unit], np.float32)
-    wrists = points[:, [sk.LEFT_HAND.start, sk.RIGHT_HAND.start], :2].reshape(-1, 2)
-    return np.nanmedian(wrists, axis=0)
+    hands = points[:, sk.NUM_BODY :, :2].reshape(-1, 2)
+    return np.nanmedian(hands, axis=0)
 
 
 def mirror(points: np.ndarray) -> np.ndarray:

@@ -38,9 +38,11 @@ def pk_batches(
     rng = np.random.default_rng([seed, epoch])
     size = classes_per_batch * samples_per_class
     count = batches or max(1, len(labels) // size)
-    members = {c: _cycle(np.flatnonzero(labels == c), rng) for c in classes.tolist()}
-    order = _distinct_runs(classes, classes_per_batch, count, rng)
-    return np.array([[next(members[c]) for c in run for _ in range(samples_per_class)] for run in order])
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(order, np.searchsorted(labels[order], classes[1:]))
+    members = {c: _cycle(part, rng) for c, part in zip(classes.tolist(), parts, strict=True)}
+    runs = _distinct_runs(classes, classes_per_batch, count, rng)
+    return np.array([[next(members[c]) for c in run for _ in range(samples_per_class)] for run in runs])
 
 
 def _distinct_runs(classes: np.ndarray, per_batch: int, count: int, rng: np.random.Generator) -> list[list[int]]:

@@ -1,0 +1,53 @@
+"""A run's folder, local and in an object store: what is claimed, refused, published and cleared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from signatlas.errors import RecipeError
+from trainers.folder import RunFolder
+
+
+@pytest.fixture(params=["local", "uri"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "store").mkdir()
+    return str(tmp_path / "store") if request.param == "local" else f"file://{tmp_path / 'store'}"
+
+
+def test_the_same_run_is_gone_on_with_and_another_is_refused(storage: str) -> None:
+    folder = RunFolder(storage, "a")
+    assert folder.begin("seed: 0\n", "f1") is False
+    # Another machine, or a job's fresh working directory, sees the claim in the storage.
+    again = RunFolder(storage, "a")
+    assert again.begin("seed: 0\n", "f1") is True
+    with pytest.raises(RecipeError, match="another recipe"):
+        again.begin("seed: 1\n", "f1")
+    with pytest.raises(RecipeError, match="another state of the corpus"):
+        again.begin("seed: 0\n", "f2")
+
+
+def test_what_a_run_left_is_published_whole(storage: str, tmp_path: Path) -> None:
+    folder = RunFolder(storage, "a")
+    folder.begin("seed: 0\n", "f1")
+    assert folder.results() is None
+    (folder.local / "model").mkdir()
+    (folder.local / "model" / "model.safetensors").write_bytes(b"weights")
+    (folder.local / "results.json").write_text('{"epochs": 3}')
+    folder.publish()
+    assert (tmp_path / "store" / "a" / "model" / "model.safetensors").read_bytes() == b"weights"
+    assert RunFolder(storage, "a").results() == {"epochs": 3}
+    RunFolder(storage, "a").clear()
+    assert RunFolder(storage, "a").results() is None
+    assert not (tmp_path / "store" / "a").exists()
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(RecipeError, match="is not a run"):
+        RunFolder(str(tmp_path), "thesis").clear()
+    assert (tmp_path / "thesis" / "chapter.tex").exists()

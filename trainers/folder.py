@@ -1,0 +1,75 @@
+"""A run's folder: on this machine, and where storage is an object store, there as well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from signatlas.errors import RecipeError
+from signatlas.files import filesystem, read_bytes, write_text_atomically
+
+
+class RunFolder:
+    """``local`` holds model, results and curves; ``remote``, a URI or None, gets a copy when a run starts and ends."""
+
+    def __init__(self, storage_path: str, name: str):
+        is_uri = "://" in storage_path
+        self.local = (Path("runs") if is_uri else Path(storage_path)).absolute() / name
+        self.remote = f"{storage_path.rstrip('/')}/{name}" if is_uri else None
+
+    def read(self, name: str) -> str | None:
+        """A small file of the run, from its storage; None when there is none."""
+        try:
+            return read_bytes(f"{self.remote or self.local}/{name}").decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def begin(self, recipe: str, corpus_fingerprint: str) -> bool:
+        """Claim the folder for a run; True when an unfinished run of the same recipe and corpus lies there.
+
+        Raises RecipeError when a run of another recipe, or on another state of the corpus, lies there.
+        """
+        claim = json.dumps({"corpus_fingerprint": corpus_fingerprint}) + "\n"
+        earlier = self.read("recipe.yaml")
+        if earlier is None:
+            write_text_atomically(self.local / "corpus.json", claim)
+            write_text_atomically(self.local / "recipe.yaml", recipe)
+            self.publish()
+            return False
+        advice = "pass --name NEW, or --fresh to start it anew"
+        if earlier != recipe:
+            raise RecipeError(f"{self} holds a run of another recipe or other settings: {advice}")
+        if self.read("corpus.json") != claim:
+            raise RecipeError(f"{self} holds a run on another state of the corpus: {advice}")
+        return True
+
+    def results(self) -> dict[str, Any] | None:
+        """What a finished run left; None for an unfinished one."""
+        text = self.read("results.json")
+        return None if text is None else json.loads(text)
+
+    def clear(self) -> None:
+        """Forget an earlier run. Raises RecipeError for a folder that is none."""
+        if self.local.exists() and any(self.local.iterdir()) and not (self.local / "recipe.yaml").exists():
+            raise RecipeError(f"{self.local} exists and is not a run: it is left alone; pass another --name")
+        shutil.rmtree(self.local, ignore_errors=True)
+        if self.remote and self.read("recipe.yaml") is not None:
+            store, inner = filesystem(self.remote)
+            store.delete_dir(inner)
+
+    def publish(self) -> None:
+        """Copy the local folder to the object store, results.json last: with it a run counts as finished."""
+        if self.remote is None:
+            return
+        store, inner = filesystem(self.remote)
+        files = sorted(p for p in self.local.rglob("*") if p.is_file())
+        for path in sorted(files, key=lambda p: p.name == "results.json"):
+            target = f"{inner}/{path.relative_to(self.local).as_posix()}"
+            store.create_dir(target.rpartition("/")[0])
+            with store.open_output_stream(target) as stream:
+                stream.write(path.read_bytes())
+
+    def __str__(self) -> str:
+        return self.remote or str(self.local)
