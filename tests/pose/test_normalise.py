@@ -117,3 +117,11 @@ def test_unusable_poses_are_refused_in_one_line(poses, says):
         check(poses, "clip 7")
     assert "\n" not in str(error.value)
     assert "clip 7" in str(error.value)
+
+
+def test_fingers_without_wrist_face_or_body_are_still_placed():
+    poses = np.full((4, 75, 3), np.nan, np.float32)
+    poses[:, 54 + 5 : 54 + 9, :2] = np.random.default_rng(0).uniform(0.4, 0.6, (4, 4, 2))
+    points = normalise(check(poses))
+    assert np.isfinite(points[:, 54 + 5 : 54 + 9, :2]).all()
+    assert fill(points).present.any()
