@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -46,6 +47,11 @@ def connected(address: str | None = None, *, num_cpus: float | None = None, work
 
 
 def _start_local(num_cpus: float | None, worker_logs: bool) -> None:
+    if " " in sys.executable:
+        # Ray splits the command that starts a worker at spaces, and then retries for minutes.
+        raise ClusterError(
+            f"Ray cannot start workers with {sys.executable}: move the checkout to a path without spaces"
+        )
     import ray
 
     # Ray warns once a worker about a default that changes later; a CPU job never sees GPUs either way.

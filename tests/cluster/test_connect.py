@@ -62,3 +62,11 @@ def test_an_unreachable_address_is_a_user_error(address: str, monkeypatch: pytes
 def test_what_is_no_address_is_a_user_error(address: str) -> None:
     with pytest.raises(ClusterError, match="is no address of Ray"), connected(address):
         pass
+
+
+def test_a_path_that_ray_cannot_start_workers_from_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("sys.executable", "/home/me/my project/.venv/bin/python")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ClusterError, match="a path without spaces"), connected():
+        pass
