@@ -69,21 +69,30 @@ def serve(
             stop()
 
 
-def start(config: ServeConfig) -> None:
-    """Deploy (or redeploy) on the Ray that this process is connected to; returns once every part is ready."""
+def start(config: ServeConfig, previous: str | None = None) -> None:
+    """Deploy (or redeploy) on the Ray that this process is connected to; returns once every part is ready.
+
+    ``previous`` is the version that it replaces, if any. Raises UserError when a part does not start.
+    """
     import logging
 
     from ray import serve as ray_serve
 
     from serve.builder import build
+    from signatlas.retrieval.snapshot import current
 
-    application = build(config)
+    application = build(config, previous)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray_serve.start(http_options={"host": config.host, "port": config.port}, logging_config={"log_level": "WARNING"})
     try:
-        ray_serve.run(application, name=NAME, route_prefix="/", logging_config=_quiet())
-    except RuntimeError as error:
-        raise UserError(f"the service did not start: {str(error).splitlines()[0]}; see the log of Ray Serve") from error
+        router: Any = ray_serve.run(application, name=NAME, route_prefix="/", logging_config=_quiet())
+        version = config.version or current(config.index)
+        behind = router.behind.remote(version).result(timeout_s=60)
+    except (RuntimeError, TimeoutError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"the service did not start: {reason}; see the log of Ray Serve") from error
+    if behind:
+        raise UserError(f"version {version} could not be taken up: {', '.join(behind)}; see the log of Ray Serve")
 
 
 def _quiet() -> dict[str, Any]:
@@ -128,9 +137,9 @@ def take_up(config: ServeConfig, served: str) -> str:
         return served
     Snapshot.open(config.index, found, verify=True)
     try:
-        start(config.model_copy(update={"version": found}))
+        start(config.model_copy(update={"version": found}), previous=served)
     except UserError:
-        start(config.model_copy(update={"version": served}))
+        start(config.model_copy(update={"version": served}), previous=found)
         raise
     return found
 

@@ -13,7 +13,7 @@ from signatlas.errors import PoseError
 from signatlas.retrieval.merge import Ranked, merge
 from signatlas.retrieval.search import Catalogue
 
-ATTEMPTS, PAUSE_S = 40, 0.25  # how long a request waits for the parts to agree on a version
+ATTEMPTS, PAUSE_S = 20, 0.25  # how long a request waits for the parts to have a version in common
 
 
 class Asked(NamedTuple):
@@ -30,7 +30,7 @@ class Answered(NamedTuple):
 
 
 class Mixed(Exception):
-    """Parts of the service serve different versions for a moment."""
+    """A part of the service does not hold the version that was asked for."""
 
 
 class Engine:
@@ -42,14 +42,15 @@ class Engine:
     async def answer(self, batch: list[Asked]) -> list[Answered | Exception]:
         """One answer a search, a PoseError where its clip cannot be embedded. Raises Problem 503."""
         for _ in range(ATTEMPTS):
-            try:
-                return await self._attempt(batch)
-            except Mixed:
-                await asyncio.sleep(PAUSE_S)
+            for version in self.live.versions():
+                try:
+                    return await self._attempt(batch, *self.live.get(version))
+                except Mixed:
+                    continue
+            await asyncio.sleep(PAUSE_S)
         raise busy("the index is being replaced; try again in a moment")
 
-    async def _attempt(self, batch: list[Asked]) -> list[Answered | Exception]:
-        version, catalogue = self.live.get()
+    async def _attempt(self, batch: list[Asked], version: str, catalogue: Catalogue) -> list[Answered | Exception]:
         embedded = await self._embed(batch, version)
         failed = {i: e for i, vectors in enumerate(embedded) for e in vectors if isinstance(e, PoseError)}
         queries = [(i, v) for i, vectors in enumerate(embedded) if i not in failed for v in vectors]
@@ -57,7 +58,7 @@ class Engine:
         if queries:
             vectors = np.stack([v for _, v in queries]).astype(np.float32)
             ks = [batch[i].k for i, _ in queries]
-            answers = await asyncio.gather(*(shard.search.remote(vectors, ks) for shard in self.shards))
+            answers = await asyncio.gather(*(shard.search.remote(version, vectors, ks) for shard in self.shards))
             for answered_by, rankings in answers:
                 self._same(answered_by, version)
                 for (i, _), ranked in zip(queries, rankings, strict=True):
@@ -72,7 +73,7 @@ class Engine:
         recordings = [recording for asked in batch for recording in asked.recordings]
         vectors: list[Any] = []
         if recordings:
-            answered_by, vectors = await self.encoder.embed.remote(recordings)
+            answered_by, vectors = await self.encoder.embed.remote((version, recordings))
             self._same(answered_by, version)
         rest = iter(vectors)
         return [

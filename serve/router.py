@@ -24,6 +24,7 @@ from signatlas.errors import CorpusError, SnapshotError
 from signatlas.pose.posefile import parse_pose
 from signatlas.pose.posejson import to_json
 from signatlas.retrieval.clips import ClipReader, UnknownClip
+from signatlas.retrieval.manifest import CorpusPart
 from signatlas.retrieval.search import Catalogue, Sign, without
 from signatlas.retrieval.snapshot import Snapshot
 
@@ -56,22 +57,28 @@ class Router:
 
     def __init__(self, config: ServeConfig, encoder: Any, shards: list[Any]) -> None:
         self.config = config
-        self.live, self.clips = Live[Catalogue](), Live[ClipReader]()
+        self.live = Live(self._load)
+        self.readers: dict[str, ClipReader] = {}  # by fingerprint of the corpus
         self.engine = Engine(encoder, shards, self.live)
         batching: Any = self.answer_together
         batching.set_max_batch_size(config.batch_size)
         batching.set_batch_wait_timeout_s(config.batch_wait_s)
 
+    def _load(self, version: str) -> Catalogue:
+        snapshot = Snapshot.open(self.config.index, version, verify=False)
+        if len(snapshot.manifest.shards) != len(self.engine.shards):
+            raise SnapshotError(f"{version} has {len(snapshot.manifest.shards)} shards: serve the index anew")
+        return Catalogue(snapshot)
+
+    async def _reader(self, part: CorpusPart) -> ClipReader:
+        """Raises CorpusError when the corpus is not at hand, or is not the one that the index was made from."""
+        if part.fingerprint not in self.readers:
+            reader = await asyncio.to_thread(ClipReader, self.config.corpus or part.path, part.fingerprint)
+            self.readers = {part.fingerprint: reader}
+        return self.readers[part.fingerprint]
+
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        version = user_config["version"]
-
-        def load() -> Catalogue:
-            snapshot = Snapshot.open(self.config.index, version, verify=False)
-            if len(snapshot.manifest.shards) != len(self.engine.shards):
-                raise SnapshotError(f"{version} has {len(snapshot.manifest.shards)} shards: serve the index anew")
-            return Catalogue(snapshot)
-
-        await self.live.swap(version, load)
+        await self.live.take(**user_config)
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.002, max_concurrent_batches=4)
     async def answer_together(self, batch: list[Asked]) -> list[Answered | Exception]:
@@ -146,13 +153,9 @@ class Router:
 
     async def _clip(self, id: str) -> Any:
         """A clip of the corpus that the live index was made from."""
-        version, catalogue = self.live.get()
-        part = catalogue.manifest.corpus
+        part = self.live.get()[1].manifest.corpus
         try:
-            await self.clips.swap(version, lambda: ClipReader(self.config.corpus or part.path, part.fingerprint))
-            if self.clips.version != version:
-                raise CorpusError("the corpus of this index version cannot be read")
-            reader = self.clips.get()[1]
+            reader = await self._reader(part)
             return await asyncio.to_thread(reader.clip, id)
         except UnknownClip as error:
             raise Problem(404, f"no clip '{id}' in the corpus {part.name}") from error
@@ -200,6 +203,12 @@ class Router:
         )  # fmt: skip
         return JSONResponse(info.model_dump())
 
+    async def behind(self, version: str) -> list[str]:
+        """The parts that do not serve ``version``, and what they do instead."""
+        parts = {"router": self.live.get()[0], **await self.engine.versions(timeout_s=5)}
+        return [f"{name} {'does not answer' if found is None else f'serves {found}'}" for name, found in parts.items()
+                if found != version]  # fmt: skip
+
     @app.get("/healthz")
     async def healthz(self) -> dict[str, str]:
         """The router runs."""
@@ -209,11 +218,8 @@ class Router:
     async def readyz(self) -> JSONResponse:
         """200 only when the encoder and every shard answer, all with the version of the router."""
         version = self.live.get()[0]
-        parts = await self.engine.versions(timeout_s=5)
-        missing = [f"{name} {'does not answer' if v is None else 'serves ' + v}" for name, v in parts.items()
-                   if v != version]  # fmt: skip
-        if missing:
-            raise busy(f"not ready for index version {version}: {', '.join(missing)}")
+        if behind := await self.behind(version):
+            raise busy(f"not ready for index version {version}: {', '.join(behind)}")
         return JSONResponse({"status": "ready", "index_version": version, "shards": len(self.engine.shards)})
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
