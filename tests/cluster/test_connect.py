@@ -66,7 +66,7 @@ def test_what_is_no_address_is_a_user_error(address: str) -> None:
 
 def test_a_path_that_ray_cannot_start_workers_from_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("sys.executable", "/home/me/my project/.venv/bin/python")
+    monkeypatch.setattr("sys.executable", "/opt/my project/bin/python")
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(ClusterError, match="a path without spaces"), connected():
         pass
