@@ -23,3 +23,7 @@ class ModelError(UserError):
 
 class SnapshotError(UserError):
     """An index snapshot that is missing, damaged or does not fit the model."""
+
+
+class MediaError(UserError):
+    """A video that cannot be read, or that yields less than it announces."""

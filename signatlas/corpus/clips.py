@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         pa.field("gloss", pa.string()),
         pa.field("glosses", pa.list_(pa.string())),
         pa.field("gloss_spans", pa.list_(pa.list_(pa.int32()))),
+        pa.field("gloss_kinds", pa.list_(pa.string())),
         pa.field("exemplars", pa.list_(pa.string())),
         pa.field("texts", pa.list_(_TEXT)),
         pa.field("fps", pa.float32()),
@@ -34,15 +35,22 @@ SCHEMA = pa.schema(
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("poses", pa.list_(pa.list_(pa.list_(pa.float32()))), nullable=False),
         pa.field("visibility", pa.list_(pa.list_(pa.float16()))),
+        pa.field("face", pa.list_(pa.list_(pa.list_(pa.float32())))),
         pa.field("source", pa.string(), nullable=False),
     ]
 )
-METADATA_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("poses", "visibility"))
+METADATA_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("poses", "visibility", "face"))
+NUM_FACE = 478  # MediaPipe's face mesh with irises
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording. ``poses`` is float32 [frames, 75, 3] in image units, NaN per missing coordinate."""
+    """One recording. ``poses`` is float32 [frames, 75, 3] in image units, NaN per missing coordinate.
+
+    ``gloss_spans`` are (first frame, frame after the last) of each of ``glosses``; ``gloss_kinds`` says of each whether
+    its signing is that of the word (real) or of another sign that stands for it (assigned); ``exemplars`` are the ids
+    of the recordings a composed clip is made of. ``face`` is float32 [frames, 478, 3], where it was asked for.
+    """
 
     id: str
     split: str
@@ -54,12 +62,14 @@ class Clip:
     gloss: str | None = None
     glosses: tuple[str, ...] | None = None
     gloss_spans: tuple[tuple[int, int], ...] | None = None
+    gloss_kinds: tuple[str, ...] | None = None
     exemplars: tuple[str, ...] | None = None
     texts: tuple[tuple[str, str], ...] = ()  # (BCP-47 language, text)
     fps: float | None = None
     width: int | None = None
     height: int | None = None
     visibility: np.ndarray | None = None
+    face: np.ndarray | None = None
 
     @property
     def num_frames(self) -> int:
@@ -79,8 +89,22 @@ def _check(clip: Clip) -> None:
         raise CorpusError(f"clip {clip.id}: infinite coordinates; missing ones are NaN")
     if clip.visibility is not None and clip.visibility.shape != clip.poses.shape[:2]:
         raise CorpusError(f"clip {clip.id}: visibility has shape {clip.visibility.shape}, expected [frames, 75]")
+    if clip.face is not None and clip.face.shape != (clip.num_frames, NUM_FACE, 3):
+        raise CorpusError(f"clip {clip.id}: face has shape {clip.face.shape}, expected [frames, {NUM_FACE}, 3]")
+    _check_glosses(clip)
     if clip.split not in SPLITS:
         raise CorpusError(f"clip {clip.id}: unknown split '{clip.split}', expected one of {', '.join(SPLITS)}")
+
+
+def _check_glosses(clip: Clip) -> None:
+    """One span and one kind a gloss, spans inside the clip."""
+    for name in ("gloss_spans", "gloss_kinds", "exemplars"):
+        held = getattr(clip, name)
+        if held is not None and clip.glosses is not None and len(held) != len(clip.glosses):
+            raise CorpusError(f"clip {clip.id}: {len(held)} {name} for {len(clip.glosses)} glosses")
+    for first, end in clip.gloss_spans or ():
+        if not 0 <= first < end <= clip.num_frames:
+            raise CorpusError(f"clip {clip.id}: the gloss span {first}-{end} is not inside {clip.num_frames} frames")
 
 
 def _nested(flat: pa.Array, lengths: Sequence[np.ndarray]) -> pa.Array:
@@ -100,19 +124,21 @@ def poses_to_arrow(poses: Sequence[np.ndarray]) -> pa.Array:
     return _nested(flat, [np.full(total * points, 3), np.full(total, points), frames])
 
 
-def poses_from_arrow(column: pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
+def poses_from_arrow(column: pa.Array | pa.ChunkedArray, num_points: int = NUM_POINTS) -> list[np.ndarray]:
     """Arrays [frames, points, 3] from a list<list<list<float>>> column; inverse of :func:`poses_to_arrow`."""
     if isinstance(column, pa.ChunkedArray):
-        return [array for chunk in column.chunks for array in poses_from_arrow(chunk)]
+        return [array for chunk in column.chunks for array in poses_from_arrow(chunk, num_points)]
     if len(column) == 0:
         return []
     frames = np.diff(column.offsets.to_numpy())
     per_frame, per_point = column.flatten(), column.flatten().flatten()
     points = set(np.diff(per_frame.offsets.to_numpy()).tolist())
     dims = set(np.diff(per_point.offsets.to_numpy()).tolist())
-    if points - {NUM_POINTS} or dims - {3}:
-        raise CorpusError(f"poses hold {sorted(points)} points of {sorted(dims)} coordinates, expected 75 of 3")
-    values = per_point.flatten().to_numpy(zero_copy_only=False).reshape(-1, NUM_POINTS, 3)
+    if points - {num_points} or dims - {3}:
+        raise CorpusError(
+            f"a clip of {sorted(points)} points of {sorted(dims)} coordinates, expected {num_points} of 3"
+        )
+    values = per_point.flatten().to_numpy(zero_copy_only=False).reshape(-1, num_points, 3)
     return np.split(values, np.cumsum(frames)[:-1])
 
 
@@ -122,6 +148,20 @@ def _visibility_to_arrow(rows: Sequence[np.ndarray | None]) -> pa.Array:
     flat = pa.array(np.concatenate(present) if present else np.zeros(0, np.float16), pa.float16())
     nested = _nested(flat, [np.full(int(frames.sum()), NUM_POINTS), frames])
     return pa.ListArray.from_arrays(nested.offsets, nested.values, mask=pa.array([r is None for r in rows]))
+
+
+def _faces_to_arrow(rows: Sequence[np.ndarray | None]) -> pa.Array:
+    if all(row is None for row in rows):
+        return pa.nulls(len(rows), SCHEMA.field("face").type)
+    nested = poses_to_arrow([np.zeros((0, NUM_FACE, 3), np.float32) if row is None else row for row in rows])
+    return pa.ListArray.from_arrays(nested.offsets, nested.values, mask=pa.array([row is None for row in rows]))
+
+
+def _faces_from_arrow(column: pa.ChunkedArray) -> list[np.ndarray | None]:
+    if column.null_count == len(column):
+        return [None] * len(column)
+    there = iter(poses_from_arrow(column.drop_null(), NUM_FACE))
+    return [next(there) if valid else None for valid in column.is_valid().to_pylist()]
 
 
 def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
@@ -139,31 +179,36 @@ def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
     columns["num_frames"] = pa.array([c.num_frames for c in clips], pa.int32())
     columns["poses"] = poses_to_arrow([c.poses for c in clips])
     columns["visibility"] = _visibility_to_arrow([c.visibility for c in clips])
+    columns["face"] = _faces_to_arrow([c.face for c in clips])
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def table_to_clips(table: pa.Table) -> Iterator[Clip]:
-    """Clips of a table with the columns of ``SCHEMA`` (``visibility`` may be left out)."""
+    """Clips of a table with the columns of ``SCHEMA`` (``visibility``, ``face``, ``gloss_kinds`` may be left out)."""
     poses = poses_from_arrow(table["poses"])
     visibility = table["visibility"].to_pylist() if "visibility" in table.column_names else [None] * len(poses)
+    faces = _faces_from_arrow(table["face"]) if "face" in table.column_names else [None] * len(poses)
     rows = table.select([n for n in METADATA_COLUMNS if n in table.column_names]).to_pylist()
-    for row, pose, seen in zip(rows, poses, visibility, strict=True):
+    for row, pose, seen, face in zip(rows, poses, visibility, faces, strict=True):
         row.pop("num_frames")
-        for name in ("glosses", "exemplars"):
-            row[name] = None if row[name] is None else tuple(row[name])
+        for name in ("glosses", "gloss_kinds", "exemplars"):
+            row[name] = None if row.get(name) is None else tuple(row[name])
         spans = row["gloss_spans"]
         row["gloss_spans"] = None if spans is None else tuple((int(a), int(b)) for a, b in spans)
         row["texts"] = tuple((t["language"], t["text"]) for t in row["texts"] or ())
-        yield Clip(poses=pose, visibility=None if seen is None else np.array(seen, np.float16), **row)
+        yield Clip(poses=pose, visibility=None if seen is None else np.array(seen, np.float16), face=face, **row)
 
 
 def clip_digest(clip: Clip) -> str:
     """sha256 over what a clip is: names, labels, texts and coordinates, not how it is stored."""
     digest = hashlib.sha256()
-    labels = [getattr(clip, name) for name in METADATA_COLUMNS if name != "fps"]
+    labels = [getattr(clip, name) for name in METADATA_COLUMNS if name not in ("fps", "gloss_kinds")]
+    labels += [clip.gloss_kinds] if clip.gloss_kinds else []  # a later column: without it the digest is as it was
     fps = None if clip.fps is None else float(np.float32(clip.fps))  # as it is stored
     digest.update(json.dumps([*labels, fps], ensure_ascii=False).encode())
     digest.update(np.ascontiguousarray(clip.poses, "<f4").tobytes())
     if clip.visibility is not None:
         digest.update(np.ascontiguousarray(clip.visibility, "<f2").tobytes())
+    if clip.face is not None:
+        digest.update(np.ascontiguousarray(clip.face, "<f4").tobytes())
     return digest.hexdigest()

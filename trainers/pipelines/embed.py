@@ -74,7 +74,8 @@ def embedded(
     # The command shows a line of its own.
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    rows = ray.data.read_parquet(corpus.files).select_columns([*METADATA_COLUMNS, "poses"])
+    rows = ray.data.read_parquet(corpus.files)
+    rows = rows.select_columns([name for name in rows.schema().names if name in (*METADATA_COLUMNS, "poses")])
     for name, values in (("source", sources), ("split", splits), ("id", ids)):
         if values:
             rows = rows.filter(expr=col(name).is_in(list(values)))
