@@ -16,7 +16,8 @@ class Item:
     names. ``span`` cuts it: (first frame, frame after the last), or None for all; ``seconds`` does the same in
     seconds. ``box`` (left, top, right, bottom, in pixels) crops each frame: image units are then those of the crop.
     ``frames`` is what the source announces, after the cut; ``fps`` that of a folder of pictures; ``sha256`` of the
-    file, where the source gives it.
+    file, where the source gives it. ``shown_as`` is the (width, height) with which stored pictures have their true
+    proportions, where they are squeezed: it becomes the clip's width and height (image units stay the same).
     """
 
     id: str
@@ -34,6 +35,7 @@ class Item:
     frames: int | None = None
     fps: float | None = None
     sha256: str | None = None
+    shown_as: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
