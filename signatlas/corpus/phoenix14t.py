@@ -6,8 +6,6 @@ squeezed: their true proportions are 210 x 300. Also read: SPLIT.jsonl with name
 num_frames, an edition of the annotations that others converted, and videos SPLIT/NAME.mp4 in place of frames.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import replace

@@ -85,10 +85,10 @@ def table(
     Without ``columns`` the first line names them. Unless ``quoted``, quotation marks are ordinary characters. Raises
     CorpusError for a file that cannot be read, and for a line with more or fewer values than columns.
     """
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=quoted)
+            quoting = {} if quoted else {"quoting": csv.QUOTE_NONE}
+            reader = csv.reader(stream, delimiter=delimiter, strict=quoted, **quoting)  # type: ignore[arg-type]
             for values in reader:
                 where = f"{file} line {reader.line_num}"
                 if not any(value.strip() for value in values):

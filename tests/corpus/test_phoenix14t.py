@@ -8,6 +8,7 @@ import pytest
 
 from signatlas.corpus import phoenix14t
 from signatlas.errors import CorpusError
+
 from .releases import PHOENIX, phoenix_csv, phoenix_frames, phoenix_jsonl, write_pictures, write_video
 
 
@@ -99,5 +100,5 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
         phoenix14t.annotations(tmp_path)
     phoenix_jsonl(tmp_path / "j")
     (tmp_path / "j" / "dev.jsonl").write_text('{"name": "a", "gloss": []}\n', encoding="utf-8")
-    with pytest.raises(CorpusError, match="dev.jsonl line 1 is not of the form"):
+    with pytest.raises(CorpusError, match=r"dev.jsonl line 1 is not of the form"):
         phoenix14t.annotations(tmp_path / "j")
