@@ -78,3 +78,87 @@ def phoenix_frames(root: Path) -> Path:
             else:
                 write_pictures(features / split / name, "images{:04d}.png")
     return root
+
+
+def wlasl(root: Path) -> Path:
+    """Three glosses: two cut videos, a dead link, an uncut one of YouTube, and one without a signer."""
+    youtube = "https://www.youtube.com/watch?v=abcdefghijk"
+
+    def instance(video: str, split: str, first: int, last: int, url: str, signer: int) -> dict[str, object]:
+        return {"bbox": [4, 2, 60, 46], "fps": 25, "frame_end": last, "frame_start": first, "instance_id": 0,
+                "signer_id": signer, "source": "made", "split": split, "url": url, "variation_id": 0,
+                "video_id": video}  # fmt: skip
+
+    entries = [
+        {"gloss": "tea", "instances": [instance("00001", "train", 1, -1, "http://made.example/tea.mp4", 3),
+                                       instance("00002", "val", 11, 20, youtube, 4)]},
+        {"gloss": "milk", "instances": [instance("00003", "test", 1, -1, "http://gone.example/milk.swf", 5),
+                                        instance("00004", "train", 3, 7, "http://made.example/two.mp4", -1)]},
+        {"gloss": "cup", "instances": [instance("00005", "train", 26, 50, youtube, 4)]},
+    ]  # fmt: skip
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "WLASL_v0.3.json").write_text(json.dumps(entries), encoding="utf-8")
+    for video in ("00001", "00002", "00004"):
+        write_video(root / "videos" / f"{video}.mp4")
+    write_video(root / "raw_videos" / "abcdefghijk.mkv")
+    return root
+
+
+def autsl(root: Path, signers: int = 4, samples: int = 3) -> Path:
+    """Three signs; each signer performs the first two several times, the third is performed by one signer alone."""
+    root.mkdir(parents=True, exist_ok=True)
+    signs = ["ClassId,TR,EN", "0,sabah_kahvesi,morning coffee", "1,süt,milk", '2,süt,"milk, old"']
+    (root / "SignList_ClassId_TR_EN.csv").write_text("\n".join(signs) + "\n", encoding="utf-8-sig")
+    lines: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for signer in range(signers):
+        name = ("train", "validation", "test")[min(signer, 2)]
+        folder = {"validation": "val"}.get(name, name)
+        for sample in range(samples * 2 + (signer == 0) * 5):
+            stem = f"signer{signer}_sample{sample}"
+            lines[name].append(f"{stem},{sample % 2 if sample < samples * 2 else 2}")
+            (root / folder).mkdir(exist_ok=True)
+            (root / folder / f"{stem}_color.mp4").write_bytes(b"video")
+            (root / folder / f"{stem}_depth.mp4").write_bytes(b"depth")
+    for name, held in lines.items():
+        (root / f"{name}_labels.csv").write_text("\n".join(held) + "\n", encoding="utf-8")
+    return root
+
+
+def csl_daily(root: Path) -> Path:
+    """Four labelled sentences: one without frames, one without a split; and a split without a label."""
+    labels = root / "sentence_label"
+    labels.mkdir(parents=True)
+    (labels / "split_1.txt").write_text(
+        "name|split\nS000001_P0000_T00|train\nS000002_P0003_T00|dev\nS000003_P0000_T00|test\nS000009_P0001_T00|test\n",
+        encoding="utf-8",
+    )
+    lines = [
+        "index|name|length|gloss|char|word|postag",
+        "0|S000001_P0000_T00|3|我 茶 喝|我 喝 茶 。|我 喝 茶 。|r v n w",
+        "1|S000002_P0003_T00|4|杯子 白|杯 子 是 白 的|杯子 是 白 的|n v a u",
+        "2|S000003_P0000_T00|5|茶 热|茶 热|茶 热|n a",
+        "3|S000004_P0000_T00|5|茶|茶|茶|n",
+    ]
+    (labels / "video_map.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_pictures(root / "sentence" / "frames_512x512" / "S000001_P0000_T00", "{:06d}.jpg", first=0)
+    write_pictures(root / "sentence" / "frames_512x512" / "S000002_P0003_T00", "{:06d}.jpg", 4, first=0)
+    return root
+
+
+def how2sign(root: Path) -> Path:
+    """A sentence with its clip, one to be cut from the whole recording, one whose times make no sense, one missing."""
+    header = "VIDEO_ID\tVIDEO_NAME\tSENTENCE_ID\tSENTENCE_NAME\tSTART_REALIGNED\tEND_REALIGNED\tSENTENCE"
+    rows = {
+        "train": ['-a\t-a-5-rgb_front\t-a_0\t-a_0-5-rgb_front\t1.5\t3.25\t"He said ""tea"" twice."',
+                  "-a\t-a-5-rgb_front\t-a_1\t-a_1-5-rgb_front\t3.25\t4.0\tPour it in the cup\"."],
+        "val": ["b-c\tb-c-11-rgb_front\tb-c_0\tb-c_0-11-rgb_front\t7\t7\tNothing."],
+        "test": ["d\td-2-rgb_front\td_0\td_0-2-rgb_front\t0\t2\tGone."],
+    }  # fmt: skip
+    root.mkdir(parents=True, exist_ok=True)
+    for split, held in rows.items():
+        content = "\n".join([header, *held]) + "\n"
+        (root / f"how2sign_realigned_{split}.csv").write_text(content, encoding="utf-8")
+    write_video(root / "sentence_level" / "train" / "rgb_front" / "raw_videos" / "-a_0-5-rgb_front.mp4")
+    write_video(root / "video_level" / "train" / "rgb_front" / "raw_videos" / "-a-5-rgb_front.mp4")
+    write_video(root / "val" / "raw_videos" / "b-c-11-rgb_front.mp4")
+    return root
