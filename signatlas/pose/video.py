@@ -1,0 +1,332 @@
+"""Frames of a video or of a folder of pictures, one at a time, local or in an object store (PyAV, Pillow)."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from bisect import insort
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from signatlas.errors import MediaError
+from signatlas.files import filesystem
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    Opened = tuple[InputContainer, VideoStream]
+
+# Containers of recordings. FFmpeg also reads playlists, scripts and subtitles, which name other files to open.
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,gif,m4v,h264,hevc,nut,dv,ivf,mjpeg"
+SEEK_BACK = (0.0, 2.0, 10.0)  # seconds; an index in decoding order may lead to a key frame after the one wanted
+SMALLEST_STEP = Fraction(1, 240)  # no recording has more frames a second: a clock that stands still does not lie longer
+
+# A frame's time in seconds since the beginning, and how to get its picture: one that is left out is never converted.
+Timed = Iterator[tuple[Fraction, Callable[[], np.ndarray]]]
+
+
+class Limits(NamedTuple):
+    """What a recording may be at most: pixels a side of the picture, seconds of what is read of it."""
+
+    side: int = 8192
+    seconds: float = 4 * 3600.0
+
+
+class Media(NamedTuple):
+    """A recording as it announces itself, upright.
+
+    ``fps`` is None where a folder of pictures does not say, ``frames`` and ``seconds`` where the container does not.
+    ``shown_as`` is the size with true proportions: another one than (width, height) when pixels are not square.
+    """
+
+    path: str
+    fps: float | None
+    width: int
+    height: int
+    frames: int | None
+    seconds: float | None
+    shown_as: tuple[int, int]
+
+
+def display_name(path: str | os.PathLike[str]) -> str:
+    """A path or URI without user name and password, fit for messages."""
+    return re.sub(r"://[^/@]*@", "://", os.fspath(path))
+
+
+def probe(path: str | os.PathLike[str], *, fps: float | None = None, limits: Limits = Limits()) -> Media:
+    """What a video, or a folder of pictures at ``fps``, announces. Decodes one frame.
+
+    Raises MediaError when it is missing, empty, not a video, without a frame, or larger than ``limits.side``.
+    """
+    if _is_folder(path):
+        from signatlas.pose import pictures
+
+        return pictures.probe(path, fps, limits)
+    with _opened(path, limits) as (container, stream):
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise MediaError(f"{display_name(path)} holds no frame that can be decoded; record or download it again")
+        rate = stream.average_rate or stream.guessed_rate
+        length = None
+        if stream.duration is not None and stream.time_base is not None:
+            length = float(stream.duration * stream.time_base)
+        squeeze = float(stream.sample_aspect_ratio or 1) or 1.0
+        size, shown = (first.width, first.height), (round(first.width * squeeze), first.height)
+        if first.rotation % 180:
+            size, shown = size[::-1], shown[::-1]
+        return Media(os.fspath(path), float(rate) if rate else None, *size, stream.frames or None, length, shown)
+
+
+def frames(
+    path: str | os.PathLike[str],
+    *,
+    span: tuple[int, int] | None = None,
+    seconds: tuple[float, float] | None = None,
+    target_fps: float | None = None,
+    box: tuple[int, int, int, int] | None = None,
+    fps: float | None = None,
+    limits: Limits = Limits(),
+) -> Iterator[np.ndarray]:
+    """Upright frames, uint8 RGB [height, width, 3], one after the other: a file is never in memory whole.
+
+    ``span`` (first frame, frame after the last) or ``seconds`` (from, to) cut the recording, exactly and without
+    decoding what lies before its key frame. ``target_fps`` takes the frame nearest to each tick of that rate, each
+    at most once: a slower recording stays as it is. ``box`` (left, top, right, bottom) in pixels crops. ``fps`` is the
+    rate of a folder of pictures. May yield fewer frames than announced: compare with :func:`probe`.
+
+    Raises MediaError for what :func:`probe` refuses, damage in the middle, a cut outside the recording, a crop without
+    a pixel, and recordings longer than ``limits.seconds``.
+    """
+    name = display_name(path)
+    if span is not None and not 0 <= span[0] < span[1]:
+        raise MediaError(f"{name}: the span {span[0]}-{span[1]} holds no frame; give first and end with first < end")
+    if seconds is not None and not 0 <= seconds[0] < seconds[1]:
+        raise MediaError(f"{name}: from {seconds[0]} to {seconds[1]} s is no time; give from and to with from < to")
+    if target_fps is not None and not 0 < target_fps <= 1000:
+        raise MediaError(f"{target_fps} frames a second cannot be: give a number above 0, such as 25")
+    if _is_folder(path):
+        from signatlas.pose import pictures
+
+        timed = pictures.timed(path, span, seconds, fps, limits, needs_fps=target_fps is not None)
+    else:
+        timed = _timed(path, span, seconds, limits)
+    timed = _within(timed, limits, name)
+    if target_fps is not None:
+        timed = _nearest(timed, exactly(target_fps))
+    shape: tuple[int, int, int] | None = None
+    for _, picture in timed:
+        image = picture()
+        if shape is not None and image.shape != shape:
+            (height, width, _), (tall, wide) = shape, image.shape[:2]
+            raise MediaError(f"{name} changes from {width}x{height} to {wide}x{tall} pixels: cut it there")
+        shape = (image.shape[0], image.shape[1], image.shape[2])
+        yield image if box is None else _crop(image, box, name)
+    if shape is None:
+        raise MediaError(f"{name} holds no frame there that can be decoded; check its length and the cut")
+
+
+def exactly(number: float) -> Fraction:
+    """The decimal number that a float was written as: a frame at 0.1 s begins at 0.1 s."""
+    return Fraction(repr(float(number)))
+
+
+def frames_per_second(fps: float | None, target_fps: float | None) -> float | None:
+    """The rate after thinning to ``target_fps``: a slower recording stays as it is."""
+    if fps is None or target_fps is None:
+        return fps
+    return float(min(Fraction(fps), exactly(target_fps)))
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    import pyarrow as pa
+    from pyarrow.fs import FileType
+
+    name = display_name(path)
+    try:
+        store, inner = filesystem(path)
+        found = store.get_file_info(inner)
+    except (OSError, pa.ArrowException) as error:
+        raise MediaError(f"{name} cannot be reached ({_reason(error)}); check the address and your access") from error
+    if found.type == FileType.NotFound:
+        raise MediaError(f"{name} is missing; check the path")
+    if found.type == FileType.File and found.size == 0:
+        raise MediaError(f"{name} is empty (0 bytes); download it again")
+    return bool(found.type == FileType.Directory)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], limits: Limits) -> Iterator[Opened]:
+    """A container and its first true video stream. Whatever FFmpeg raises inside the block becomes a MediaError."""
+    import av
+
+    name, container = display_name(path), None
+    try:
+        store, inner = filesystem(path)
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+        with (
+            store.open_input_file(inner) as file,
+            av.open(file, buffer_size=1 << 20, container_options=options, metadata_errors="replace") as container,
+        ):
+            yield container, _stream(container, limits, name)
+    except (av.FFmpegError, OSError, EOFError, ValueError) as error:
+        if container is None:
+            raise MediaError(f"{name} is not a video that can be read ({_reason(error)}); check the file") from error
+        raise MediaError(f"{name} is damaged ({_reason(error)}); record or download it again") from error
+
+
+def _stream(container: InputContainer, limits: Limits, name: str) -> VideoStream:
+    import av
+
+    # The picture on the cover of a song is a video stream too.
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise MediaError(f"{name} has no video stream; give the file with the picture")
+    stream = streams[0]
+    _check_size(stream.width, stream.height, limits, name)
+    stream.codec_context.thread_count = 1  # many recordings are read side by side
+    stream.codec_context.options = {"max_pixels": str(limits.side**2)}
+    return stream
+
+
+def _check_size(width: int, height: int, limits: Limits, name: str) -> None:
+    if max(width, height) > limits.side:
+        raise MediaError(f"{name} has {width}x{height} pixels, more than {limits.side} a side; make it smaller first")
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+
+
+def _timed(
+    path: str | os.PathLike[str],
+    span: tuple[int, int] | None,
+    seconds: tuple[float, float] | None,
+    limits: Limits,
+) -> Timed:
+    """The frames of the cut. Timestamps decide where it lies; files without any are counted from the beginning."""
+    begin, end, number = None, None, 0
+    if span is not None:
+        begin, end = _timestamps(path, span, limits)
+    with _opened(path, limits) as (container, stream):
+        origin = stream.start_time or 0
+        if seconds is not None and stream.time_base is not None:
+            begin, end = (origin + math.ceil(exactly(at) / stream.time_base) for at in seconds)
+        if begin is not None and begin > origin:
+            _seek(container, stream, begin)
+        step = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
+        for frame in container.decode(stream):
+            _check_size(frame.width, frame.height, limits, display_name(path))
+            at, number = number, number + 1
+            if frame.pts is not None and stream.time_base is not None and (span is None or begin is not None):
+                if begin is not None and frame.pts < begin:
+                    continue
+                if end is not None and frame.pts >= end:
+                    return
+                yield (frame.pts - origin) * stream.time_base, _Picture(frame)
+            elif _inside(at, step, span, seconds):
+                yield at * step, _Picture(frame)
+
+
+def _inside(number: int, step: Fraction, span: tuple[int, int] | None, seconds: tuple[float, float] | None) -> bool:
+    if span is not None:
+        return span[0] <= number < span[1]
+    return seconds is None or exactly(seconds[0]) <= number * step < exactly(seconds[1])
+
+
+class _Picture:
+    """Converts a decoded frame when it is asked for, and turns it upright."""
+
+    def __init__(self, frame: VideoFrame):
+        self.frame = frame
+
+    def __call__(self) -> np.ndarray:
+        image: np.ndarray[Any, Any] = self.frame.to_ndarray(format="rgb24")
+        turns = round(self.frame.rotation / 90) % 4  # degrees counter-clockwise
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _timestamps(
+    path: str | os.PathLike[str], span: tuple[int, int], limits: Limits
+) -> tuple[int, int | None] | tuple[None, None]:
+    """Timestamps of the first frame of ``span`` and of the one after it, by reading packets without decoding any.
+
+    Right for variable frame rates too. (None, None) for a file without timestamps.
+    """
+    first, end = span
+    held: list[int] = []
+    with _opened(path, limits) as (container, stream):
+        for packet in container.demux(stream):
+            if not packet.size or packet.is_discard:
+                continue
+            if packet.pts is None:
+                return None, None
+            insort(held, packet.pts)
+            # Packets come in decoding order: no later one is shown before this one is decoded.
+            if len(held) > end and packet.dts is not None and packet.dts >= held[end]:
+                break
+    if first >= len(held):
+        raise MediaError(f"{display_name(path)} has {len(held)} frames, the span begins at {first}; mend the span")
+    return held[first], held[end] if end < len(held) else None
+
+
+def _seek(container: InputContainer, stream: VideoStream, pts: int) -> None:
+    """Go to a key frame at or before ``pts``, or to the beginning where the file cannot be searched."""
+    import av
+
+    base = stream.time_base or Fraction(1)
+    for back in SEEK_BACK:
+        target = max(pts - round(back / base), stream.start_time or 0)
+        try:
+            container.seek(target, stream=stream, backward=True)
+            landed = next((p for p in container.demux(stream) if p.size), None)
+            if landed is not None and landed.is_keyframe and landed.pts is not None and landed.pts <= pts:
+                container.seek(target, stream=stream, backward=True)
+                return
+        except (av.FFmpegError, OSError):
+            break
+    container.seek(stream.start_time or 0, stream=stream, backward=True)
+
+
+def _within(timed: Timed, limits: Limits, name: str) -> Timed:
+    """Times from the first frame on; refuses what lasts longer than the limit."""
+    start = None
+    for number, (time, picture) in enumerate(timed):
+        start = time if start is None else start
+        if max(time - start, number * SMALLEST_STEP) > limits.seconds:
+            raise MediaError(f"{name} is longer than {limits.seconds:g} s: cut it, or raise the limit")
+        yield time - start, picture
+
+
+def _nearest(timed: Timed, rate: Fraction) -> Timed:
+    """Of the frames, those nearest to 0, 1/rate, 2/rate, ... (of two as near, the earlier), each at most once."""
+    tick = 0
+    held: tuple[Fraction, Callable[[], np.ndarray]] | None = None
+    step = Fraction(0)
+    for time, picture in timed:
+        if held is not None:
+            step = time - held[0]
+            middle = held[0] + step / 2
+            if tick <= middle * rate:
+                yield held
+                tick = math.floor(middle * rate) + 1
+        held = time, picture
+    if held is not None and tick <= (held[0] + step / 2) * rate:
+        yield held
+
+
+def _crop(image: np.ndarray, box: tuple[int, int, int, int], name: str) -> np.ndarray:
+    height, width = image.shape[:2]
+    left, right = (min(max(side, 0), width) for side in (box[0], box[2]))
+    top, bottom = (min(max(side, 0), height) for side in (box[1], box[3]))
+    if left >= right or top >= bottom:
+        raise MediaError(
+            f"{name}: no pixel of {width}x{height} lies in the box {', '.join(map(str, box))}; mend the box"
+        )
+    return np.ascontiguousarray(image[top:bottom, left:right])
