@@ -87,9 +87,8 @@ def clips(listing: Listing, on_bad: Callable[[Item, str], None]) -> Iterator[Cli
             continue
         poses = held.poses
         if item.seconds:
-            first, end = (
-                round(seconds * held.fps, 6) for seconds in item.seconds
-            )  # 0.7 s is 7 frames, not 7 and a bit
+            # Rounded, so that 0.7 s at 10 frames a second are 7 frames, not 7 and a bit.
+            first, end = (round(seconds * held.fps, 6) for seconds in item.seconds)
             poses = poses[math.floor(first) : None if math.isinf(end) else math.ceil(end)]
         if len(poses) == 0:
             on_bad(item, f"{item.media} ends before {item.seconds[0] if item.seconds else 0:g} s: nothing is left")

@@ -35,19 +35,19 @@ def test_entries(tmp_path: Path) -> None:
         tmp_path / "kitchen",
         "ase/tea.pose,en,ase,0,0,tea,TEA,0",
         "ase/tea.pose,fr,ase,0,0,thé,TEA,1",
-        "ase/milk.pose,en,sgn-US,200,500,milk please,,0",
+        "ase/milk.pose,en,sgn-US,200,700,milk please,,0",
         "ase/milk.pose,en,ase,500,0,please,PLEASE,0",
         "ase/gone.pose,en,ase,0,0,gone,GONE,0",
     )
     listing = pose_lexicon.read(root.parent, licence="CC0-1.0", source="a kitchen")
-    assert [item.id for item in listing] == ["kitchen/ase/tea", "kitchen/ase/milk@200-500", "kitchen/ase/milk@500-end"]
+    assert [item.id for item in listing] == ["kitchen/ase/tea", "kitchen/ase/milk@200-700", "kitchen/ase/milk@500-end"]
     assert listing.items[0].texts == (("en", "tea"), ("fr", "thé")) and listing.items[0].gloss == "TEA"
     assert listing.items[1].gloss == "milk please" and listing.items[1].sign_language == "ase"
     assert (listing.info.name, listing.info.licence, listing.info.source) == ("kitchen", "CC0-1.0", "a kitchen")
     assert [m.id for m in listing.missing] == ["kitchen/ase/gone"] and "line 6" in listing.missing[0].reason
     whole, cut, rest = pose_lexicon.clips(listing, refuse)
     assert (whole.num_frames, whole.fps, whole.width, whole.height) == (10, 10.0, 100, 50)
-    np.testing.assert_allclose(cut.poses[:, 0, 0], [0.02, 0.03, 0.04], atol=1e-6)
+    np.testing.assert_allclose(cut.poses[:, 0, 0], [0.02, 0.03, 0.04, 0.05, 0.06], atol=1e-6)
     np.testing.assert_allclose(rest.poses[:, 40, 0], np.arange(5, 10) / 100, atol=1e-6)
     assert rest.gloss == "PLEASE" and rest.split == "train"
 
