@@ -1,0 +1,249 @@
+"""The lexicon: isolated recordings brought to one hand, face, palm size, aspect, frame rate and smoothness."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from signatlas.compose.motion import LEFT, MIDDLE_KNUCKLE, RIGHT, Motion, from_poses
+from signatlas.corpus.clips import Clip
+from signatlas.errors import CorpusError
+
+FPS = 25.0
+SMOOTHING = 1.2  # frames; takes away the detector's own tremble, which differs between recordings
+SHORTEST = 6  # frames a trimmed sign keeps
+CALIBRATION_CLIPS = 20  # a source with fewer says too little about its camera
+EVENNESS = 0.9  # 0 keeps a sign's own timing, 1 gives it one speed throughout
+IDLE_MOVEMENT, IDLE_BELOW = 0.5, 1.5  # palms
+VERTICAL = np.deg2rad(30)  # a palm within this angle of an axis counts as lying along it
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """One recording of a sign, ready to be put into a sentence."""
+
+    id: str
+    word: str
+    split: str
+    source: str
+    motion: Motion
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is done to every recording of one source so that no source can be told from another by its camera.
+
+    ``aspect`` multiplies x; ``time`` is the frames of the lexicon for one of the source; ``gain`` and ``shift`` [2, 2]
+    (hand, axis) bring wrists to the places that all sources share on average; ``bend`` and ``lean`` [2, 21, 2] (hand,
+    point, axis) do the same to the hand's points about the wrist, which lie otherwise as the camera stood.
+    """
+
+    aspect: float
+    time: float
+    gain: np.ndarray
+    shift: np.ndarray
+    bend: np.ndarray
+    lean: np.ndarray
+
+
+class Lexicon:
+    """Exemplars by word and split. ``calibrations`` says what was done to each source."""
+
+    def __init__(self, exemplars: Iterable[Exemplar], calibrations: dict[str, Calibration], skipped: dict[str, str]):
+        self.exemplars = tuple(exemplars)
+        self.calibrations, self.skipped = calibrations, skipped
+        self._by_word: dict[str, list[Exemplar]] = defaultdict(list)
+        for exemplar in self.exemplars:
+            self._by_word[exemplar.word].append(exemplar)
+
+    @cached_property
+    def relaxed(self) -> np.ndarray:
+        """[2, 21, 2]: the hands as they hang: of the lowest twentieth of all frames the one nearest their median."""
+        shapes = np.zeros((2, 21, 2))
+        for hand in (LEFT, RIGHT):
+            height = np.concatenate([e.motion.wrists[e.motion.seen[:, hand], hand, 1] for e in self.exemplars])
+            held = np.concatenate([e.motion.shapes[e.motion.seen[:, hand], hand] for e in self.exemplars])
+            if len(held):
+                low = held[height >= np.quantile(height, 0.95)]
+                low = low[np.linalg.norm(low[:, MIDDLE_KNUCKLE], axis=-1) > 0.8]  # turned to the camera
+                shapes[hand] = low[np.square(low - np.median(low, axis=0)).sum((1, 2)).argmin()]
+        return shapes
+
+    @property
+    def words(self) -> dict[str, int]:
+        """Number of recordings of each word."""
+        return {word: len(held) for word, held in self._by_word.items()}
+
+    def shared(self, word: str) -> bool:
+        """Whether all splits sign ``word`` from the same recordings, for want of enough."""
+        return len({e.split for e in self._by_word[word]}) < 3
+
+    def recordings(self, word: str, split: str) -> list[Exemplar]:
+        """The exemplars that sentences of ``split`` may use: its own, or all of a word that is shared."""
+        if word not in self._by_word:
+            raise CorpusError(f"the lexicon has no recording of '{word}'")
+        held = self._by_word[word]
+        return held if self.shared(word) else [e for e in held if e.split == split]
+
+
+def build(clips: Iterable[Clip]) -> Lexicon:
+    """The lexicon of isolated recordings. A word with several in one source is taken from there alone.
+
+    Recordings without a face or a hand are skipped and named in ``Lexicon.skipped``. Raises CorpusError when none is
+    left.
+    """
+    raw: list[tuple[Clip, Motion]] = []
+    skipped: dict[str, str] = {}
+    for clip in clips:
+        motion = _motion(clip)
+        if isinstance(motion, str):
+            skipped[clip.id] = motion
+        else:
+            raw.append((clip, motion.mirrored() if _left_handed(motion) else motion))
+    if not raw:
+        raise CorpusError("no recording of the lexicon shows a face and a hand: choose another corpus")
+    kept = _prefer_several(raw)
+    aspects = {s: _aspect([m for c, m in kept if c.source == s]) for s in {clip.source for clip, _ in kept}}
+    trimmed = [(clip, without_idle(trim(_stretched(motion, aspects[clip.source])))) for clip, motion in kept]
+    calibrations = _calibrate(trimmed, aspects)
+    exemplars = [
+        Exemplar(clip.id, clip.gloss or "", clip.split, clip.source, _calibrated(motion, calibrations[clip.source]))
+        for clip, motion in trimmed
+    ]
+    return Lexicon(exemplars, calibrations, skipped)
+
+
+def _motion(clip: Clip) -> Motion | str:
+    """The motion of a recording, or why it has none to give."""
+    if clip.gloss is None:
+        return "no gloss"
+    motion = from_poses(clip.poses, clip.width / clip.height if clip.width and clip.height else None)
+    return "no face or no hand in three frames" if motion is None or len(motion) < 3 else motion
+
+
+def _prefer_several(raw: list[tuple[Clip, Motion]]) -> list[tuple[Clip, Motion]]:
+    """A word with a recording for each split in one source is taken from there alone."""
+    count = Counter((clip.gloss, clip.source) for clip, _ in raw)
+    rich = {gloss for (gloss, _), number in count.items() if number >= 3}
+    return [(c, m) for c, m in raw if c.gloss not in rich or count[c.gloss, c.source] >= 3]
+
+
+def _left_handed(motion: Motion) -> bool:
+    """Whether the left hand alone signs, or does clearly more than the right."""
+    shares = motion.seen.mean(0)
+    if shares[RIGHT] == 0 or shares[LEFT] == 0:
+        return bool(shares[LEFT] > shares[RIGHT])
+    path = [np.linalg.norm(np.diff(motion.wrists[motion.seen[:, h], h], axis=0), axis=-1).sum() for h in (LEFT, RIGHT)]
+    height = [-motion.wrists[motion.seen[:, h], h, 1].mean() for h in (LEFT, RIGHT)]
+    return bool(path[LEFT] > 1.5 * path[RIGHT] and height[LEFT] > height[RIGHT] + 1.0)
+
+
+def _aspect(motions: list[Motion]) -> float:
+    """How much longer a palm looks upright than lying: what the picture's unknown width/height made of it."""
+    if len(motions) < CALIBRATION_CLIPS:
+        return 1.0
+    palms = np.concatenate([m.shapes[:, h, MIDDLE_KNUCKLE][m.seen[:, h]] for m in motions for h in (LEFT, RIGHT)])
+    length = np.linalg.norm(palms, axis=-1)
+    angle = np.arctan2(np.abs(palms[:, 1]), np.abs(palms[:, 0]))
+    upright, lying = length[angle > np.pi / 2 - VERTICAL], length[angle < VERTICAL]
+    return float(np.median(upright) / np.median(lying)) if len(upright) and len(lying) else 1.0
+
+
+def _stretched(motion: Motion, aspect: float) -> Motion:
+    """x times ``aspect``, and the median palm one again."""
+    wide = np.array([aspect, 1.0])
+    shapes = motion.shapes * wide
+    palms = np.linalg.norm(shapes[:, :, MIDDLE_KNUCKLE], axis=-1)[motion.seen]
+    palm = np.median(palms)
+    return Motion(motion.wrists * wide / palm, shapes / palm, motion.seen)
+
+
+def trim(motion: Motion) -> Motion:
+    """Without the way up from the rest position and back: from and to where the higher hand is half way up."""
+    height = np.where(motion.seen, -motion.wrists[..., 1], -np.inf).max(1)
+    known = np.flatnonzero(np.isfinite(height))
+    height = np.interp(np.arange(len(height)), known, height[known])
+    top = np.percentile(height, 80)
+    first, last = 0, len(height) - 1
+    for end, step in ((0, 1), (len(height) - 1, -1)):
+        low = height[end]
+        if top - low < 1.0:  # no rest position here
+            continue
+        risen = np.flatnonzero(height >= (top + low) / 2)
+        if step > 0:
+            first = int(risen[0])
+        else:
+            last = int(risen[-1])
+    if last - first + 1 < SHORTEST:
+        return motion
+    return motion.cut(first, last + 1)
+
+
+def without_idle(motion: Motion) -> Motion:
+    """The other hand is not part of a sign while it only hangs in view: still, and well below the one that signs."""
+    if not (motion.has(LEFT) and motion.has(RIGHT)):
+        return motion
+    left, right = (motion.wrists[motion.seen[:, h], h] for h in (LEFT, RIGHT))
+    moved = np.linalg.norm(left - left.mean(0), axis=-1).mean()
+    lower = np.median(left[:, 1]) - np.median(right[:, 1])
+    if moved > IDLE_MOVEMENT or lower < IDLE_BELOW:
+        return motion
+    return Motion(motion.wrists, motion.shapes, motion.seen & np.array([False, True]))
+
+
+def _calibrate(trimmed: list[tuple[Clip, Motion]], aspects: dict[str, float]) -> dict[str, Calibration]:
+    by_source: dict[str, list[tuple[Clip, Motion]]] = defaultdict(list)
+    for clip, motion in trimmed:
+        by_source[clip.source].append((clip, motion))
+    frames = {s: float(np.median([len(m) / (c.fps or FPS) * FPS for c, m in held])) for s, held in by_source.items()}
+    large = [s for s, held in by_source.items() if len(held) >= CALIBRATION_CLIPS]
+    target = float(np.exp(np.mean([np.log(frames[s]) for s in large]))) if large else 0.0
+    found = {}
+    wrists = _shared_moments({s: [(m.wrists, m.seen) for _, m in by_source[s]] for s in large})
+    shapes = _shared_moments({s: [(m.shapes, m.seen) for _, m in by_source[s]] for s in large})
+    for source, held in by_source.items():
+        # Where every frame rate is known nothing need be guessed from how long signs last.
+        guessed = source in large and not all(c.fps for c, _ in held)
+        time = target / frames[source] if guessed else 1.0
+        neutral = (np.ones(1), np.zeros(1))
+        found[source] = Calibration(aspects[source], time, *wrists.get(source, neutral), *shapes.get(source, neutral))
+    return found
+
+
+def _shared_moments(
+    sources: dict[str, list[tuple[np.ndarray, np.ndarray]]],
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Gain and shift of each source that give all of them one mean and deviation over the frames that show a hand.
+
+    Each part is (values [T, 2, ...], seen [T, 2]).
+    """
+    moments = {}
+    for source, parts in sources.items():
+        by_hand = [np.concatenate([values[seen[:, h], h] for values, seen in parts]) for h in (LEFT, RIGHT)]
+        some = [v if len(v) > 1 else np.zeros((2, *parts[0][0].shape[2:])) for v in by_hand]
+        moments[source] = np.stack([v.mean(0) for v in some]), np.stack([v.std(0) for v in some])
+    if not moments:
+        return {}
+    mean, spread = (np.mean([m[k] for m in moments.values()], axis=0) for k in (0, 1))
+    gains = {s: np.where(m[1] > 1e-6, spread / np.maximum(m[1], 1e-6), 1.0) for s, m in moments.items()}
+    return {s: (gains[s], mean - gains[s] * m[0]) for s, m in moments.items()}
+
+
+def _calibrated(motion: Motion, by: Calibration) -> Motion:
+    length = max(SHORTEST, round(len(motion) * by.time))
+    moved = Motion(motion.wrists * by.gain + by.shift, motion.shapes * by.bend + by.lean, motion.seen)
+    return evened(moved.at(np.linspace(0, len(motion) - 1, length)).smoothed(SMOOTHING))
+
+
+def evened(motion: Motion) -> Motion:
+    """With shorter holds: shown alone a sign is held at both ends and between its movements, in a sentence hardly."""
+    wrists = np.linalg.norm(np.diff(motion.wrists, axis=0), axis=-1)
+    shapes = np.linalg.norm(np.diff(motion.shapes, axis=0), axis=-1).mean(-1)
+    speed = ((wrists + shapes) * motion.seen[1:]).max(1)
+    time = (speed / max(speed.mean(), 1e-6) + 0.1) ** EVENNESS
+    passed = np.concatenate([[0], np.cumsum(time)])
+    return motion.at(np.interp(np.linspace(0, passed[-1], len(motion)), passed, np.arange(len(motion))))
