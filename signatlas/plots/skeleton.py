@@ -99,6 +99,24 @@ def _panel(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (low + high - size) / 2, size
 
 
+def view(poses: np.ndarray, aspect: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Upper left corner and size (width, height), in shares of the picture's height, of a frame around the signer.
+
+    One for the whole clip: head, shoulders and hands stay in it, and a stray point does not widen it. Hips are left
+    out: below the edge of the picture they are guesses.
+    """
+    kept = [sk.NOSE, sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER, *range(sk.NUM_BODY, sk.NUM_POINTS)]
+    points = poses[:, kept, :2].reshape(-1, 2).astype(np.float64)
+    points[:, 0] *= aspect or 1.0
+    points = points[np.isfinite(points).all(-1)]
+    if not len(points):
+        return np.zeros(2), np.array([aspect or 1.0, 1.0])
+    low, high = np.percentile(points, 0.5, axis=0), np.percentile(points, 99.5, axis=0)
+    size = np.maximum(high - low, 1e-3)
+    wide = 1.3 * np.array([max(size[0], 0.8 * size[1]), max(size[1], size[0] / 1.4)])
+    return (low + high - wide) / 2, wide
+
+
 def moments(poses: np.ndarray, frames: int) -> np.ndarray:
     """Up to ``frames`` frame numbers, evenly spread over those that show a hand (over all when none does)."""
     with_hand = np.flatnonzero(np.isfinite(poses[:, sk.NUM_BODY :, 0]).any(1))
