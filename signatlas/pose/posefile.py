@@ -45,7 +45,10 @@ class PoseFile(NamedTuple):
 
 
 def read_pose(path: str | os.PathLike[str]) -> PoseFile:
-    """Read a `.pose` file. Raises PoseError when it is missing, truncated or without both hands."""
+    """Read a `.pose` file; a hand whose component is not there is NaN throughout, as one that was never seen.
+
+    Raises PoseError when the file is missing or truncated, has neither hand, no frames or no picture size.
+    """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -58,9 +61,9 @@ def parse_pose(content: bytes, name: str = "pose file") -> PoseFile:
     pose = _parse(content, name)
     width, height = pose.header.dimensions.width, pose.header.dimensions.height
     present = [c.name for c in pose.header.components]
-    missing = [hand for hand in HANDS if hand not in present]
-    if missing:
-        raise PoseError(f"{name} has no {' and no '.join(missing)}, only {', '.join(present)}; both hands are needed")
+    if not set(HANDS) & set(present):
+        only = ", ".join(present) or "no component at all"
+        raise PoseError(f"{name} has neither {' nor '.join(HANDS)}, only {only}; extract it again with a hand in it")
     if not width or not height:
         raise PoseError(f"{name} does not say its width and height; write them into its header")
     if pose.body.data.shape[0] == 0 or pose.body.data.shape[1] == 0:

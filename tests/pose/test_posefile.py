@@ -76,10 +76,19 @@ def test_every_truncation_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("component", "there"), [("LEFT_HAND_LANDMARKS", sk.LEFT_HAND),
+                                                  ("RIGHT_HAND_LANDMARKS", sk.RIGHT_HAND)])  # fmt: skip
+def test_one_hand_component_is_enough(component: str, there: slice) -> None:
+    read = parse_pose(made({component: HAND}, np.full((2, 1, 21, 3), 5.0), np.ones((2, 1, 21)), (10, 20)))
+    assert (read.poses[:, there] == np.array([0.5, 0.25, 5.0], np.float32)).all()
+    rest = np.delete(read.poses, np.r_[there], axis=1)
+    assert np.isnan(rest).all() and rest.shape[1] == 54
+
+
 def test_unusable_files_say_what_they_lack() -> None:
-    one = made({"LEFT_HAND_LANDMARKS": HAND}, np.ones((2, 1, 21, 3)), np.ones((2, 1, 21)), (10, 10))
-    with pytest.raises(PoseError, match="no RIGHT_HAND_LANDMARKS, only LEFT_HAND_LANDMARKS"):
-        parse_pose(one)
+    body = made({"POSE_LANDMARKS": ["NOSE", "LEFT_WRIST"]}, np.ones((2, 1, 2, 3)), np.ones((2, 1, 2)), (10, 10))
+    with pytest.raises(PoseError, match=r"b\.pose has neither LEFT_HAND_LANDMARKS nor RIGHT_.*only POSE_LANDMARKS"):
+        parse_pose(body, "b.pose")
     both = {"LEFT_HAND_LANDMARKS": HAND, "RIGHT_HAND_LANDMARKS": HAND}
     with pytest.raises(PoseError, match="width and height"):
         parse_pose(made(both, np.ones((2, 1, 42, 3)), np.ones((2, 1, 42)), (0, 0)))
@@ -89,7 +98,7 @@ def test_unusable_files_say_what_they_lack() -> None:
         read_pose("nowhere.pose")
 
 
-def test_the_public_lexicon_of_178_points(mirror: Path | None) -> None:
+def test_the_public_lexicon_of_178_points(mirror: Path | None, tmp_path: Path) -> None:
     files = sorted((mirror / "pose_lexicon").glob("**/*.pose")) if mirror else []
     assert mirror is None or len(files) == 4
     for path in files:
@@ -100,6 +109,10 @@ def test_the_public_lexicon_of_178_points(mirror: Path | None) -> None:
         # The shoulders of someone who faces the camera: the left one at the right of the picture.
         x = np.nanmedian(read.poses[:, [sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER], 0], axis=0)
         assert 0 < x[1] < x[0] < 1
+        write_pose(tmp_path / "again.pose", read.poses, read.fps, read.width, read.height)
+        again = read_pose(tmp_path / "again.pose")
+        np.testing.assert_allclose(again.poses, read.poses, rtol=2 * np.finfo(np.float32).eps)
+        assert again[1:] == read[1:]
 
 
 def test_json_and_back() -> None:
