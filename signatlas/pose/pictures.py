@@ -11,7 +11,7 @@ import numpy as np
 
 from signatlas.errors import MediaError
 from signatlas.files import filesystem
-from signatlas.pose.video import Limits, Media, Timed, display_name, exactly
+from signatlas.pose.media import Limits, Media, Timed, display_name, exactly
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from bisect import insort
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from signatlas.errors import MediaError
 from signatlas.files import filesystem
+from signatlas.pose.media import Limits, Media, Timed, crop, display_name, exactly, nearest, within
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -26,38 +26,6 @@ if TYPE_CHECKING:
 # Containers of recordings. FFmpeg also reads playlists, scripts and subtitles, which name other files to open.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,gif,m4v,h264,hevc,nut,dv,ivf,mjpeg"
 SEEK_BACK = (0.0, 2.0, 10.0)  # seconds; an index in decoding order may lead to a key frame after the one wanted
-SMALLEST_STEP = Fraction(1, 240)  # no recording has more frames a second: a clock that stands still does not lie longer
-
-# A frame's time in seconds since the beginning, and how to get its picture: one that is left out is never converted.
-Timed = Iterator[tuple[Fraction, Callable[[], np.ndarray]]]
-
-
-class Limits(NamedTuple):
-    """What a recording may be at most: pixels a side of the picture, seconds of what is read of it."""
-
-    side: int = 8192
-    seconds: float = 4 * 3600.0
-
-
-class Media(NamedTuple):
-    """A recording as it announces itself, upright.
-
-    ``fps`` is None where a folder of pictures does not say, ``frames`` and ``seconds`` where the container does not.
-    ``shown_as`` is the size with true proportions: another one than (width, height) when pixels are not square.
-    """
-
-    path: str
-    fps: float | None
-    width: int
-    height: int
-    frames: int | None
-    seconds: float | None
-    shown_as: tuple[int, int]
-
-
-def display_name(path: str | os.PathLike[str]) -> str:
-    """A path or URI without user name and password, fit for messages."""
-    return re.sub(r"://[^/@]*@", "://", os.fspath(path))
 
 
 def probe(path: str | os.PathLike[str], *, fps: float | None = None, limits: Limits = Limits()) -> Media:
@@ -93,13 +61,13 @@ def frames(
     box: tuple[int, int, int, int] | None = None,
     fps: float | None = None,
     limits: Limits = Limits(),
-) -> Iterator[np.ndarray]:
+) -> Reader:
     """Upright frames, uint8 RGB [height, width, 3], one after the other: a file is never in memory whole.
 
     ``span`` (first frame, frame after the last) or ``seconds`` (from, to) cut the recording, exactly and without
     decoding what lies before its key frame. ``target_fps`` takes the frame nearest to each tick of that rate, each
     at most once: a slower recording stays as it is. ``box`` (left, top, right, bottom) in pixels crops. ``fps`` is the
-    rate of a folder of pictures. May yield fewer frames than announced: compare with :func:`probe`.
+    rate of a folder of pictures. May yield fewer frames than announced: compare ``read`` with :func:`probe`.
 
     Raises MediaError for what :func:`probe` refuses, damage in the middle, a cut outside the recording, a crop without
     a pixel, and recordings longer than ``limits.seconds``.
@@ -117,31 +85,38 @@ def frames(
         timed = pictures.timed(path, span, seconds, fps, limits, needs_fps=target_fps is not None)
     else:
         timed = _timed(path, span, seconds, limits)
-    timed = _within(timed, limits, name)
-    if target_fps is not None:
-        timed = _nearest(timed, exactly(target_fps))
-    shape: tuple[int, int, int] | None = None
-    for _, picture in timed:
-        image = picture()
-        if shape is not None and image.shape != shape:
-            (height, width, _), (tall, wide) = shape, image.shape[:2]
-            raise MediaError(f"{name} changes from {width}x{height} to {wide}x{tall} pixels: cut it there")
-        shape = (image.shape[0], image.shape[1], image.shape[2])
-        yield image if box is None else _crop(image, box, name)
-    if shape is None:
-        raise MediaError(f"{name} holds no frame there that can be decoded; check its length and the cut")
+    return Reader(within(timed, limits, name), name, target_fps, box)
 
 
-def exactly(number: float) -> Fraction:
-    """The decimal number that a float was written as: a frame at 0.1 s begins at 0.1 s."""
-    return Fraction(repr(float(number)))
+class Reader(Iterator[np.ndarray]):
+    """Frames one after the other; ``read`` counts those of the recording so far, before any thinning."""
 
+    def __init__(self, timed: Timed, name: str, target_fps: float | None, box: tuple[int, int, int, int] | None):
+        self.read = 0
+        counted = self._counted(timed)
+        self._images = self._checked(counted if target_fps is None else nearest(counted, exactly(target_fps)), name)
+        self._box, self._name = box, name
 
-def frames_per_second(fps: float | None, target_fps: float | None) -> float | None:
-    """The rate after thinning to ``target_fps``: a slower recording stays as it is."""
-    if fps is None or target_fps is None:
-        return fps
-    return float(min(Fraction(fps), exactly(target_fps)))
+    def __next__(self) -> np.ndarray:
+        image = next(self._images)
+        return image if self._box is None else crop(image, self._box, self._name)
+
+    def _counted(self, timed: Timed) -> Timed:
+        for one in timed:
+            self.read += 1
+            yield one
+
+    def _checked(self, timed: Timed, name: str) -> Iterator[np.ndarray]:
+        shape: tuple[int, ...] | None = None
+        for _, picture in timed:
+            image = picture()
+            if shape is not None and image.shape != shape:
+                (height, width), (tall, wide) = shape[:2], image.shape[:2]
+                raise MediaError(f"{name} changes from {width}x{height} to {wide}x{tall} pixels: cut it there")
+            shape = image.shape
+            yield image
+        if shape is None:
+            raise MediaError(f"{name} holds no frame there that can be decoded; check its length and the cut")
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
@@ -292,41 +267,3 @@ def _seek(container: InputContainer, stream: VideoStream, pts: int) -> None:
         except (av.FFmpegError, OSError):
             break
     container.seek(stream.start_time or 0, stream=stream, backward=True)
-
-
-def _within(timed: Timed, limits: Limits, name: str) -> Timed:
-    """Times from the first frame on; refuses what lasts longer than the limit."""
-    start = None
-    for number, (time, picture) in enumerate(timed):
-        start = time if start is None else start
-        if max(time - start, number * SMALLEST_STEP) > limits.seconds:
-            raise MediaError(f"{name} is longer than {limits.seconds:g} s: cut it, or raise the limit")
-        yield time - start, picture
-
-
-def _nearest(timed: Timed, rate: Fraction) -> Timed:
-    """Of the frames, those nearest to 0, 1/rate, 2/rate, ... (of two as near, the earlier), each at most once."""
-    tick = 0
-    held: tuple[Fraction, Callable[[], np.ndarray]] | None = None
-    step = Fraction(0)
-    for time, picture in timed:
-        if held is not None:
-            step = time - held[0]
-            middle = held[0] + step / 2
-            if tick <= middle * rate:
-                yield held
-                tick = math.floor(middle * rate) + 1
-        held = time, picture
-    if held is not None and tick <= (held[0] + step / 2) * rate:
-        yield held
-
-
-def _crop(image: np.ndarray, box: tuple[int, int, int, int], name: str) -> np.ndarray:
-    height, width = image.shape[:2]
-    left, right = (min(max(side, 0), width) for side in (box[0], box[2]))
-    top, bottom = (min(max(side, 0), height) for side in (box[1], box[3]))
-    if left >= right or top >= bottom:
-        raise MediaError(
-            f"{name}: no pixel of {width}x{height} lies in the box {', '.join(map(str, box))}; mend the box"
-        )
-    return np.ascontiguousarray(image[top:bottom, left:right])
