@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ __all__ = [
     "clips_to_table", "fingerprint", "poses_from_arrow", "poses_to_arrow", "table_to_clips", "write_corpus",
 ]  # fmt: skip
 KEYPOINT_LAYOUT = "mediapipe-holistic-75"
+# Points that a Parquet file and a row group hold at most (but always a clip): a writer has a file in memory, a reader a
+# row group. Only long clips, or many points a frame, come to it before they come to the numbers of clips.
+FILE_POINTS, GROUP_POINTS = 20_000_000, 8_000_000
 
 
 @dataclass(frozen=True)
@@ -68,36 +71,52 @@ def write_corpus(
     overwrite: bool = False,
     clips_per_file: int = 1024,
     rows_per_group: int = 128,
+    beside: Mapping[str, str] | None = None,
 ) -> Corpus:
     """Write a corpus folder in one step: whole and checksummed, or not at all.
 
     Streams ``clips``; ids must be unique. An object store (a URI) gets corpus.json last: without it there is no corpus.
-    Raises CorpusError for a bad clip or an existing target.
+    ``beside`` are small text files to lie beside corpus.json, by their names. Long clips make smaller files. Raises CorpusError for a bad clip or an existing target.
     """
     if "://" in os.fspath(path):
-        return _upload(os.fspath(path).rstrip("/"), info, clips, overwrite, clips_per_file, rows_per_group)
+        return _upload(
+            os.fspath(path).rstrip("/"), info, clips, overwrite, clips_per_file, rows_per_group, beside or {}
+        )
     try:
         with folder_atomically(path, overwrite=overwrite) as partial:
             _write_files(partial, info, clips, clips_per_file, rows_per_group)
+            _write_texts(partial, beside or {})
     except FileExistsError as error:
         raise CorpusError(f"{error}: choose another folder or pass --overwrite") from error
     return Corpus.open(path)
 
 
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
 def _upload(
-    uri: str, info: CorpusInfo, clips: Iterable[Clip], overwrite: bool, clips_per_file: int, rows_per_group: int
+    uri: str,
+    info: CorpusInfo,
+    clips: Iterable[Clip],
+    overwrite: bool,
+    clips_per_file: int,
+    rows_per_group: int,
+    beside: Mapping[str, str],
 ) -> Corpus:
     store, root = filesystem(uri)
     if store.get_file_info(f"{root}/corpus.json").is_file and not overwrite:
         raise CorpusError(f"{uri} exists already: choose another folder or pass --overwrite")
     with tempfile.TemporaryDirectory(prefix="signatlas-corpus-") as temporary:
         _write_files(Path(temporary), info, clips, clips_per_file, rows_per_group)
+        _write_texts(Path(temporary), beside)
         if overwrite and store.get_file_info(f"{root}/corpus.json").is_file:
             store.delete_file(f"{root}/corpus.json")
             store.delete_dir_contents(f"{root}/clips", missing_dir_ok=True)
         store.create_dir(f"{root}/clips", recursive=True)
         local = LocalFileSystem()
-        for name in ("clips", "corpus.json"):
+        for name in ("clips", *beside, "corpus.json"):
             copy_files(f"{temporary}/{name}", f"{root}/{name}", source_filesystem=local, destination_filesystem=store)
     return Corpus.open(uri)
 
@@ -109,11 +128,13 @@ def _write_files(
     digests: dict[str, str] = {}
     counts: dict[str, int] = {}
     pending: list[Clip] = []
+    held = 0
     files: list[Path] = []
 
     def flush() -> None:
         target = folder / "clips" / f"part-{len(files):05d}.parquet"
-        pq.write_table(clips_to_table(pending), target, compression="zstd", row_group_size=rows_per_group)
+        rows = max(1, min(rows_per_group, GROUP_POINTS // max(map(_num_points, pending))))
+        pq.write_table(clips_to_table(pending), target, compression="zstd", row_group_size=rows)
         files.append(target)
         pending.clear()
 
@@ -122,6 +143,9 @@ def _write_files(
             raise CorpusError(f"clip id '{clip.id}' occurs twice")
         digests[clip.id] = clip_digest(clip)
         counts[clip.split] = counts.get(clip.split, 0) + 1
+        if pending and held + _num_points(clip) > FILE_POINTS:
+            flush()
+        held = _num_points(clip) + (held if pending else 0)
         pending.append(clip)
         if len(pending) == clips_per_file:
             flush()
@@ -139,6 +163,10 @@ def _write_files(
     )
     document = {f.name: getattr(complete, f.name) for f in fields(complete)}
     (folder / "corpus.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _num_points(clip: Clip) -> int:
+    return max(1, clip.poses.size // 3 + (0 if clip.face is None else clip.face.size // 3))
 
 
 class Corpus:
