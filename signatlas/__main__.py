@@ -16,12 +16,21 @@ class Entry(NamedTuple):
     help: str
 
 
-COMMANDS: dict[str, Entry | dict[str, Entry]] = {
+Entries = dict[str, "Entry | Entries"]
+
+COMMANDS: Entries = {
     "demo": Entry("signatlas.commands.demo:demo", "The whole way on real recordings: data, training, index, search."),
     "doctor": Entry("cluster.commands:doctor", "Check this machine and the cluster."),
     "corpus": {
         "fetch": Entry("signatlas.commands.corpus:fetch", "Fetch a public corpus from its source or a mirror."),
-        "import": Entry("signatlas.commands.corpus:import_", "Import a folder of .npy/.npz keypoints with labels."),
+        "import": {
+            "keypoints": Entry(
+                "signatlas.commands.importing:keypoints", "A folder of .npy/.npz keypoints with labels."
+            ),
+            "pose-lexicon": Entry(
+                "signatlas.commands.importing:pose_lexicon", "A lexicon of .pose files with index.csv."
+            ),
+        },
         "compose": Entry("signatlas.commands.corpus:compose", "Compose a corpus, for instance of procedural signs."),
         "info": Entry("signatlas.commands.corpus:info", "Counts, splits, words and lengths of a corpus."),
         "show": Entry("signatlas.commands.corpus:show", "Draw one clip as a strip of skeletons."),
@@ -45,6 +54,7 @@ COMMANDS: dict[str, Entry | dict[str, Entry]] = {
 
 GROUP_HELP = {
     "corpus": "Fetch, import, compose and look at corpora.",
+    "import": "Make a corpus of recordings that are on this machine.",
     "index": "Build, check and activate index snapshots.",
 }
 INTRODUCTION = """signatlas learns, searches and serves joint spaces of sign language.
@@ -55,7 +65,7 @@ Example:
 """
 
 
-def _overview(words: list[str], entries: dict[str, Entry] | dict[str, Entry | dict[str, Entry]]) -> str:
+def _overview(words: list[str], entries: Entries) -> str:
     """The help page of the whole command or of one group, made without importing any command."""
     rows = [(name, GROUP_HELP[name] if isinstance(entry, dict) else entry.help) for name, entry in entries.items()]
     width = max(len(name) for name, _ in rows)
@@ -70,14 +80,14 @@ def _overview(words: list[str], entries: dict[str, Entry] | dict[str, Entry | di
 def _resolve(arguments: list[str]) -> tuple[list[str], Entry | None, list[str]]:
     """Split arguments into the command's words, its entry (None: a help page is wanted) and what is left."""
     words: list[str] = []
-    entries: dict[str, Entry] | dict[str, Entry | dict[str, Entry]] = COMMANDS
+    entries = COMMANDS
     for position, argument in enumerate(arguments):
         if argument in ("-h", "--help"):
             break
         entry = entries.get(argument)
         if entry is None:
             nearest = difflib.get_close_matches(argument, entries, n=1)
-            hint = f"did you mean '{nearest[0]}'?" if nearest else "see 'signatlas --help'"
+            hint = f"did you mean '{nearest[0]}'?" if nearest else f"see '{' '.join(['signatlas', *words])} --help'"
             raise UserError(f"unknown command '{' '.join([*words, argument])}': {hint}")
         words.append(argument)
         if isinstance(entry, Entry):

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from signatlas.__main__ import COMMANDS, Entry
+from signatlas.__main__ import COMMANDS, Entries, Entry
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("signatlas", "cluster", "trainers", "tune", "serve", "benchmarks")
@@ -35,12 +35,12 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str
     return subprocess.run([str(part) for part in command], **settings)  # type: ignore[no-any-return]
 
 
-def entries() -> Iterator[tuple[list[str], Entry]]:
-    for name, entry in COMMANDS.items():
+def entries(group: Entries = COMMANDS, before: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Entry]]:
+    for name, entry in group.items():
         if isinstance(entry, Entry):
-            yield [name], entry
+            yield [*before, name], entry
         else:
-            yield from (([name, inner], leaf) for inner, leaf in entry.items())
+            yield from entries(entry, (*before, name))
 
 
 # --- modules

@@ -1,27 +1,18 @@
-"""signatlas corpus: fetch, import, compose, info, show, doctor."""
+"""signatlas corpus: fetch, compose, info, show, doctor."""
 
 from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from signatlas.commands.shared import Overwrite, refuse_existing, summary
+from signatlas.commands.shared import bars as progress_bars
 from signatlas.errors import CorpusError
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from signatlas.corpus.format import Corpus
-
 CorpusPath = Annotated[str, typer.Argument(help="Corpus folder or URI.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
-
-
-def _summary(corpus: Corpus) -> str:
-    counts = ", ".join(f"{split} {number}" for split, number in corpus.info.counts.items())
-    return f"{corpus.path}: {len(corpus)} clips ({counts}), fingerprint {corpus.info.fingerprint[:12]}"
 
 
 def fetch(
@@ -43,9 +34,9 @@ def fetch(
     adapter(name)
     out = out or Path("data") / name
     if not overwrite and (there := existing(name, out)):
-        print(f"already there and whole: {_summary(there)}")
+        print(f"already there and whole: {summary(there)}")
         return
-    with _bars() as bars:
+    with progress_bars() as bars:
         downloading = bars.add_task(f"downloading {name}", visible=mirror is None, total=None)
         corpus = fetch_corpus(
             name,
@@ -55,55 +46,7 @@ def fetch(
             track=lambda names: bars.track(names, description=f"reading {name}"),
             report=lambda done, total: bars.update(downloading, completed=done, total=total),
         )
-    print(f"made {_summary(corpus)}")
-
-
-def import_(
-    folder: Annotated[Path, typer.Argument(help="Folder of <label>/<name>.npy|npz or <label>/<n>/<frame>.npy.")],
-    out: Annotated[Path, typer.Option(help="Corpus folder to make.")],
-    sign_language: Annotated[str, typer.Option(help="ISO 639-3 code: ase, gsg, bfi, ...")],
-    labels: Annotated[Path | None, typer.Option(help="CSV with path,label[,signer] instead of folder names.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the corpus; that of --out by default.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the recordings.")] = "unknown",
-    source: Annotated[str, typer.Option(help="Where the recordings come from.")] = "unknown",
-    text_language: Annotated[str | None, typer.Option(help="Labels are words of this language (BCP-47).")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second, where known.")] = None,
-    width: Annotated[int | None, typer.Option(help="Picture width in pixels, where known.")] = None,
-    height: Annotated[int | None, typer.Option(help="Picture height in pixels, where known.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    skip_empty: Annotated[bool, typer.Option("--skip-empty", help="Leave out recordings without a point.")] = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import keypoints in the 258-value MediaPipe Holistic layout, with labels and optional signers.
-
-    Example: signatlas corpus import MP_Data --out data/mine --sign-language ase --text-language en
-    """
-    from signatlas.corpus import keypoint_folder as kf
-    from signatlas.corpus.format import CorpusInfo, write_corpus
-    from signatlas.corpus.languages import sign_language_code
-    from signatlas.corpus.splits import RULE, with_splits
-
-    name, code = name or out.name, sign_language_code(sign_language)
-    _refuse_existing(out, overwrite)
-    if (width is None) != (height is None):
-        raise CorpusError("give both --width and --height, or neither")
-    found = kf.recordings(folder, labels)
-    left_out: list[str] = []
-    with _bars() as bars:
-        clips = kf.clips(
-            bars.track(found, description="reading"),
-            name=name,
-            sign_language=code,
-            text_language=text_language,
-            fps=fps,
-            size=(width, height) if width and height else None,
-            on_empty=(lambda recording: left_out.append(recording.name)) if skip_empty else None,
-        )
-        divided = with_splits(clips, seed=seed)
-    made = {"command": "signatlas corpus import", "splits": RULE, "seed": seed, "left_out": left_out}
-    info = CorpusInfo(name, "1", licence, source, (code,), fps=fps, made=made)
-    corpus = write_corpus(out, info, divided, overwrite=overwrite)
-    print(f"made {_summary(corpus)}" + (f"; left out {len(left_out)} without a point" if left_out else ""))
+    print(f"made {summary(corpus)}")
 
 
 def compose(
@@ -125,10 +68,10 @@ def compose(
     if kind != "procedural":
         raise CorpusError(f"unknown --kind '{kind}': the one there is, is procedural")
     out = out or Path("data") / kind
-    _refuse_existing(out, overwrite)
+    refuse_existing(out, overwrite)
     info, clips = compose_procedural(signs, signers, takes, seed)
     corpus = write_corpus(out, info, clips, overwrite=overwrite)
-    print(f"made {_summary(corpus)}; procedural, not real signing")
+    print(f"made {summary(corpus)}; procedural, not real signing")
 
 
 def info(path: CorpusPath, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -179,19 +122,4 @@ def doctor(path: CorpusPath) -> None:
         print(finding)
     if findings:
         raise typer.Exit(1)
-    print(f"whole: {_summary(corpus)}")
-
-
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    """Before the work, not after it."""
-    if out.exists() and not overwrite:
-        raise CorpusError(f"{out} exists already: choose another --out or pass --overwrite")
-
-
-def _bars() -> Progress:
-    """Progress bars on stderr, so that stdout holds the answer alone."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+    print(f"whole: {summary(corpus)}")

@@ -90,13 +90,14 @@ def test_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         np.save(file, np.random.default_rng(i).uniform(0.1, 0.9, (5, 258)))
     out = tmp_path / "mine"
     options = ("--out", out, "--sign-language", "sgn-GB", "--text-language", "en")
-    code, said, err = run(capsys, "import", tmp_path / "raw", *options)
+    code, said, err = run(capsys, "import", "keypoints", tmp_path / "raw", *options)
     assert code == 0, err
     assert "train 7, dev 1, test 2" in said and Corpus.open(out).info.sign_languages == ("bfi",)
-    code, _, err = run(capsys, "import", tmp_path / "raw", *options)
+    code, _, err = run(capsys, "import", "keypoints", tmp_path / "raw", *options)
     assert code == 2 and "exists already" in err
     np.save(tmp_path / "raw" / "tea" / "bad.npy", np.ones((5, 99)))
-    code, _, err = run(capsys, "import", tmp_path / "raw", "--out", tmp_path / "other", "--sign-language", "bfi")
+    other = ("--out", tmp_path / "other", "--sign-language", "bfi")
+    code, _, err = run(capsys, "import", "keypoints", tmp_path / "raw", *other)
     assert code == 2 and err.count("\n") == 1 and "bad.npy" in err and "258" in err
     assert not (tmp_path / "other").exists()
 
