@@ -1,0 +1,170 @@
+"""A control without learning: connected signs recognised by matching the lexicon's own recordings.
+
+One-pass dynamic programming for connected words (H. Ney, "The use of a one-stage dynamic programming algorithm for
+connected word recognition", IEEE Trans. ASSP 32(2), 1984), over all frames of all templates at once. What it gets right
+shows how much of a composed corpus is a copy of its lexicon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from signatlas.pose import skeleton as sk
+from signatlas.pose.normalise import normalise
+
+JUMP = 3  # template frames that one frame of signing may pass: composed signs are up to so much faster
+POSITION, SHAPE, VELOCITY = 4.0, 5.0, 8.0  # weights of wrist (torsos), of fingers (torsos) and of wrist a frame
+PENALTIES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # mean distances for entering a sign
+
+
+def hand_features(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
+    """float32 [frames, 88] of poses [frames, 75, 3]; NaN where a hand was not found.
+
+    Of each hand the wrist about the nose, its velocity, and the other 20 points about the wrist, in 2-D, as
+    :func:`signatlas.pose.normalise.normalise` scales them, weighted.
+    """
+    points = normalise(poses, aspect)[..., :2]
+    columns = []
+    for hand in (sk.LEFT_HAND, sk.RIGHT_HAND):
+        wrist = points[:, hand][:, :1]
+        place = wrist - points[:, sk.NOSE, None]
+        speed = np.gradient(wrist, axis=0) if len(wrist) > 1 else wrist - wrist
+        fingers = points[:, hand][:, 1:] - wrist
+        columns += [POSITION * place, VELOCITY * speed, SHAPE * fingers]
+    return np.concatenate(columns, axis=1).reshape(len(points), -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """Templates [frames, D] (NaN: not seen) and the label of each. Raises ValueError for none or for empty ones."""
+
+    templates: tuple[np.ndarray, ...]
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.templates or len(self.templates) != len(self.labels):
+            raise ValueError(f"{len(self.templates)} templates and {len(self.labels)} labels")
+        if not all(len(template) for template in self.templates):
+            raise ValueError("a template without frames")
+
+    @cached_property
+    def _frames(self) -> np.ndarray:
+        return np.concatenate(self.templates).astype(np.float32)
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Index of the first and of the last frame of each template among all frames."""
+        ends = np.cumsum([len(template) for template in self.templates])
+        return np.concatenate([[0], ends[:-1]]), ends - 1
+
+    @cached_property
+    def _absent(self) -> float:
+        """What a value that only one side has costs: the mean squared difference of two frames drawn at random."""
+        values = self._frames[:, np.isfinite(self._frames).any(0)]
+        return float(2 * np.nanvar(values, axis=0).mean()) if values.size else 1.0
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """float32 [T, all template frames]: mean squared difference over the values that at least one of both has.
+
+        A value that only one has counts as the mean squared difference of two frames drawn at random.
+        """
+        here, there = np.isfinite(features), np.isfinite(self._frames)
+        x = np.where(here, features, 0).astype(np.float32)
+        y = np.where(there, self._frames, 0)
+        m, n = here.astype(np.float32), there.astype(np.float32)
+        both = m @ n.T
+        either = m.sum(1)[:, None] + n.sum(1)[None] - both
+        squares = (x * x) @ n.T + m @ (y * y).T - 2 * (x @ y.T)
+        total = np.maximum(squares, 0) + self._absent * (either - both)
+        return total / np.maximum(either, 1)
+
+    @cached_property
+    def scale(self) -> float:
+        """The mean distance between frames of different templates, in which penalties are given."""
+        some = self._frames[:: max(1, len(self._frames) // 200)]
+        return float(self.distances(some).mean()) or 1.0
+
+    def recognise(self, features: np.ndarray, penalty: float) -> list[str]:
+        """Labels of the best sequence of templates for ``features`` [T, D].
+
+        Every frame of signing is matched to one of a template, which stays or goes on by up to ``JUMP`` frames; a
+        template begins with its first frame, ends with its last, and costs ``penalty`` mean distances. Empty where not
+        even one template can be passed in time.
+        """
+        return self._search(self.distances(features), penalty * self.scale)
+
+    def _search(self, distances: np.ndarray, penalty: float) -> list[str]:
+        firsts, lasts = self._bounds
+        offset = np.arange(distances.shape[1]) - np.repeat(firsts, lasts - firsts + 1)
+        closed = [offset < by for by in range(1, JUMP + 1)]  # no way from another template
+        cost = np.full(distances.shape[1], np.inf, np.float32)
+        entered = np.zeros(distances.shape[1], np.int32)  # when the path came into its template
+        ended, word, since = np.float32(0), [], []
+        for time, row in enumerate(distances):
+            best, start = cost.copy(), entered.copy()
+            for by, barred in enumerate(closed, start=1):
+                passed = np.empty_like(cost)
+                passed[:by], passed[by:] = np.inf, cost[:-by]
+                passed[barred] = np.inf
+                better = np.flatnonzero(passed < best)
+                best[better], start[better] = passed[better], entered[better - by]
+            enters = firsts[best[firsts] > ended + penalty]
+            best[enters], start[enters] = ended + penalty, time
+            cost, entered = best + row, start
+            winner = int(np.argmin(cost[lasts]))
+            ended = cost[lasts[winner]]
+            word.append(winner)
+            since.append(int(entered[lasts[winner]]))
+        return self._path(word, since) if np.isfinite(ended) else []
+
+    def _path(self, word: list[int], since: list[int]) -> list[str]:
+        time, found = len(word) - 1, []
+        while time >= 0:
+            found.append(self.labels[word[time]])
+            time = since[time] - 1
+        return found[::-1]
+
+    def tune(
+        self,
+        clips: Iterable[np.ndarray],
+        references: Sequence[Sequence[str]],
+        penalties: Sequence[float] = PENALTIES,
+    ) -> tuple[float, float]:
+        """The penalty with the lowest word error rate on development clips, and that rate."""
+        said: dict[float, list[list[str]]] = {penalty: [] for penalty in penalties}
+        for features in clips:
+            distances = self.distances(features)
+            for penalty, hypotheses in said.items():
+                hypotheses.append(self._search(distances, penalty * self.scale))
+        rates = {penalty: wer(references, hypotheses) for penalty, hypotheses in said.items()}
+        best = min(rates, key=lambda penalty: (rates[penalty], penalty))
+        return best, rates[best]
+
+
+def recognise(
+    features: np.ndarray, templates: Sequence[np.ndarray], labels: Sequence[str], penalty: float
+) -> list[str]:
+    """As :meth:`Recogniser.recognise`, for one clip."""
+    return Recogniser(tuple(templates), tuple(labels)).recognise(features, penalty)
+
+
+def wer(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> float:
+    """Word error rate: substitutions, deletions and insertions over the number of words in ``references``.
+
+    Over 1 where more is inserted than there is. Raises ValueError for lists of different lengths or no word at all.
+    """
+    import jiwer
+
+    if len(references) != len(hypotheses) or not all(references):
+        raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references, each with a word")
+    # A label may hold a space: numbers stand for labels.
+    number: dict[str, str] = {}
+    lines = [
+        [" ".join(number.setdefault(label, str(len(number))) for label in labels) for labels in side]
+        for side in (references, hypotheses)
+    ]
+    return float(jiwer.wer(lines[0], lines[1]))
