@@ -76,7 +76,8 @@ def write_corpus(
     """Write a corpus folder in one step: whole and checksummed, or not at all.
 
     Streams ``clips``; ids must be unique. An object store (a URI) gets corpus.json last: without it there is no corpus.
-    ``beside`` are small text files to lie beside corpus.json, by their names. Long clips make smaller files. Raises CorpusError for a bad clip or an existing target.
+    ``beside`` are small text files to lie beside corpus.json, by their names. Long clips make smaller files.
+    Raises CorpusError for a bad clip or an existing target.
     """
     if "://" in os.fspath(path):
         return _upload(
