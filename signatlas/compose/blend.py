@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def schedule(
     Without ``frames`` a sentence takes ``pace`` times what its exemplars and the ways between them take.
     """
     ways = [LEAD_FRAMES]
-    for before, after in zip(signs[:-1], signs[1:], strict=True):
+    for before, after in pairwise(signs):
         ways.append(signer.transition * (TRANSITION_FRAMES + FRAMES_PER_PALM * distance(before, after)))
     ways.append(LEAD_FRAMES)
     lasts = [len(m) * p for m, p in zip(signs, paces, strict=True)]

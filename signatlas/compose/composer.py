@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Settings:
     signers: int = 24
     seed: int = 0
     pace: float = 0.5
-    variation: Variation = Variation()
+    variation: Variation = field(default_factory=Variation)
 
 
 class Composer:
@@ -55,12 +55,18 @@ class Composer:
             raise CorpusError(f"no sign for the gloss '{gloss}': add it to the lexicon or to the table of signs")
         return found
 
-    def compose(self, sentence: Sentence) -> Clip:
-        """The clip of a sentence: always the same for one seed. Raises CorpusError for one that cannot be signed."""
+    def check(self, sentence: Sentence) -> None:
+        """Raises CorpusError for a sentence that cannot be signed."""
         if not sentence.glosses:
             raise CorpusError(f"sentence {sentence.id} has no gloss: leave it out")
         if sentence.frames is not None and sentence.frames < len(sentence.glosses):
             raise CorpusError(f"sentence {sentence.id}: {len(sentence.glosses)} signs in {sentence.frames} frames")
+        for gloss in sentence.glosses:
+            self.word(gloss)
+
+    def compose(self, sentence: Sentence) -> Clip:
+        """The clip of a sentence: always the same for one seed. Raises CorpusError for one that cannot be signed."""
+        self.check(sentence)
         rng = generator(self.settings.seed, "sentence", sentence.id)
         pool = self.signers[sentence.split]
         signer = pool[int(rng.integers(len(pool)))]

@@ -60,6 +60,13 @@ class Lexicon:
         for exemplar in self.exemplars:
             self._by_word[exemplar.word].append(exemplar)
 
+    def only(self, words: Iterable[str]) -> Lexicon:
+        """The same with fewer words; what was measured over all of them stays."""
+        wanted = frozenset(words)
+        part = Lexicon((e for e in self.exemplars if e.word in wanted), self.calibrations, self.skipped)
+        part.relaxed = self.relaxed
+        return part
+
     @cached_property
     def relaxed(self) -> np.ndarray:
         """[2, 21, 2]: the hands as they hang: of the lowest twentieth of all frames the one nearest their median."""
@@ -246,4 +253,5 @@ def evened(motion: Motion) -> Motion:
     speed = ((wrists + shapes) * motion.seen[1:]).max(1)
     time = (speed / max(speed.mean(), 1e-6) + 0.1) ** EVENNESS
     passed = np.concatenate([[0], np.cumsum(time)])
-    return motion.at(np.interp(np.linspace(0, passed[-1], len(motion)), passed, np.arange(len(motion))))
+    even = motion.at(np.interp(np.linspace(0, passed[-1], len(motion)), passed, np.arange(len(motion))))
+    return Motion(even.wrists.astype(np.float32), even.shapes.astype(np.float32), even.seen)

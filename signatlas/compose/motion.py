@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def _fill(hand: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     held = hand[times]
     filled = _between(held[low], held[np.minimum(low + 1, len(times) - 1)], weight)
     seen = found.copy()
-    for before, after in zip(times[:-1], times[1:], strict=True):
+    for before, after in pairwise(times):
         if after - before <= LONGEST_GAP + 1:
             seen[before:after] = True
     return filled, seen
@@ -113,13 +114,14 @@ def _fill(hand: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def to_poses(motion: Motion, nose: np.ndarray, palm: float) -> np.ndarray:
     """float32 [T, 75, 3] in image units of a square picture: ``nose`` [T, 2], ``palm`` its unit; only x and y.
 
-    A hand that is not seen is NaN, and so is z everywhere.
+    A hand that is not seen, or whose wrist is out of the picture, is NaN, and so is z everywhere.
     """
     poses = np.full((len(motion), sk.NUM_POINTS, 3), np.nan, np.float32)
     poses[:, sk.NOSE, :2] = nose
     for side, hand in enumerate(HANDS):
         places = nose[:, None] + palm * (motion.wrists[:, side, None] + motion.shapes[:, side])
-        poses[:, hand, :2] = np.where(motion.seen[:, side, None, None], places, np.nan)
+        inside = ((places[:, 0] >= 0) & (places[:, 0] <= 1)).all(-1)
+        poses[:, hand, :2] = np.where((motion.seen[:, side] & inside)[:, None, None], places, np.nan)
     return poses
 
 

@@ -14,7 +14,6 @@ from signatlas.pose import skeleton as sk
 from signatlas.pose.normalise import normalise
 
 SEAM_FRAMES = 2  # how near to a boundary counts as at it
-LIMITS = {"source": 0.65, "seam": 0.65, "template_wer": 0.20, "frames": 0.10}
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,11 @@ def single_frames(clip: Clip) -> np.ndarray:
     return np.concatenate([np.nan_to_num(flat), there, ~there], axis=1)
 
 
-def source_frames(clips: Iterable[Clip], of_source: Sequence[bool] | None, special: frozenset[str]) -> Frames:
-    """Frames of signs, each labelled by whether its exemplar is one of ``special`` (ids of exemplars or clips).
+def source_frames(clips: Iterable[Clip], special: frozenset[str]) -> Frames:
+    """Frames of signs, each labelled by whether its exemplar is one of ``special`` (ids).
 
-    A clip with gloss spans gives the frames inside them; one without is a sign itself. ``of_source`` is unused there.
+    A clip with gloss spans gives the frames inside them; one without is a sign, and its own exemplar.
     """
-    del of_source
 
     def parts() -> Iterable[tuple[np.ndarray, np.ndarray]]:
         for clip in clips:
@@ -97,36 +95,31 @@ def _kinematics(clip: Clip) -> np.ndarray:
     return np.log(np.stack(columns, axis=1) + 1e-3)
 
 
-def linear_balanced_accuracy(train: Frames, test: Frames) -> float:
+def balanced_accuracy(train: Frames, test: Frames) -> float:
     """Balanced accuracy, 0..1, of a class-weighted logistic regression on standardised features; chance is 0.5."""
     from sklearn.metrics import balanced_accuracy_score
 
-    return float(balanced_accuracy_score(test.labels, _fitted(train).predict(test.features)))
+    return float(
+        balanced_accuracy_score(test.labels, _linear().fit(train.features, train.labels).predict(test.features))
+    )
 
 
-def linear_auc(train: Frames, test: Frames) -> float:
-    """Area under the ROC curve, 0..1, of the same; chance is 0.5."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(test.labels, _fitted(train).decision_function(test.features)))
-
-
-def boosted_auc(train: Frames, test: Frames) -> float:
-    """The same of gradient-boosted trees, a stronger detector than the limit is set for."""
+def auc(train: Frames, test: Frames, *, boosted: bool = False) -> float:
+    """Area under the ROC curve, 0..1, of the same or of gradient-boosted trees; chance is 0.5."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
-    model = HistGradientBoostingClassifier(random_state=0, class_weight="balanced").fit(train.features, train.labels)
+    model = HistGradientBoostingClassifier(random_state=0, class_weight="balanced") if boosted else _linear()
+    model.fit(train.features, train.labels)
     return float(roc_auc_score(test.labels, model.predict_proba(test.features)[:, 1]))
 
 
-def _fitted(train: Frames) -> Any:
+def _linear() -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = LogisticRegression(class_weight="balanced", max_iter=1000, C=0.1)
-    return make_pipeline(StandardScaler(), model).fit(train.features, train.labels)
+    return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000, C=0.1))
 
 
 def subset(frames: Frames, most: int, seed: int = 0) -> Frames:

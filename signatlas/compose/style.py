@@ -29,12 +29,12 @@ class Variation:
     share of frames in which a signer's hand is not found.
     """
 
-    place: float = 0.35
+    place: float = 0.5
     amplitude: float = 0.12
     angle: float = 9.0
-    hand_angle: float = 12.0
-    finger: float = 0.06
-    view: float = 0.1
+    hand_angle: float = 17.0
+    finger: float = 0.1
+    view: float = 0.17
     warp: float = 0.25
     pace: float = 0.15
     wander: float = 0.08
@@ -72,7 +72,7 @@ class Signer:
         return cls(
             name=name,
             left_handed=bool(rng.random() < 0.12),
-            palm=float(rng.uniform(0.05, 0.075)),
+            palm=float(rng.uniform(0.048, 0.07)),
             nose=(float(rng.uniform(0.44, 0.56)), float(rng.uniform(0.22, 0.32))),
             reach=(float(rng.uniform(0.88, 1.14)), float(rng.uniform(0.88, 1.14))),
             amplitude=float(rng.uniform(0.8, 1.2)),
