@@ -109,14 +109,19 @@ def show(
 
 
 def doctor(path: CorpusPath) -> None:
-    """Check files, checksums and poses of a corpus; exit code 1 when something is wrong.
+    """Check files, checksums, poses and missing frames of a corpus; exit code 1 when something is wrong.
+
+    Notes tell what its making left out (missing at the source, or in quarantine): they are no fault of the corpus.
 
     Example: signatlas corpus doctor data/dgs
     """
+    from signatlas.corpus.completeness import notes
     from signatlas.corpus.format import Corpus
     from signatlas.corpus.report import examine
 
     corpus = Corpus.open_unchecked(path)
+    for note in notes(corpus):
+        print(f"note: {note}")
     findings = examine(corpus)
     for finding in findings:
         print(finding)

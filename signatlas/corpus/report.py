@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from signatlas.corpus import completeness, signers
 from signatlas.corpus.format import SPLITS, Corpus, clip_digest, fingerprint
 from signatlas.corpus.splits import MIN_SIGNERS, poses_digest
+from signatlas.corpus.texts import as_lines, describe_glosses, describe_texts
 from signatlas.errors import CorpusError
 from signatlas.pose.skeleton import LEFT_HAND, NOSE, RIGHT_HAND
 
@@ -43,6 +45,10 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "clips_of_unknown_signers": sum(r["signer"] is None for r in rows),
         "signs": len({r["gloss"] for r in rows if r["gloss"] is not None}),
         "duplicates": sum(seen.values()) - len(seen),
+        "by_signer": signers.describe(rows),
+        "lengths": signers.lengths(rows),
+        "texts": describe_texts(rows),
+        "glosses": describe_glosses(rows),
         "sources": {source: _part(held) | {"hands": _shares(hands[source])} for source, held in by_source.items()},
     }
 
@@ -72,7 +78,8 @@ def examine(corpus: Corpus) -> list[str]:
     if findings:
         return findings
     held: dict[bytes, dict[str, str]] = defaultdict(dict)
-    signers: dict[str, set[str]] = defaultdict(set)
+    by_signer: dict[str, set[str]] = defaultdict(set)
+    gaps: dict[str, tuple[int, int]] = {}
     digests: dict[str, str] = {}
     counts: Counter[str] = Counter()
     try:
@@ -87,20 +94,24 @@ def examine(corpus: Corpus) -> list[str]:
                 findings.append(f"{clip.id} has not a single point")
             elif np.isinf(clip.poses).any():
                 findings.append(f"{clip.id} has infinite coordinates")
+            elif gap := completeness.gap(clip):
+                gaps[clip.id] = gap
             held[poses_digest(clip.poses)].setdefault(clip.split, clip.id)
             if clip.signer is not None:
-                signers[clip.signer].add(clip.split)
+                by_signer[clip.signer].add(clip.split)
     except CorpusError as error:
         return [*findings, str(error)]
     findings += [
         f"one recording in the splits {', '.join(by)}: {' = '.join(by.values())}" for by in held.values() if len(by) > 1
     ]
-    if len(signers) >= MIN_SIGNERS:
+    findings += completeness.gap_line(gaps)
+    if len(by_signer) >= MIN_SIGNERS:
         findings += [
             f"signer {signer} in the splits {', '.join(sorted(s))}"
-            for signer, s in sorted(signers.items())
+            for signer, s in sorted(by_signer.items())
             if len(s) > 1
         ]
+    findings += completeness.untold(corpus.info.made, len(digests))
     if dict(counts) != corpus.info.counts:
         findings.append(f"corpus.json counts {corpus.info.counts}, the files hold {dict(counts)}")
     if fingerprint(digests) != corpus.info.fingerprint:
@@ -119,6 +130,7 @@ def as_text(described: dict[str, Any]) -> str:
         f"  licence      {described['licence']}",
         f"  source       {described['source']}",
         f"  fingerprint  {described['fingerprint']}",
+        *signers.as_lines(described["by_signer"], described["lengths"]),
     ]
     for source, part in described["sources"].items():
         frames, hands = part["frames"], part["hands"]
@@ -130,7 +142,7 @@ def as_text(described: dict[str, Any]) -> str:
             f"  face         {hands['face']:.1%} of frames; depth in {hands['clips_with_depth']} clips",
             f"  texts        {', '.join(part['texts']) or 'none'}",
         ]
-    return "\n".join(lines)
+    return "\n".join(lines + as_lines(described["texts"], described["glosses"]))
 
 
 def _pairs(counts: dict[str, int]) -> str:
