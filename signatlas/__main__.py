@@ -31,6 +31,7 @@ COMMANDS: Entries = {
                 "signatlas.commands.importing:pose_lexicon", "A lexicon of .pose files with index.csv."
             ),
         },
+        "extract": Entry("trainers.pipelines.extract_command:extract", "Turn videos into a corpus of poses."),
         "compose": Entry("signatlas.commands.corpus:compose", "Compose a corpus, for instance of procedural signs."),
         "info": Entry("signatlas.commands.corpus:info", "Counts, splits, words and lengths of a corpus."),
         "show": Entry("signatlas.commands.corpus:show", "Draw one clip as a strip of skeletons."),
