@@ -30,6 +30,32 @@ COMMANDS: Entries = {
             "pose-lexicon": Entry(
                 "signatlas.commands.importing:pose_lexicon", "A lexicon of .pose files with index.csv."
             ),
+            "manifest": Entry(
+                "trainers.pipelines.import_command:manifest",
+                "Recordings of your own, a line each in CSV, TSV or JSONL.",
+            ),
+            "wlasl": Entry(
+                "trainers.pipelines.import_command:wlasl",
+                "WLASL, American Sign Language (C-UDA, non-commercial): https://dxli94.github.io/WLASL/",
+            ),
+            "autsl": Entry(
+                "trainers.pipelines.import_command:autsl",
+                "AUTSL, Turkish Sign Language (research, by agreement): https://cvml.ankara.edu.tr/datasets/",
+            ),
+            "phoenix14t": Entry(
+                "trainers.pipelines.import_command:phoenix14t",
+                "RWTH-PHOENIX-Weather 2014 T, German Sign Language (CC BY-NC-SA 3.0): "
+                "https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX-2014-T/",
+            ),
+            "csl-daily": Entry(
+                "trainers.pipelines.import_command:csl_daily",
+                "CSL-Daily, Chinese Sign Language (research, by agreement): "
+                "http://home.ustc.edu.cn/~zhouh156/dataset/csl-daily/",
+            ),
+            "how2sign": Entry(
+                "trainers.pipelines.import_command:how2sign",
+                "How2Sign, American Sign Language (CC BY-NC 4.0): https://how2sign.github.io/",
+            ),
         },
         "extract": Entry("trainers.pipelines.extract_command:extract", "Turn videos into a corpus of poses."),
         "compose": Entry("signatlas.commands.corpus:compose", "Compose a corpus, for instance of procedural signs."),

@@ -79,7 +79,7 @@ def pose_lexicon(
 ) -> None:
     """Import a lexicon of .pose files (index.csv: path,spoken_language,signed_language,start,end,words,glosses,...).
 
-    Files that cannot be used are named, and the rest goes on; exit code 1 then.
+    Files that are missing or cannot be used are named, and the rest goes on; exit code 1 then.
 
     Example: signatlas corpus import pose-lexicon lexicon --out data/lexicon --licence MIT
     """
@@ -118,5 +118,5 @@ def pose_lexicon(
     told |= {"missing": made["missing"], "fingerprint": corpus.info.fingerprint}
     lost = f"; {len(bad)} cannot be used, {len(listing.missing)} missing" if bad or listing.missing else ""
     print(dumps(told, indent=2, ensure_ascii=False) if json else f"made {summary(corpus)}{lost}")
-    if bad:
+    if bad or listing.missing:
         raise typer.Exit(1)

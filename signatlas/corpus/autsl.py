@@ -132,4 +132,5 @@ def _only(listing: Listing, chosen: GalleryQuery, seed: int) -> Listing:
         raise CorpusError(f"no label has {GALLERY + 1} recordings by enough signers for gallery and query")
     made = listing.info.made | {"subset": RULE, "seed": seed, "labels_left_out": list(chosen.left_out)}
     kept = tuple(replace(item, source=part[item.id]) for item in listing if item.id in part)
+    made["named"] = len(kept) + len(listing.missing)
     return replace(listing, info=replace(listing.info, name="autsl-gallery-query", made=made), items=kept)

@@ -53,7 +53,8 @@ def read(path: Path, *, name: str | None = None, licence: str = "unknown", sourc
         before = found.get((row["path"], start, end))
         found[row["path"], start, end] = item if before is None else _joined(before, item)
     listing = RELEASE.listing(found.values(), missing, root)
-    return replace(listing, info=replace(listing.info, name=name, licence=licence, source=source))
+    made = {key: value for key, value in listing.info.made.items() if key != "splits"}  # a lexicon has none
+    return replace(listing, info=replace(listing.info, name=name, licence=licence, source=source, made=made))
 
 
 def _item(name: str, root: Path, row: dict[str, str], start: int, end: int) -> Item:

@@ -63,7 +63,7 @@ class Release:
             licence=self.licence,
             source=self.url,
             sign_languages=tuple(sorted({item.sign_language for item in held})),
-            made={"kind": self.name, "named": len(held) + len(absent), **made},
+            made={"kind": self.name, "named": len(held) + len(absent), "splits": "the authors'", **made},
         )
         return Listing(info, held, absent)
 

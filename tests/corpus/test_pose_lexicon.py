@@ -44,6 +44,7 @@ def test_entries(tmp_path: Path) -> None:
     assert listing.items[0].texts == (("en", "tea"), ("fr", "thé")) and listing.items[0].gloss == "TEA"
     assert listing.items[1].gloss == "milk please" and listing.items[1].sign_language == "ase"
     assert (listing.info.name, listing.info.licence, listing.info.source) == ("kitchen", "CC0-1.0", "a kitchen")
+    assert "splits" not in listing.info.made
     assert [m.id for m in listing.missing] == ["kitchen/ase/gone"] and "line 6" in listing.missing[0].reason
     whole, cut, rest = pose_lexicon.clips(listing, refuse)
     assert (whole.num_frames, whole.fps, whole.width, whole.height) == (10, 10.0, 100, 50)
