@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from signatlas.corpus.clips import Clip
+from signatlas.corpus.extraction import SHORT_FRAMES, SHORT_SHARE
 from signatlas.corpus.format import Corpus
+from signatlas.files import read_bytes
 
 GAP_SECONDS, GAP_FRAMES = 0.5, 12  # half a second; where the frame rate is unknown, that at 25 frames a second
 NAMED = 3  # of many alike, so many are named
@@ -35,6 +39,40 @@ def gap_line(gaps: dict[str, tuple[int, int]]) -> list[str]:
     named = ", ".join(f"{id} (frames {gaps[id][0]}-{gaps[id][1] - 1})" for id in worst[:NAMED])
     more = f" and {len(worst) - NAMED} more" if len(worst) > NAMED else ""
     return [f"missing frames: half a second or more without a single point in {named}{more}"]
+
+
+def short(corpus: Corpus, lengths: Mapping[str, tuple[int, float | None]]) -> list[str]:
+    """A line for the clips with fewer frames than media.jsonl, beside corpus.json, says they were to have.
+
+    ``lengths`` are frames and frame rate by id. Nothing is said of a corpus without that file, or one that was thinned
+    to a frame rate.
+    """
+    if (corpus.info.made.get("options") or {}).get("target_fps"):
+        return []
+    try:
+        rows = [json.loads(line) for line in read_bytes(f"{corpus.path}/media.jsonl").splitlines() if line.strip()]
+        announced = {row["id"]: _announced(row, lengths[row["id"]][1]) for row in rows if row["id"] in lengths}
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{corpus.path}/media.jsonl is damaged ({error!r})"]
+    lacking = {id: wanted - lengths[id][0] for id, wanted in announced.items() if wanted}
+    found = [id for id, number in lacking.items() if number > max(SHORT_FRAMES, SHORT_SHARE * announced[id])]
+    if not found:
+        return []
+    found.sort(key=lambda id: -lacking[id])
+    named = ", ".join(f"{id} ({lengths[id][0]} of {announced[id]} frames)" for id in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [f"short extraction: fewer frames than announced in {named}{more}"]
+
+
+def _announced(row: dict[str, Any], fps: float | None) -> int:
+    """What the source says, or the cut; 0 where neither does."""
+    if row.get("frames"):
+        return int(row["frames"])
+    if row.get("span"):
+        return int(row["span"][1]) - int(row["span"][0])
+    return round((row["seconds"][1] - row["seconds"][0]) * fps) if row.get("seconds") and fps else 0
 
 
 def untold(made: dict[str, Any], clips: int) -> list[str]:

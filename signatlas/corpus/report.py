@@ -80,6 +80,7 @@ def examine(corpus: Corpus) -> list[str]:
     held: dict[bytes, dict[str, str]] = defaultdict(dict)
     by_signer: dict[str, set[str]] = defaultdict(set)
     gaps: dict[str, tuple[int, int]] = {}
+    lengths: dict[str, tuple[int, float | None]] = {}
     digests: dict[str, str] = {}
     counts: Counter[str] = Counter()
     try:
@@ -88,6 +89,7 @@ def examine(corpus: Corpus) -> list[str]:
                 findings.append(f"{clip.id} occurs twice")
             digests[clip.id] = clip_digest(clip)
             counts[clip.split] += 1
+            lengths[clip.id] = (clip.num_frames, clip.fps)
             if clip.num_frames == 0:
                 findings.append(f"{clip.id} has no frames")
             elif np.isnan(clip.poses).all():
@@ -104,7 +106,7 @@ def examine(corpus: Corpus) -> list[str]:
     findings += [
         f"one recording in the splits {', '.join(by)}: {' = '.join(by.values())}" for by in held.values() if len(by) > 1
     ]
-    findings += completeness.gap_line(gaps)
+    findings += completeness.gap_line(gaps) + completeness.short(corpus, lengths)
     if len(by_signer) >= MIN_SIGNERS:
         findings += [
             f"signer {signer} in the splits {', '.join(sorted(s))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,33 @@ def test_the_doctor_tells(tmp_path: Path) -> None:
     quarantine, missing = completeness.notes(corpus)
     assert quarantine.startswith("4 in quarantine: q0: yields 3 frames") and "and 1 more in corpus.json" in quarantine
     assert missing == "1 missing at the source: x: dead link"
+
+
+def test_short_extractions(tmp_path: Path) -> None:
+    clips = [clip(f"c{number}", 30, slice(0, 0)) for number in range(7)]
+    write_corpus(tmp_path / "c", CorpusInfo("c", "1", "x", "x", ("ase",)), clips)
+    corpus = Corpus.open(tmp_path / "c")
+    assert examine(corpus) == []
+    rows = [
+        {"id": "c0", "media": "a.mp4", "frames": 32},  # two frames are what containers are off by
+        {"id": "c1", "media": "a.mp4", "frames": 33},
+        {"id": "c2", "media": "a.mp4", "span": [100, 160]},
+        {"id": "c3", "media": "a.mp4", "seconds": [1.0, 2.4]},  # 35 frames of 25 a second
+        {"id": "c4", "media": "a.mp4", "seconds": [1.0, 2.2]},
+        {"id": "c5", "media": "a.mp4"},
+        {"id": "c6", "media": "a.mp4", "span": [0, 35]},
+    ]
+    beside = tmp_path / "c" / "media.jsonl"
+    beside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert examine(corpus) == [
+        "short extraction: fewer frames than announced in c2 (30 of 60 frames), c3 (30 of 35 frames), "
+        "c6 (30 of 35 frames) and 1 more"
+    ]
+    beside.write_text("{", encoding="utf-8")
+    assert "media.jsonl is damaged" in examine(corpus)[0]
+    thinned = CorpusInfo("t", "1", "x", "x", ("ase",), made={"options": {"target_fps": 10.0}})
+    write_corpus(tmp_path / "t", thinned, clips, beside={"media.jsonl": json.dumps(rows[2])})
+    assert examine(Corpus.open(tmp_path / "t")) == []
 
 
 def test_recordings_that_nobody_tells_of(tmp_path: Path) -> None:
