@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +78,40 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpora") / "small"
     write_corpus(folder, info, clips, clips_per_file=50, rows_per_group=16)
     return folder
+
+
+@pytest.fixture(scope="session")
+def film() -> Callable[..., Path]:
+    """Writes a small video whose frame n is a plain grey of level 16 + 4n (n < 56)."""
+    import av
+    import numpy as np
+
+    def write(
+        path: Path,
+        frames: int = 30,
+        *,
+        fps: int = 25,
+        size: tuple[int, int] = (64, 48),
+        codec: str = "libx264",
+        times: Sequence[int] | None = None,
+        rotation: int = 0,
+        images: Sequence[np.ndarray] | None = None,
+        container_options: dict[str, str] | None = None,
+        **options: str,
+    ) -> Path:
+        exact = {"libx264": {"g": "10", "bf": "2"}, "mpeg4": {"g": "10", "qmin": "1", "qmax": "1"}}
+        options = exact.get(codec, {"g": "10", "b": "4M", "qmax": "4"}) | options
+        with av.open(str(path), "w", options=container_options or {}) as container:
+            stream = container.add_stream(codec, rate=fps, options=options)
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            if rotation:
+                stream.set_display_rotation(rotation)
+            for number in range(len(images) if images is not None else frames):
+                level = np.full((size[1], size[0], 3), 16 + 4 * number, np.uint8)
+                frame = av.VideoFrame.from_ndarray(level if images is None else images[number], format="rgb24")
+                frame.pts, frame.time_base = number if times is None else times[number], Fraction(1, fps)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return write

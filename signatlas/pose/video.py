@@ -193,8 +193,9 @@ def _timed(
         origin = stream.start_time or 0
         if seconds is not None and stream.time_base is not None:
             begin, end = (origin + math.ceil(exactly(at) / stream.time_base) for at in seconds)
-        if begin is not None and begin > origin:
-            _seek(container, stream, begin)
+        target = _landing(path, begin, limits) if begin is not None and begin > origin else None
+        if target is not None:
+            container.seek(target, stream=stream, backward=True)
         step = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
         for frame in container.decode(stream):
             _check_size(frame.width, frame.height, limits, display_name(path))
@@ -251,19 +252,24 @@ def _timestamps(
     return held[first], held[end] if end < len(held) else None
 
 
-def _seek(container: InputContainer, stream: VideoStream, pts: int) -> None:
-    """Go to a key frame at or before ``pts``, or to the beginning where the file cannot be searched."""
+def _landing(path: str | os.PathLike[str], pts: int, limits: Limits) -> int | None:
+    """Where to seek so that a key frame at or before ``pts`` is read first; None: read from the beginning.
+
+    Tried in a container of its own: some kinds land past what was asked for, and cannot be brought back.
+    """
     import av
 
-    base = stream.time_base or Fraction(1)
-    for back in SEEK_BACK:
-        target = max(pts - round(back / base), stream.start_time or 0)
-        try:
-            container.seek(target, stream=stream, backward=True)
-            landed = next((p for p in container.demux(stream) if p.size), None)
-            if landed is not None and landed.is_keyframe and landed.pts is not None and landed.pts <= pts:
+    with _opened(path, limits) as (container, stream):
+        start, base = stream.start_time or 0, stream.time_base or Fraction(1)
+        for back in SEEK_BACK:
+            target = pts - round(back / base)
+            if target <= start:
+                break
+            try:
                 container.seek(target, stream=stream, backward=True)
-                return
-        except (av.FFmpegError, OSError):
-            break
-    container.seek(stream.start_time or 0, stream=stream, backward=True)
+                landed = next((p for p in container.demux(stream) if p.size and p.is_keyframe), None)
+            except (av.FFmpegError, OSError):
+                break
+            if landed is not None and landed.pts is not None and landed.pts <= pts:
+                return target
+    return None
