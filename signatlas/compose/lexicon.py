@@ -110,7 +110,7 @@ def build(clips: Iterable[Clip]) -> Lexicon:
         if isinstance(motion, str):
             skipped[clip.id] = motion
         else:
-            raw.append((clip, motion.mirrored() if _left_handed(motion) else motion))
+            raw.append((clip, motion.mirrored() if left_handed(motion) else motion))
     if not raw:
         raise CorpusError("no recording of the lexicon shows a face and a hand: choose another corpus")
     kept = _prefer_several(raw)
@@ -139,7 +139,7 @@ def _prefer_several(raw: list[tuple[Clip, Motion]]) -> list[tuple[Clip, Motion]]
     return [(c, m) for c, m in raw if c.gloss not in rich or count[c.gloss, c.source] >= 3]
 
 
-def _left_handed(motion: Motion) -> bool:
+def left_handed(motion: Motion) -> bool:
     """Whether the left hand alone signs, or does clearly more than the right."""
     shares = motion.seen.mean(0)
     if shares[RIGHT] == 0 or shares[LEFT] == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from signatlas.pose.normalise import normalise
 
 JUMP = 3  # template frames that one frame of signing may pass: composed signs are up to so much faster
 POSITION, SHAPE, VELOCITY = 4.0, 5.0, 8.0  # weights of wrist (torsos), of fingers (torsos) and of wrist a frame
-PENALTIES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # mean distances for entering a sign
+PENALTIES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # mean distances for entering a sign
+FILLERS = (0.25, 0.4, 0.6, float("inf"))  # mean distances for a frame between signs
 
 
 def hand_features(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
@@ -36,6 +38,15 @@ def hand_features(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
         fingers = points[:, hand][:, 1:] - wrist
         columns += [POSITION * place, VELOCITY * speed, SHAPE * fingers]
     return np.concatenate(columns, axis=1).reshape(len(points), -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What development clips are recognised best with, and their word error rate."""
+
+    penalty: float
+    filler: float
+    wer: float
 
 
 @dataclass(frozen=True)
@@ -88,22 +99,24 @@ class Recogniser:
         some = self._frames[:: max(1, len(self._frames) // 200)]
         return float(self.distances(some).mean()) or 1.0
 
-    def recognise(self, features: np.ndarray, penalty: float) -> list[str]:
+    def recognise(self, features: np.ndarray, penalty: float, filler: float = float("inf")) -> list[str]:
         """Labels of the best sequence of templates for ``features`` [T, D].
 
-        Every frame of signing is matched to one of a template, which stays or goes on by up to ``JUMP`` frames; a
-        template begins with its first frame, ends with its last, and costs ``penalty`` mean distances. Empty where not
-        even one template can be passed in time.
+        A frame of signing is matched to one of a template, which stays or goes on by up to ``JUMP`` frames; a template
+        begins with its first frame, ends with its last, and costs ``penalty`` mean distances. A frame before, between
+        or after signs costs ``filler`` mean distances; without it every frame is part of a sign. Empty where the
+        cheapest is no sign at all, or where not even one can be passed in time.
         """
-        return self._search(self.distances(features), penalty * self.scale)
+        return self._search(self.distances(features), penalty * self.scale, filler * self.scale)
 
-    def _search(self, distances: np.ndarray, penalty: float) -> list[str]:
+    def _search(self, distances: np.ndarray, penalty: float, filler: float) -> list[str]:
         firsts, lasts = self._bounds
         offset = np.arange(distances.shape[1]) - np.repeat(firsts, lasts - firsts + 1)
         closed = [offset < by for by in range(1, JUMP + 1)]  # no way from another template
         cost = np.full(distances.shape[1], np.inf, np.float32)
         entered = np.zeros(distances.shape[1], np.int32)  # when the path came into its template
-        ended, word, since = np.float32(0), [], []
+        # Between signs: the cost there, and at each time when the last sign ended, which it was, when it had begun.
+        between, ended, word, since = 0.0, [], [], []
         for time, row in enumerate(distances):
             best, start = cost.copy(), entered.copy()
             for by, barred in enumerate(closed, start=1):
@@ -112,20 +125,25 @@ class Recogniser:
                 passed[barred] = np.inf
                 better = np.flatnonzero(passed < best)
                 best[better], start[better] = passed[better], entered[better - by]
-            enters = firsts[best[firsts] > ended + penalty]
-            best[enters], start[enters] = ended + penalty, time
+            enters = firsts[best[firsts] > between + penalty]
+            best[enters], start[enters] = between + penalty, time
             cost, entered = best + row, start
             winner = int(np.argmin(cost[lasts]))
-            ended = cost[lasts[winner]]
             word.append(winner)
             since.append(int(entered[lasts[winner]]))
-        return self._path(word, since) if np.isfinite(ended) else []
+            waits = between + filler
+            stays = waits < cost[lasts[winner]]
+            between = waits if stays else float(cost[lasts[winner]])
+            ended.append((ended[-1] if ended else -1) if stays else time)
+        return self._path(word, since, ended) if np.isfinite(between) else []
 
-    def _path(self, word: list[int], since: list[int]) -> list[str]:
-        time, found = len(word) - 1, []
+    def _path(self, word: list[int], since: list[int], ended: list[int]) -> list[str]:
+        found: list[str] = []
+        time = ended[-1] if ended else -1
         while time >= 0:
             found.append(self.labels[word[time]])
-            time = since[time] - 1
+            before = since[time] - 1
+            time = ended[before] if before >= 0 else -1
         return found[::-1]
 
     def tune(
@@ -133,23 +151,29 @@ class Recogniser:
         clips: Iterable[np.ndarray],
         references: Sequence[Sequence[str]],
         penalties: Sequence[float] = PENALTIES,
-    ) -> tuple[float, float]:
-        """The penalty with the lowest word error rate on development clips, and that rate."""
-        said: dict[float, list[list[str]]] = {penalty: [] for penalty in penalties}
+        fillers: Sequence[float] = FILLERS,
+    ) -> Tuned:
+        """The penalty and the filler with the lowest word error rate on development clips."""
+        said: dict[tuple[float, float], list[list[str]]] = {pair: [] for pair in product(penalties, fillers)}
         for features in clips:
             distances = self.distances(features)
-            for penalty, hypotheses in said.items():
-                hypotheses.append(self._search(distances, penalty * self.scale))
-        rates = {penalty: wer(references, hypotheses) for penalty, hypotheses in said.items()}
-        best = min(rates, key=lambda penalty: (rates[penalty], penalty))
-        return best, rates[best]
+            for (penalty, filler), hypotheses in said.items():
+                hypotheses.append(self._search(distances, penalty * self.scale, filler * self.scale))
+        return min(
+            (Tuned(penalty, filler, wer(references, found)) for (penalty, filler), found in said.items()),
+            key=lambda tuned: (tuned.wer, tuned.penalty, tuned.filler),
+        )
 
 
 def recognise(
-    features: np.ndarray, templates: Sequence[np.ndarray], labels: Sequence[str], penalty: float
+    features: np.ndarray,
+    templates: Sequence[np.ndarray],
+    labels: Sequence[str],
+    penalty: float,
+    filler: float = float("inf"),
 ) -> list[str]:
     """As :meth:`Recogniser.recognise`, for one clip."""
-    return Recogniser(tuple(templates), tuple(labels)).recognise(features, penalty)
+    return Recogniser(tuple(templates), tuple(labels)).recognise(features, penalty, filler)
 
 
 def wer(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> float:

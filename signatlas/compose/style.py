@@ -10,6 +10,7 @@ import numpy as np
 from signatlas.compose.motion import Motion
 from signatlas.corpus.clips import SPLITS
 
+REST = np.array([[1.5, 8.6], [-1.5, 8.6]])  # where the wrists hang, in palms about the nose
 SHARES = {"train": 2 / 3, "dev": 1 / 6, "test": 1 / 6}
 
 
@@ -80,7 +81,7 @@ class Signer:
             roll=float(np.deg2rad(rng.uniform(-5, 5))),
             pace=float(rng.uniform(0.87, 1.15)),
             transition=float(rng.uniform(0.85, 1.2)),
-            rest=np.array([[1.5, 8.6], [-1.5, 8.6]]) + rng.normal(0, [[0.3, 0.5], [0.3, 0.5]]),
+            rest=REST + rng.normal(0, [[0.3, 0.5], [0.3, 0.5]]),
             tremble=variation.tremble * float(rng.uniform(0.6, 1.4)),
             wander=variation.wander * float(rng.uniform(0.6, 1.4)),
             lost=float(rng.uniform(0, variation.lost)),

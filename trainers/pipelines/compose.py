@@ -77,7 +77,7 @@ def _composed(plan: Plan, workers: int) -> Iterator[Clip]:
     rows = pa.Table.from_pylist([_row(sentence) for sentence in plan.sentences], schema=ROW)
     blocks = [rows.slice(start, BATCH) for start in range(0, len(rows), BATCH)]
     clips = ray.data.from_arrow(blocks).map_batches(
-        _batch,
+        _batch,  # type: ignore[arg-type]  # Ray's hint forgets fn_kwargs
         fn_kwargs={"parts": [parts]},  # in a list Ray passes the reference, not a copy for each task
         batch_format="pyarrow",
         batch_size=None,
