@@ -2,7 +2,8 @@
 
 As its authors ship it: `annotations/manual/PHOENIX-2014-T.SPLIT.corpus.csv` (columns name|video|start|end|speaker|orth|
 translation) and frames `features/fullFrame-210x260px/SPLIT/NAME/images0001.png`, 25 a second. The pictures are stored
-squeezed: their true proportions are 210 x 300. Also read: SPLIT.jsonl with name, gloss, text by language and
+squeezed: their true proportions are 210 x 300, as users of the corpus stretch them (no document of the authors that
+says so was at hand). Also read: SPLIT.jsonl with name, gloss, text by language and
 num_frames, an edition of the annotations that others converted, and videos SPLIT/NAME.mp4 in place of frames.
 """
 
