@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.listing import Item, Listing, Missing
-from signatlas.corpus.release import Release, has_pictures, table, videos_in, whole_number
+from signatlas.corpus.release import Release, pictures, table, videos_in, whole_number
 from signatlas.corpus.sentences import Sentence
 
 RELEASE = Release(
@@ -72,7 +72,7 @@ def read(path: Path) -> Listing:
         if isinstance(row, Missing):
             missing.append(row)
             continue
-        frames = next((folder / row.name for folder in folders if has_pictures(folder / row.name)), None)
+        frames = next((folder / row.name for folder in folders if pictures(folder / row.name)), None)
         media = frames or videos.get(row.name)
         if media is None:
             missing.append(Missing(row.sentence.id, f"no frames and no video {row.name} in {folders[0]}"))

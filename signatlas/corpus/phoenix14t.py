@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.listing import Item, Listing, Missing
-from signatlas.corpus.release import Release, has_pictures, table, videos_in
+from signatlas.corpus.release import Release, pictures, table, videos_in
 from signatlas.corpus.sentences import Sentence
 from signatlas.errors import CorpusError
 
@@ -59,7 +59,7 @@ def read(path: Path) -> Listing:
     items, missing = [], []
     for row in rows:
         said = row.sentence
-        media = _media(features / said.split, row.name, videos[said.split])
+        media, numbered = _media(features / said.split, row.name, videos[said.split])
         if media is None:
             missing.append(Missing(said.id, f"no frames and no video at {features / said.split / row.name}"))
             continue
@@ -73,7 +73,7 @@ def read(path: Path) -> Listing:
                 signer=row.signer,
                 glosses=said.glosses,
                 texts=said.texts,
-                frames=said.frames,
+                frames=said.frames or numbered,
                 fps=FPS,
                 shown_as=PROPORTIONS if FRAMES in features.parts else None,
             )
@@ -91,12 +91,15 @@ def _features(path: Path) -> Path:
     raise RELEASE.refuse(f"{path} has annotations but no recordings: features/{FRAMES} is missing")
 
 
-def _media(folder: Path, name: str, videos: dict[str, Path]) -> Path | None:
-    """The frames of one sentence, in the folder of its name or in its "1" (the column `video`), or its video."""
+def _media(folder: Path, name: str, videos: dict[str, Path]) -> tuple[Path | None, int | None]:
+    """The frames of one sentence, in the folder of its name or in its "1" (the column `video`), or its video.
+
+    And how many frames the numbers of the pictures announce.
+    """
     for frames in (folder / name, folder / name / "1"):
-        if has_pictures(frames):
-            return frames
-    return videos.get(name)
+        if number := pictures(frames):
+            return frames, number
+    return videos.get(name), None
 
 
 def _rows(path: Path) -> Iterator[_Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from signatlas.errors import CorpusError
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".swf")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$")
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,14 @@ def _rank(path: Path) -> tuple[int, str]:
     return VIDEO_SUFFIXES.index(path.suffix.lower()), path.name
 
 
-def has_pictures(folder: Path) -> bool:
-    """Whether a folder is there and holds at least one frame picture."""
+def pictures(folder: Path) -> int:
+    """How many frame pictures the folder's own numbers announce: from the first number to the last; 0 for no picture.
+
+    A picture missing in between counts, so that extraction can tell that it is missing. Names without a number are
+    counted as they are.
+    """
     if not folder.is_dir():
-        return False
-    return any(entry.name.lower().endswith(PICTURE_SUFFIXES) for entry in os.scandir(folder))
+        return 0
+    names = [entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(PICTURE_SUFFIXES)]
+    numbers = [int(found.group(1)) for name in names if (found := NUMBER.search(name))]
+    return max(numbers) - min(numbers) + 1 if names and len(numbers) == len(names) else len(names)

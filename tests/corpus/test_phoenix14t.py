@@ -49,11 +49,22 @@ def test_frame_folders(tmp_path: Path) -> None:
     assert [item.id for item in listing] == [f"phoenix14t/{i}" for i in ("train/sun-1", "dev/fog-1", "test/dew-1")]
     first = listing.items[0]
     assert Path(first.media).is_dir() and first.media.endswith("fullFrame-210x260px/train/sun-1")
-    assert (first.signer, first.fps, first.shown_as) == ("Signer01", 25.0, (210, 300))
+    assert (first.signer, first.fps, first.frames, first.shown_as) == ("Signer01", 25.0, 3, (210, 300))
     assert (first.sign_language, first.source, first.glosses) == ("gsg", "phoenix14t", ("SONNE", "ABER", "KALT"))
     assert [m.id for m in listing.missing] == ["phoenix14t/train/sun-2"] and "sun-2" in listing.missing[0].reason
     assert "non-commercial" in listing.info.licence and listing.info.sign_languages == ("gsg",)
     assert listing.info.made == {"kind": "phoenix14t", "named": 4, "splits": "the authors'"}
+
+
+def test_a_hole_in_the_numbers_is_announced(tmp_path: Path) -> None:
+    phoenix_frames(phoenix_csv(tmp_path))
+    folder = tmp_path / "features" / "fullFrame-210x260px" / "train" / "sun-1"
+    write_pictures(folder, "images{:04d}.png", 40)
+    for number in range(10, 16):
+        (folder / f"images{number:04d}.png").unlink()
+    assert phoenix14t.read(tmp_path).items[0].frames == 40
+    write_pictures(folder, "still.png", 1)
+    assert phoenix14t.read(tmp_path).items[0].frames == 35, "names without a number are counted"
 
 
 def test_frames_one_folder_deeper_and_videos(tmp_path: Path) -> None:
