@@ -60,7 +60,7 @@ COMMANDS: Entries = {
         "extract": Entry("trainers.pipelines.extract_command:extract", "Turn videos into a corpus of poses."),
         "compose": Entry("signatlas.commands.corpus:compose", "Compose a corpus, for instance of procedural signs."),
         "info": Entry("signatlas.commands.corpus:info", "Counts, splits, words and lengths of a corpus."),
-        "show": Entry("signatlas.commands.corpus:show", "Draw one clip as a strip of skeletons."),
+        "show": Entry("signatlas.commands.show:show", "Clips, pose files and videos as animations and strips."),
         "doctor": Entry("signatlas.commands.corpus:doctor", "Check files, checksums and poses of a corpus."),
     },
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),

@@ -1,4 +1,4 @@
-"""signatlas corpus: fetch, compose, info, show, doctor."""
+"""signatlas corpus: fetch, compose, info, doctor."""
 
 from __future__ import annotations
 
@@ -84,28 +84,6 @@ def info(path: CorpusPath, json: Annotated[bool, typer.Option("--json", help="Pr
 
     described = describe(Corpus.open(path))
     print(dumps(described, indent=2, ensure_ascii=False) if json else as_text(described))
-
-
-def show(
-    path: CorpusPath,
-    clip: Annotated[str, typer.Option(help="Id of the clip.")],
-    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("strip.png"),
-    frames: Annotated[int, typer.Option(min=1, help="Skeletons in the strip.")] = 8,
-) -> None:
-    """Draw one clip as a strip of skeletons.
-
-    Example: signatlas corpus show data/dgs --clip dgs/dictionary/Haus --out haus.png
-    """
-    from signatlas.corpus.format import Corpus
-    from signatlas.plots.figures import save
-    from signatlas.plots.skeleton import strip
-
-    corpus = Corpus.open(path)
-    shown = corpus.clip(clip)
-    aspect = shown.width / shown.height if shown.width and shown.height else None
-    label = f"{shown.gloss or 'no gloss'} ({shown.sign_language}, {shown.num_frames} frames)"
-    save(strip(shown.poses, frames=frames, title=label, aspect=aspect), out)
-    print(f"{out}: {shown.id}, {label}; credit: {corpus.info.source} ({corpus.info.licence})")
 
 
 def doctor(path: CorpusPath) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from signatlas.corpus.clips import Clip
 
 UNKNOWN_FPS = 25.0
+UNDETERMINED = "und"  # ISO 639's code for a language nobody named
 FINER = 2  # skeletons are drawn this much larger and reduced: Pillow's lines have no soft edges
 LINE, MARGIN = 20, 8  # pixels of a line of text, and around it
 NARROWEST = 320  # pixels: a caption needs room
@@ -77,7 +78,7 @@ def showing(clip: Clip, aspect: float | None = None) -> Showing:
     spans = clip.gloss_spans or ()
     return Showing(
         clip.poses,
-        f"{clip.gloss or clip.id} ({clip.sign_language})",
+        (clip.gloss or clip.id) + (f" ({clip.sign_language})" if clip.sign_language != UNDETERMINED else ""),
         clip.fps,
         known,
         (clip.glosses or ()) if spans else (),
@@ -168,8 +169,9 @@ def layer(points: np.ndarray, size: tuple[int, int], face: np.ndarray | None = N
     unit, points = FINER * size[1] / 360, points * FINER
     seen = np.isfinite(points).all(-1)
     if face is not None:
+        speck = 0.7 * unit
         for x, y in face[np.isfinite(face).all(-1)] * FINER:
-            draw.ellipse((x - unit, y - unit, x + unit, y + unit), fill=GREY)
+            draw.ellipse((x - speck, y - speck, x + speck, y + speck), fill=GREY)
     _draw_face(draw, points, seen, unit)
     for limbs, colour, width in PARTS:
         thick = max(2, round(2.4 * width * unit))

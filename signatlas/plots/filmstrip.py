@@ -8,13 +8,13 @@ import numpy as np
 
 from signatlas.plots.animation import GREY_SPAN, Showing, gloss_colour
 from signatlas.plots.figures import BLACK, GREY, figure
-from signatlas.plots.skeleton import LEGEND, PANEL, moments, strip
+from signatlas.plots.skeleton import LEGEND, PANEL, moments, strip, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANEL_INCHES = 1.5
+PANEL_INCHES, PANEL_PIXELS = 1.5, 240
 
 
 def filmstrip(
@@ -22,50 +22,66 @@ def filmstrip(
     *,
     frames: int = 8,
     pictures: dict[int, np.ndarray] | None = None,
+    whole: bool = True,
     credit: str | None = None,
 ) -> Figure:
     """Up to ``frames`` moments of a clip in a row of skeletons, with the frame numbers.
 
     ``pictures`` (frame number -> uint8 RGB [H, W, 3], of the numbers that :func:`signatlas.plots.skeleton.moments`
-    chooses) are a row above; a moment without one stays empty. A clip with gloss spans has them below as bars on its
+    chooses) are a row above; a moment without one stays empty. Where they are the ``whole`` pictures in which the
+    poses were found, the skeletons below stand in the same place. A clip with gloss spans has them below as bars on its
     time line, assigned ones hatched. ``credit`` is written at the foot.
     """
     chosen = moments(shown.poses, frames)
-    tallest = 0.0 if not pictures else max(p.shape[0] / p.shape[1] for p in pictures.values())
-    heights = [1.9] + ([PANEL_INCHES * min(tallest, 1.8)] if pictures else []) + ([0.75] if shown.spans else [])
-    drawn = figure(max(PANEL_INCHES * frames, 4.0), sum(heights) + 0.25)
+    whole = whole and bool(pictures)
+    box = np.array([shown.aspect or 1.0, 1.0]) if whole else view(shown.poses, shown.aspect)[1]
+    heights = [PANEL_INCHES * min(box[1] / box[0], 1.8) + (0.0 if pictures else 0.25)]
+    if pictures:
+        tallest = box[1] / box[0] if whole else max(p.shape[0] / p.shape[1] for p in pictures.values())
+        heights.insert(0, PANEL_INCHES * min(tallest, 1.8) + 0.25)
+    heights += [0.75] if shown.spans else []
+    drawn = figure(max(PANEL_INCHES * frames, 4.0), sum(heights) + 0.2)
     rows = list(drawn.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     if pictures:
-        _pictures(rows[0], chosen, pictures, frames)
+        _pictures(rows[0], chosen, pictures, frames, shown.aspect if whole else None)
         rows[0].set_title(shown.title, fontsize=9, loc="left")
     skeletons = rows[1 if pictures else 0]
     title = None if pictures else shown.title
-    strip(shown.poses, frames=frames, axes=skeletons, title=title, aspect=shown.aspect)
+    strip(shown.poses, frames=frames, axes=skeletons, title=title, aspect=shown.aspect, whole=whole)
     if shown.spans:
         _bars(rows[-1], shown, chosen)
     drawn.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=6, color=GREY)
     return drawn
 
 
-def _pictures(axes: Axes, chosen: np.ndarray, pictures: dict[int, np.ndarray], frames: int) -> None:
-    """One picture a panel, as wide as the panels of the skeletons below."""
+def _pictures(
+    axes: Axes, chosen: np.ndarray, pictures: dict[int, np.ndarray], frames: int, aspect: float | None
+) -> None:
+    """One picture a panel, as wide as the panels of the skeletons below; of its true ``aspect`` where it is given."""
     from matplotlib.patches import Rectangle
 
     axes.set_axis_off()
-    sizes = [picture.shape for picture in pictures.values()]
-    height = max(rows / columns for rows, columns, _ in sizes)
+    height = 1 / aspect if aspect else max(p.shape[0] / p.shape[1] for p in pictures.values())
     for place, number in enumerate(chosen):
         left, picture = 1.06 * place, pictures.get(int(number))
         if picture is None:
             axes.add_patch(Rectangle((left, 0), 1, height, facecolor=PANEL, edgecolor="none"))
             axes.text(left + 0.5, height / 2, "no frame", fontsize=6, color=GREY, ha="center", va="center")
             continue
-        shown = picture[:: max(1, picture.shape[1] // 400), :: max(1, picture.shape[1] // 400)]
-        axes.imshow(shown, extent=(left, left + 1, picture.shape[0] / picture.shape[1], 0), aspect="auto")
-        axes.text(left + 0.03, 0.97 * height, str(number), va="bottom", fontsize=6, color=GREY)
+        bottom = height if aspect else picture.shape[0] / picture.shape[1]
+        axes.imshow(_small(picture), extent=(left, left + 1, bottom, 0), aspect="auto")
     axes.set_xlim(0, 1.06 * frames)
     axes.set_ylim(height, 0)
     axes.set_aspect("equal", anchor="W")
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    """No larger than it is printed."""
+    from PIL import Image
+
+    drawn = Image.fromarray(picture)
+    drawn.thumbnail((PANEL_PIXELS, 2 * PANEL_PIXELS))
+    return np.asarray(drawn)
 
 
 def _bars(axes: Axes, shown: Showing, chosen: np.ndarray) -> None:

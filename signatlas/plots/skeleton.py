@@ -15,6 +15,7 @@ from signatlas.pose import skeleton as sk
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
 KNUCKLES = ((5, 9), (9, 13), (13, 17))
 HAND_LIMBS = np.array([(p, i) for i, p in enumerate(sk.HAND_PARENTS) if p >= 0] + list(KNUCKLES))
@@ -57,11 +58,13 @@ def strip(
     axes: Axes | None = None,
     title: str | None = None,
     aspect: float | None = None,
+    whole: bool = False,
 ) -> Figure:
     """Draw ``frames`` moments of a clip [T, 75, 3], evenly spread over the frames that show a hand, in one row.
 
     y runs downward as in the picture; ``aspect`` is width/height, where known. What is missing is not drawn, so nose
-    and hands alone are enough. Draws into ``axes`` or a new figure, and returns the figure.
+    and hands alone are enough. A panel fits the signer, or is the ``whole`` picture that the poses were found in.
+    Draws into ``axes`` or a new figure, and returns the figure.
     """
     from matplotlib.patches import Rectangle
 
@@ -76,13 +79,16 @@ def strip(
     if not np.isfinite(points[:, DRAWN]).all(-1).any():
         axes.text(0.5, 0.5, "no point found in any frame", ha="center", va="center", transform=axes.transAxes)
         return _figure_of(axes)
-    corner, size = _panel(points)
+    corner, size = (np.zeros(2), np.array([aspect or 1.0, 1.0])) if whole else _panel(points)
     step = 1.06 * size[0]
     points[..., 0] += step * np.arange(len(chosen))[:, None]
-    _draw(axes, points)
+    if not whole:
+        _draw(axes, points)
     for place, number in enumerate(chosen):
         left = corner[0] + step * place
-        axes.add_patch(Rectangle((left, corner[1]), *size, facecolor=PANEL, edgecolor="none", zorder=0))
+        panel = axes.add_patch(Rectangle((left, corner[1]), *size, facecolor=PANEL, edgecolor="none", zorder=0))
+        if whole:  # what lies outside the picture must not reach into the next panel
+            _draw(axes, points[place : place + 1], panel)
         x, y = left + 0.03 * size[0], corner[1] + 0.97 * size[1]
         axes.text(x, y, str(number), va="bottom", fontsize=6, color=GREY)
     axes.set_xlim(corner[0], corner[0] + step * frames)
@@ -124,15 +130,20 @@ def moments(poses: np.ndarray, frames: int) -> np.ndarray:
     return candidates[np.unique(np.linspace(0, len(candidates) - 1, frames).round().astype(int))]
 
 
-def _draw(axes: Axes, points: np.ndarray) -> None:
-    """Limbs and faces of [frames, 75, 2]."""
+def _draw(axes: Axes, points: np.ndarray, panel: Patch | None = None) -> None:
+    """Limbs and faces of [frames, 75, 2], cut off at the edges of ``panel``."""
     from matplotlib.collections import LineCollection
 
     for limbs, colour, width in PARTS:
         segments = points[:, limbs].reshape(-1, 2, 2)
         seen = np.isfinite(segments).all((1, 2))
-        axes.add_collection(LineCollection(list(segments[seen]), colors=colour, linewidths=width, capstyle="round"))
-    axes.scatter(points[:, sk.NOSE, 0], points[:, sk.NOSE, 1], s=30, color=BLACK, linewidths=0)
+        lines = LineCollection(list(segments[seen]), colors=colour, linewidths=width, capstyle="round")
+        axes.add_collection(lines)
+        if panel is not None:
+            lines.set_clip_path(panel)
+    noses = axes.scatter(points[:, sk.NOSE, 0], points[:, sk.NOSE, 1], s=30, color=BLACK, linewidths=0)
+    if panel is not None:
+        noses.set_clip_path(panel)
 
 
 def _figure_of(axes: Axes) -> Figure:

@@ -1,0 +1,1 @@
+"""RGB frames for models that take pictures: of the real video where there is one, drawn from poses where not."""

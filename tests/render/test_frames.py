@@ -1,0 +1,100 @@
+"""What an RGB model gets: the video's frames where there is one, rendered ones otherwise, of one shape."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from signatlas.corpus.clips import Clip
+from signatlas.corpus.format import CorpusInfo, write_corpus
+from signatlas.errors import MediaError
+from signatlas.plots.movie import write_movie
+from signatlas.render.footage import Footage, of_clip
+from signatlas.render.frames import iter_rgb_frames, normalised, rgb_frames, to_tensor
+from signatlas.render.renderer import RenderConfig, Renderer
+
+from .made import nose_and_hands
+
+CLIP = Clip("c/1", "train", nose_and_hands(6), "gsg", "c", signer="anna", fps=25.0, width=320, height=240)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """320 x 240, 8 frames, each brighter than the one before, with a red post at the left edge."""
+    frames = [np.full((240, 320, 3), 60 + 15 * i, np.uint8) for i in range(8)]
+    for frame in frames:
+        frame[:, :30] = (250, 0, 0)
+    write_movie(tmp_path / "v.mp4", frames, 25)
+    return tmp_path / "v.mp4"
+
+
+def test_rendered_frames_have_the_look_of_the_signer() -> None:
+    frames = rgb_frames(CLIP)
+    assert frames.shape == (6, 224, 224, 3) and frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames, rgb_frames(CLIP))
+    assert (rgb_frames(replace(CLIP, signer="berta")) != frames).mean() > 0.5
+    nameless = replace(CLIP, signer=None)  # then every clip has its own look, and no look can be learnt
+    assert (rgb_frames(replace(nameless, id="c/2")) != rgb_frames(nameless)).mean() > 0.5
+
+
+def test_filmed_frames_are_those_of_the_video_in_order(video: Path) -> None:
+    frames = rgb_frames(CLIP, Footage(str(video)))
+    assert frames.shape == (6, 224, 224, 3)
+    np.testing.assert_allclose(frames[:, 112, 150].mean(-1), 60 + 15 * np.arange(6), atol=3)
+    cut = rgb_frames(replace(CLIP, poses=CLIP.poses[:3]), Footage(str(video), span=(4, 7)))
+    np.testing.assert_allclose(cut[:, 112, 150].mean(-1), 60 + 15 * np.arange(4, 7), atol=3)
+    # The signer's right hand stands left of the middle, so the square reaches towards the post, not away from it.
+    left = rgb_frames(replace(CLIP, poses=CLIP.poses - np.array([0.3, 0, 0], np.float32)), Footage(str(video)))
+    assert (left[0, 112, :5, 0] > 200).all() and (left[0, 112, :5, 1] < 60).all()
+
+
+def test_a_video_that_ends_early_is_refused_after_its_frames(video: Path) -> None:
+    long = replace(CLIP, poses=nose_and_hands(11))
+    with pytest.raises(MediaError, match="yields 8 frames for the 11 of clip c/1"):
+        rgb_frames(long, Footage(str(video)))
+    with pytest.raises(MediaError, match="missing"):
+        rgb_frames(CLIP, Footage(str(video.parent / "gone.mp4")))
+    assert next(iter_rgb_frames(long, Footage(str(video)), renderer=Renderer(RenderConfig(size=32)))).shape == (
+        32,
+        32,
+        3,
+    )
+
+
+def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) -> None:
+    row = {"id": "c/1", "media": str(video), "span": [1, 7]}
+    rows = [{"id": "c/0", "media": str(tmp_path / "gone.mp4")}, row, {"id": "c/3", "media": "x.pose"}]
+    info = CorpusInfo("c", "1", "MIT", "x", ("gsg",), made={"options": {"target_fps": 25.0}})
+    clips = [replace(CLIP, id=f"c/{i}") for i in range(4)]
+    lines = "".join(json.dumps(held) + "\n" for held in rows)
+    corpus = write_corpus(tmp_path / "corpus", info, clips, beside={"media.jsonl": lines})
+    assert of_clip(clips[1], corpus) == Footage(str(video), span=(1, 7), target_fps=25.0)
+    assert [of_clip(clips[i], corpus) for i in (0, 2, 3)] == [None, None, None]
+    (tmp_path / "corpus" / "media.jsonl").unlink()
+    assert of_clip(clips[1], corpus) is None
+
+
+def test_tensors_are_what_imagenet_models_expect() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    made = to_tensor(frames)
+    assert made.shape == (2, 3, 8, 9) and made.dtype == torch.float32
+    expected = (frames[1, 3, 4] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    np.testing.assert_allclose(made[1, :, 3, 4].numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(made.numpy(), normalised(frames))
+
+
+def test_a_convolutional_stem_takes_filmed_and_rendered_alike(video: Path) -> None:
+    """The first layers of ResNet-18: 7 x 7 convolution of stride 2, pooling; 224 becomes 56."""
+    torch.manual_seed(0)
+    stem = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, 7, 2, 3, bias=False), torch.nn.BatchNorm2d(64), torch.nn.ReLU(),
+        torch.nn.MaxPool2d(3, 2, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+    )  # fmt: skip
+    features = [stem(to_tensor(rgb_frames(CLIP, footage))) for footage in (None, Footage(str(video)))]
+    assert [f.shape for f in features] == [(6, 64), (6, 64)]
+    assert all(torch.isfinite(f).all() and f.std() > 0 for f in features)
