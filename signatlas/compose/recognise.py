@@ -116,7 +116,10 @@ class Recogniser:
         cost = np.full(distances.shape[1], np.inf, np.float32)
         entered = np.zeros(distances.shape[1], np.int32)  # when the path came into its template
         # Between signs: the cost there, and at each time when the last sign ended, which it was, when it had begun.
-        between, ended, word, since = 0.0, [], [], []
+        between = 0.0
+        ended: list[int] = []
+        word: list[int] = []
+        since: list[int] = []
         for time, row in enumerate(distances):
             best, start = cost.copy(), entered.copy()
             for by, barred in enumerate(closed, start=1):

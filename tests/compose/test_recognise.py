@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
 
-from signatlas.compose.recognise import JUMP, Recogniser, hand_features, recognise, wer
+from signatlas.compose.recognise import JUMP, Recogniser, Tuned, hand_features, recognise, wer
 from signatlas.pose import skeleton as sk
 
 
@@ -22,25 +23,28 @@ def plain_distance(a: np.ndarray, b: np.ndarray, absent: float) -> float:
     return total / max(either, 1)
 
 
-def plain_cost(distance: np.ndarray, lengths: list[int], penalty: float) -> tuple[float, list[int]]:
-    """Cheapest cost and words of ``distance`` [T, all template frames], by plain recursion over (time, word, frame)."""
+def plain_search(distance: np.ndarray, lengths: list[int], penalty: float, filler: float) -> list[int]:
+    """Words of the cheapest way through ``distance`` [T, all template frames]: recursion over time, word and frame."""
     firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).tolist()
 
     @cache
     def at(t: int, word: int, frame: int) -> tuple[float, tuple[int, ...]]:
         ways = [at(t - 1, word, frame - by) for by in range(min(frame, JUMP) + 1)] if t else []
         if frame == 0:
-            before, words = end(t - 1)
+            before, words = between(t - 1)
             ways.append((before + penalty, (*words, word)))
         cost, words = min(ways, default=(float("inf"), ()))
         return cost + float(distance[t, firsts[word] + frame]), words
 
     @cache
-    def end(t: int) -> tuple[float, tuple[int, ...]]:
-        return (0.0, ()) if t < 0 else min(at(t, word, n - 1) for word, n in enumerate(lengths))
+    def between(t: int) -> tuple[float, tuple[int, ...]]:
+        if t < 0:
+            return 0.0, ()
+        waited, words = between(t - 1)
+        return min((waited + filler, words), *(at(t, word, n - 1) for word, n in enumerate(lengths)))
 
-    cost, words = end(len(distance) - 1)
-    return cost, list(words) if np.isfinite(cost) else []
+    cost, words = between(len(distance) - 1)
+    return list(words) if np.isfinite(cost) else []
 
 
 def with_gaps(rng: np.random.Generator, frames: int) -> np.ndarray:
@@ -59,9 +63,9 @@ def test_finds_what_a_plain_search_finds(seed: int) -> None:
     frames = np.concatenate(templates)
     expected = np.array([[plain_distance(a, b, model._absent) for b in frames] for a in clip])
     np.testing.assert_allclose(model.distances(clip), expected, rtol=1e-4, atol=1e-5)
-    for penalty in (0.0, 0.3, 2.0):
-        _, words = plain_cost(expected, [len(t) for t in templates], penalty * model.scale)
-        assert model.recognise(clip, penalty) == [str(w) for w in words]
+    for penalty, filler in product((0.0, 0.3, 2.0), (0.0, 0.4, 0.8, float("inf"))):
+        words = plain_search(expected, [len(t) for t in templates], penalty * model.scale, filler * model.scale)
+        assert model.recognise(clip, penalty, filler) == [str(w) for w in words]
 
 
 def smooth(rng: np.random.Generator, frames: int) -> np.ndarray:
@@ -91,8 +95,18 @@ def test_the_penalty_is_chosen_on_development_clips() -> None:
     references = [["a", "b", "c"], ["d", "e", "f"]]
     clips = [np.concatenate(templates[:3]), np.concatenate(templates[3:])]
     noisy = [clip + rng.normal(0, 0.5, clip.shape).astype(np.float32) for clip in clips]
-    assert model.tune(noisy, references, (0.5, 1000.0)) == (0.5, 0.0)
+    assert model.tune(noisy, references, (0.5, 1000.0)) == Tuned(0.5, 0.25, 0.0)
     assert wer(references, [model.recognise(clip, 1000.0) for clip in noisy]) > 0.5
+
+
+def test_frames_between_signs_are_no_signs() -> None:
+    rng = np.random.default_rng(5)
+    templates = [smooth(rng, 10) for _ in range(4)]
+    away = np.full((12, 8), 60, np.float32)
+    clip = np.concatenate([away, templates[2], away, templates[0], away])
+    model = Recogniser(tuple(templates), tuple("abcd"))
+    assert model.recognise(clip, 0.5, 0.4) == ["c", "a"]
+    assert model.recognise(away, 0.5, 0.4) == []
 
 
 def test_a_clip_too_short_for_any_template_has_no_sign() -> None:
