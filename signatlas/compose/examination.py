@@ -137,8 +137,8 @@ def _templates(corpus: Corpus, lexicon: Lexicon, seed: int) -> dict[str, Any]:
     templates = tuple(hand_features(_plain(e.motion, lexicon.relaxed), 1.0) for e in chosen)
     recogniser = Recogniser(templates, tuple(glosses[e.word] for e in chosen))
     dev, test = (_signing(corpus, split, most, seed) for split, most in (("dev", TUNING_CLIPS), ("test", TEST_CLIPS)))
-    penalty, _ = recogniser.tune([f for f, _ in dev], [g for _, g in dev])
-    heard = [recogniser.recognise(features, penalty) for features, _ in test]
+    tuned = recogniser.tune([f for f, _ in dev], [g for _, g in dev])
+    heard = [recogniser.recognise(features, tuned.penalty, tuned.filler) for features, _ in test]
     said = [g for _, g in test]
     shares = {
         kind: [(r, h) for r, h in zip(said, heard, strict=True) if all(_own(corpus, g) is own for g in r)]
@@ -147,7 +147,7 @@ def _templates(corpus: Corpus, lexicon: Lexicon, seed: int) -> dict[str, Any]:
     parts = {
         f"wer_{kind}": wer([r for r, _ in pairs], [h for _, h in pairs]) for kind, pairs in shares.items() if pairs
     }
-    counts = {"penalty": penalty, "clips": len(test), "templates": len(chosen)}
+    counts = {"penalty": tuned.penalty, "filler": tuned.filler, "clips": len(test), "templates": len(chosen)}
     return {"wer": wer(said, heard), **(parts if len(parts) > 1 else {}), **counts}
 
 

@@ -19,8 +19,8 @@ from signatlas.pose.normalise import normalise
 
 JUMP = 3  # template frames that one frame of signing may pass: composed signs are up to so much faster
 POSITION, SHAPE, VELOCITY = 4.0, 5.0, 8.0  # weights of wrist (torsos), of fingers (torsos) and of wrist a frame
-PENALTIES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # mean distances for entering a sign
-FILLERS = (0.25, 0.4, 0.6, float("inf"))  # mean distances for a frame between signs
+PENALTIES = (0.25, 0.5, 1.0, 2.0, 4.0)  # mean distances for entering a sign
+FILLERS = (0.2, 0.3, 0.4, 0.6, 1.0)  # mean distances for a frame between signs; at 1 there are hardly any
 
 
 def hand_features(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
