@@ -61,12 +61,18 @@ class Holistic:
             self._graph = SolutionBase(
                 graph_config=_graph(face, threads), side_inputs=side, outputs=outputs, calculator_params=CONFIDENCE
             )
+            self._loaded()
         self.face = face
 
     def reset(self) -> None:
         """Forget the person and the smoothing: the next frame is met as a fresh graph would meet it."""
         with _quiet():
             self._graph.reset()
+            self._loaded()
+
+    def _loaded(self) -> None:
+        """Wait until the graph's threads have loaded their models, and have said all that they have to say."""
+        self._graph._graph.wait_until_idle()
 
     def close(self) -> None:
         """Free the graph."""
