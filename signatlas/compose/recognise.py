@@ -109,10 +109,17 @@ class Recogniser:
         """
         return self._search(self.distances(features), penalty * self.scale, filler * self.scale)
 
-    def _search(self, distances: np.ndarray, penalty: float, filler: float) -> list[str]:
+    def _padded(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``distances`` with ``JUMP`` impassable frames before each template, and where each now begins and ends."""
         firsts, lasts = self._bounds
-        offset = np.arange(distances.shape[1]) - np.repeat(firsts, lasts - firsts + 1)
-        closed = [offset < by for by in range(1, JUMP + 1)]  # no way from another template
+        shift = JUMP * np.arange(1, len(firsts) + 1)
+        columns = np.arange(distances.shape[1]) + np.repeat(shift, lasts - firsts + 1)
+        wide = np.full((len(distances), distances.shape[1] + JUMP * len(firsts)), np.inf, np.float32)
+        wide[:, columns] = distances
+        return wide, firsts + shift, lasts + shift
+
+    def _search(self, distances: np.ndarray, penalty: float, filler: float) -> list[str]:
+        distances, firsts, lasts = self._padded(distances)
         cost = np.full(distances.shape[1], np.inf, np.float32)
         entered = np.zeros(distances.shape[1], np.int32)  # when the path came into its template
         # Between signs: the cost there, and at each time when the last sign ended, which it was, when it had begun.
@@ -122,12 +129,10 @@ class Recogniser:
         since: list[int] = []
         for time, row in enumerate(distances):
             best, start = cost.copy(), entered.copy()
-            for by, barred in enumerate(closed, start=1):
-                passed = np.empty_like(cost)
-                passed[:by], passed[by:] = np.inf, cost[:-by]
-                passed[barred] = np.inf
-                better = np.flatnonzero(passed < best)
-                best[better], start[better] = passed[better], entered[better - by]
+            for by in range(1, JUMP + 1):
+                better = cost[:-by] < best[by:]
+                start[by:] = np.where(better, entered[:-by], start[by:])
+                best[by:] = np.where(better, cost[:-by], best[by:])
             enters = firsts[best[firsts] > between + penalty]
             best[enters], start[enters] = between + penalty, time
             cost, entered = best + row, start
