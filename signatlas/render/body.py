@@ -18,6 +18,7 @@ IN_FRONT = 2.4  # how far before the shoulders hands sign
 HEAD = np.array([0.88, 1.2])  # half width and half height
 # A hand before the camera looks larger than the body behind it.
 BODY_PER_PALM = 0.9
+SHOULDERS_PER_NOSE_HEIGHT, ASPECTS = 1.6, (9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9)
 EASE = 6  # frames in which an arm sinks to rest after its hand was last seen
 SIDES = ((sk.LEFT_HAND, sk.LEFT_SHOULDER, sk.LEFT_ELBOW, sk.LEFT_WRIST),
          (sk.RIGHT_HAND, sk.RIGHT_SHOULDER, sk.RIGHT_ELBOW, sk.RIGHT_WRIST))  # fmt: skip
@@ -104,6 +105,21 @@ def figure(poses: np.ndarray, aspect: float, *, bridge: int = 5, face: np.ndarra
         nearness=_nearness(hands, points),
         face=None if face is None else (face[..., :2] * np.array([aspect, 1.0])).astype(np.float32),
     )
+
+
+def likely_aspect(poses: np.ndarray) -> float | None:
+    """Width/height of the picture, where a corpus does not know it, told by the body: one of :data:`ASPECTS` or None.
+
+    Shoulders are about 1.6 times as wide as the nose is high above them (1.49 and 1.72 in two videos of known size).
+    """
+    shoulders = poses[:, [sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER], :2]
+    wide = np.abs(shoulders[:, 0, 0] - shoulders[:, 1, 0])
+    high = shoulders[..., 1].mean(1) - poses[:, sk.NOSE, 1]
+    ratio = wide / np.where(high > 1e-3, high, np.nan)
+    if not (np.isfinite(ratio) & (ratio > 0)).any():
+        return None
+    told = np.log(SHOULDERS_PER_NOSE_HEIGHT / np.nanpercentile(ratio, 75))  # turned shoulders look narrower
+    return min(ASPECTS, key=lambda aspect: abs(np.log(aspect) - told))
 
 
 def _or(found: np.ndarray, invented: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 from signatlas.render.body import SHOULDER_WIDTH, SHOULDERS_BELOW_NOSE, Figure
 
 HEADROOM, BELOW_SHOULDERS = 1.9, 2.6  # palms above the nose, and at least below the shoulders
-LOWEST = 4.3  # palms below the shoulders at most: hands at rest are no reason to make the signer small
+LOWEST = 4.3  # palms below the shoulders; hands further down count only where the signing itself is there
+SIGNING = 85  # percentile of the frames by how low the higher hand is: more than a moment of rest
 MARGIN = 0.45  # palms around what was found
 
 
@@ -34,9 +35,16 @@ def around(person: Figure | None, aspect: float) -> Square:
     if len(hands):
         low = np.minimum(low, np.percentile(hands, 0.5, axis=0) - MARGIN * unit)
         high = np.maximum(high, np.percentile(hands, 99.5, axis=0) + MARGIN * unit)
-        high[1] = min(high[1], nose[1] + (SHOULDERS_BELOW_NOSE + LOWEST) * unit)
+        lowest = nose[1] + (SHOULDERS_BELOW_NOSE + LOWEST) * unit
+        high[1] = min(high[1], max(lowest, _signing(person.hands) + MARGIN * unit))
     middle = (low + high) / 2
     return Square(float(middle[0]), float(middle[1]), float(max(high - low)))
+
+
+def _signing(hands: np.ndarray) -> float:
+    """How far down signing goes: the lowest point of the higher hand, in most frames that show one."""
+    low = np.where(np.isfinite(hands[..., 1]).all(-1), hands[..., 1].max(-1), np.inf).min(-1)
+    return float(np.percentile(low[np.isfinite(low)], SIGNING))
 
 
 def inside(square: Square, aspect: float) -> Square:

@@ -12,10 +12,10 @@ from signatlas.errors import PoseError, UserError
 from signatlas.pose import skeleton as sk
 from signatlas.render import paint
 from signatlas.render.appearance import Appearance, appearance_of, generator, shaded
-from signatlas.render.body import Figure, figure
+from signatlas.render.body import Figure, figure, likely_aspect
 from signatlas.render.crop import Square, around
 
-UNKNOWN_ASPECT = 4 / 3  # of most webcams; where a corpus does not say width and height
+UNKNOWN_ASPECT = 4 / 3  # of most webcams; where neither the corpus nor the body says it
 STEP = 3.0  # pixels at 224 that a hand may move between two exposures that are mixed to a blur
 GRAIN_ROOM = 32
 
@@ -80,8 +80,8 @@ class Renderer:
     ) -> Iterator[np.ndarray]:
         """Frames uint8 RGB [size, size, 3] in order, one in memory at a time.
 
-        ``poses`` [T, 75, 3] in image units, NaN where missing; ``aspect`` width/height of their picture (4/3 where
-        unknown); ``face`` [T, 478, 3] draws the real eyes and mouth. What no point says is invented, see
+        ``poses`` [T, 75, 3] in image units, NaN where missing; ``aspect`` width/height of their picture (where
+        unknown, as the body says, or 4/3); ``face`` [T, 478, 3] draws the real eyes and mouth. What no point says is invented, see
         :func:`signatlas.render.body.figure`; a clip without any point is an empty room. Raises PoseError for another
         shape and for infinite coordinates.
         """
@@ -89,7 +89,8 @@ class Renderer:
             raise PoseError(f"poses to render have shape {list(poses.shape)}, expected [frames, 75, 3]")
         if np.isinf(poses).any():
             raise PoseError("poses to render hold infinite coordinates; write missing ones as NaN")
-        return self._frames(poses, aspect or UNKNOWN_ASPECT, appearance or self.appearance(""), face)
+        aspect = aspect or likely_aspect(poses) or UNKNOWN_ASPECT
+        return self._frames(poses, aspect, appearance or self.appearance(""), face)
 
     def _frames(
         self, poses: np.ndarray, aspect: float, look: Appearance, face: np.ndarray | None

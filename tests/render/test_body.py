@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from signatlas.pose import skeleton as sk
-from signatlas.render.body import FOREARM, UPPER_ARM, bent, figure
+from signatlas.pose.posefile import read_pose
+from signatlas.render.body import FOREARM, UPPER_ARM, bent, figure, likely_aspect
 
 from .made import HAND, nose_and_hands
 
@@ -95,3 +98,22 @@ def test_the_nearer_hand_comes_last() -> None:
     poses[12:, sk.RIGHT_HAND, :2] = 1.6 * HAND + (0.35, 0.7)
     by_size = figure(poses, 1.0)
     assert by_size is not None and by_size.nearness[18, 1] > by_size.nearness[18, 0]
+
+
+def test_the_body_tells_the_proportions_of_the_picture() -> None:
+    poses = np.full((4, sk.NUM_POINTS, 3), np.nan, np.float32)
+    assert likely_aspect(poses) is None and likely_aspect(nose_and_hands()) is None
+    for aspect in (9 / 16, 1.0, 4 / 3, 16 / 9):
+        poses[:, sk.NOSE, :2] = (0.5, 0.3)
+        poses[:, sk.LEFT_SHOULDER, :2] = (0.5 + 0.165 / aspect, 0.5)
+        poses[:, sk.RIGHT_SHOULDER, :2] = (0.5 - 0.165 / aspect, 0.5)
+        assert likely_aspect(poses) == aspect
+
+
+def test_the_proportions_of_a_real_video(mirror: Path | None) -> None:
+    """In a lexicon of 640 x 480 no nose is known: nothing is told. Its shoulders are the right way round."""
+    for path in sorted((mirror / "pose_lexicon").glob("**/*.pose")) if mirror else []:
+        read = read_pose(path)
+        found = figure(read.poses, read.width / read.height)
+        assert likely_aspect(read.poses) is None and found is not None
+        assert (found.shoulders[:, 0, 0] > found.shoulders[:, 1, 0]).all() and (found.nose[:, 1] > 0).mean() > 0.9

@@ -145,5 +145,16 @@ def test_squares_stay_in_the_picture_where_they_fit() -> None:
     assert (beyond[:10, :10] == 0).all() and (beyond[-1, -1] == 255).all()
 
 
+def test_signing_low_down_is_kept_in_view_and_rest_is_not() -> None:
+    poses = nose_and_hands(40)
+    high = around(figure(poses, 1.0), 1.0)
+    rest = poses.copy()
+    rest[:4, sk.RIGHT_HAND, 1] += 0.4
+    low = poses.copy()
+    low[:, sk.RIGHT_HAND, 1] += 0.4
+    bottoms = [s.y + s.side / 2 for s in (high, around(figure(rest, 1.0), 1.0), around(figure(low, 1.0), 1.0))]
+    assert np.nanmax(low[..., 1]) < bottoms[2] and bottoms[1] < np.nanmax(rest[:, sk.RIGHT_HAND, 1])
+
+
 def test_appearances_are_plain_values() -> None:
     assert isinstance(hash(appearance_of("x")), int) and isinstance(appearance_of("x"), Appearance)
