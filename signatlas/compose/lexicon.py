@@ -18,6 +18,7 @@ SMOOTHING = 1.2  # frames; takes away the detector's own tremble, which differs 
 SHORTEST = 6  # frames a trimmed sign keeps
 CALIBRATION_CLIPS = 20  # a source with fewer says too little about its camera
 EVENNESS = 0.9  # 0 keeps a sign's own timing, 1 gives it one speed throughout
+INDEX_KNUCKLE, LITTLE_KNUCKLE = 5, 17
 IDLE_MOVEMENT, IDLE_BELOW = 0.5, 1.5  # palms
 VERTICAL = np.deg2rad(30)  # a palm within this angle of an axis counts as lying along it
 
@@ -150,14 +151,19 @@ def left_handed(motion: Motion) -> bool:
 
 
 def _aspect(motions: list[Motion]) -> float:
-    """How much longer a palm looks upright than lying: what the picture's unknown width/height made of it."""
+    """What the picture's unknown width/height made of hands: x must be multiplied by it.
+
+    A palm has one ratio of length to breadth however it is turned. Upright, the picture's scales divide it by the
+    aspect; lying, they multiply it.
+    """
     if len(motions) < CALIBRATION_CLIPS:
         return 1.0
-    palms = np.concatenate([m.shapes[:, h, MIDDLE_KNUCKLE][m.seen[:, h]] for m in motions for h in (LEFT, RIGHT)])
-    length = np.linalg.norm(palms, axis=-1)
+    hands = np.concatenate([m.shapes[:, h][m.seen[:, h]] for m in motions for h in (LEFT, RIGHT)])
+    palms, across = hands[:, MIDDLE_KNUCKLE], hands[:, LITTLE_KNUCKLE] - hands[:, INDEX_KNUCKLE]
+    ratio = np.linalg.norm(palms, axis=-1) / np.maximum(np.linalg.norm(across, axis=-1), 1e-6)
     angle = np.arctan2(np.abs(palms[:, 1]), np.abs(palms[:, 0]))
-    upright, lying = length[angle > np.pi / 2 - VERTICAL], length[angle < VERTICAL]
-    return float(np.median(upright) / np.median(lying)) if len(upright) and len(lying) else 1.0
+    upright, lying = ratio[angle > np.pi / 2 - VERTICAL], ratio[angle < VERTICAL]
+    return float(np.sqrt(np.median(upright) / np.median(lying))) if len(upright) and len(lying) else 1.0
 
 
 def _stretched(motion: Motion, aspect: float) -> Motion:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from signatlas.compose import lexicon as lx
+from signatlas.compose.lexicon import Lexicon, build, left_handed, trim, without_idle
+from signatlas.compose.motion import LEFT, RIGHT, Motion, from_poses
+from signatlas.errors import CorpusError
+from tests.compose.conftest import SEVERAL, SINGLE, recording, recordings
+
+
+def test_two_cameras_look_alike_afterwards(lexicon: Lexicon) -> None:
+    """The webcam squeezes x by 0.8 and the dictionary stretches it by 1.2: only what is shared is left."""
+    found = lexicon.calibrations
+    assert found["webcam"].aspect / found["dictionary"].aspect == pytest.approx(1.2 / 0.8, rel=0.1)
+    by_source = {s: [e.motion for e in lexicon.exemplars if e.source == s] for s in found}
+    for hand in (LEFT, RIGHT):
+        means = {s: np.concatenate([m.wrists[m.seen[:, hand], hand] for m in held]).mean(0)
+                 for s, held in by_source.items()}  # fmt: skip
+        np.testing.assert_allclose(means["webcam"], means["dictionary"], atol=0.3)
+    lengths = {s: np.median([len(m) for m in held]) for s, held in by_source.items()}
+    assert lengths["webcam"] == pytest.approx(lengths["dictionary"], abs=2)
+
+
+def test_a_known_frame_rate_is_taken_at_its_word() -> None:
+    from dataclasses import replace
+
+    known = build(replace(clip, fps=25.0) for clip in recordings())
+    assert {c.time for c in known.calibrations.values()} == {1.0}
+
+
+def test_recordings_are_split_where_there_are_enough(lexicon: Lexicon) -> None:
+    for word in SEVERAL:
+        splits = {split: {e.id for e in lexicon.recordings(word, split)} for split in ("train", "dev", "test")}
+        assert not lexicon.shared(word)
+        assert all(splits.values()) and len(set.union(*splits.values())) == 9
+    for word in SINGLE:
+        assert lexicon.shared(word)
+        assert lexicon.recordings(word, "train") == lexicon.recordings(word, "test")
+    with pytest.raises(CorpusError, match="no recording of 'unheard'"):
+        lexicon.recordings("unheard", "train")
+
+
+def test_a_word_with_several_recordings_is_not_taken_from_the_dictionary() -> None:
+    extra = recording("many0", 99, palm=0.06, wide=1.2, source="dictionary", split="train")
+    held = build([*recordings(), extra])
+    assert {e.source for e in held.recordings("many0", "train")} == {"webcam"}
+
+
+def test_left_handed_recordings_become_right_handed() -> None:
+    motion = from_poses(recording("one1", 0, palm=0.1, wide=1.0, source="s", split="train", two_handed=False).poses)
+    assert motion is not None
+    assert not left_handed(motion)
+    assert left_handed(motion.mirrored())
+
+
+def test_trimming_takes_the_way_from_rest_and_back() -> None:
+    height = np.concatenate([np.linspace(9, 2, 10), np.full(15, 2.0), np.linspace(2, 9, 10)])
+    wrists = np.zeros((35, 2, 2))
+    wrists[:, RIGHT, 1] = height
+    motion = Motion(wrists, np.zeros((35, 2, 21, 2)), np.tile([False, True], (35, 1)))
+    kept = trim(motion)
+    assert 15 <= len(kept) <= 27
+    assert kept.wrists[:, RIGHT, 1].max() < 6
+
+
+def test_a_sign_without_rest_is_not_trimmed() -> None:
+    wrists = np.zeros((20, 2, 2))
+    wrists[:, RIGHT, 1] = 3 + 0.3 * np.sin(np.arange(20))
+    motion = Motion(wrists, np.zeros((20, 2, 21, 2)), np.tile([False, True], (20, 1)))
+    assert len(trim(motion)) == 20
+
+
+@pytest.mark.parametrize(("lower", "moving", "kept"), [(3.0, 0.0, False), (0.0, 0.0, True), (3.0, 2.0, True)])
+def test_a_hand_that_only_hangs_takes_no_part(lower: float, moving: float, kept: bool) -> None:
+    wrists = np.zeros((20, 2, 2))
+    wrists[:, LEFT, 1] = lower + moving * np.sin(np.arange(20))
+    motion = Motion(wrists, np.ones((20, 2, 21, 2)), np.ones((20, 2), bool))
+    assert without_idle(motion).has(LEFT) == kept
+
+
+def test_holds_become_shorter() -> None:
+    wrists = np.zeros((40, 2, 2))
+    wrists[:, RIGHT, 0] = np.concatenate([np.zeros(15), np.linspace(0, 5, 10), np.full(15, 5.0)])
+    motion = Motion(wrists, np.zeros((40, 2, 21, 2)), np.tile([False, True], (40, 1)))
+    even = lx.evened(motion).wrists[:, RIGHT, 0]
+    still = (np.abs(np.diff(wrists[:, RIGHT, 0])) < 0.05).mean()
+    assert (np.abs(np.diff(even)) < 0.05).mean() < still
+    assert even[0] == pytest.approx(0) and even[-1] == pytest.approx(5)
+
+
+def test_unusable_recordings_are_named_and_an_empty_lexicon_is_refused() -> None:
+    from dataclasses import replace
+
+    blank = replace(next(recordings()), id="blank", poses=np.full((9, 75, 3), np.nan, np.float32))
+    nameless = replace(next(recordings()), id="nameless", gloss=None)
+    held = build([*recordings(), blank, nameless])
+    assert held.skipped == {"blank": "no face or no hand in three frames", "nameless": "no gloss"}
+    with pytest.raises(CorpusError, match="no recording of the lexicon"):
+        build([blank])
+
+
+def test_fewer_words_keep_what_was_measured(lexicon: Lexicon) -> None:
+    part = lexicon.only(SINGLE[:3])
+    assert set(part.words) == set(SINGLE[:3])
+    assert part.calibrations is lexicon.calibrations
+    np.testing.assert_array_equal(part.relaxed, lexicon.relaxed)
