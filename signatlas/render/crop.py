@@ -44,7 +44,8 @@ def around(person: Figure | None, aspect: float) -> Square:
 def _signing(hands: np.ndarray) -> float:
     """How far down signing goes: the lowest point of the higher hand, in most frames that show one."""
     low = np.where(np.isfinite(hands[..., 1]).all(-1), hands[..., 1].max(-1), np.inf).min(-1)
-    return float(np.percentile(low[np.isfinite(low)], SIGNING))
+    whole = low[np.isfinite(low)]
+    return float(np.percentile(whole, SIGNING)) if len(whole) else -np.inf
 
 
 def inside(square: Square, aspect: float) -> Square:

@@ -80,9 +80,9 @@ class Renderer:
     ) -> Iterator[np.ndarray]:
         """Frames uint8 RGB [size, size, 3] in order, one in memory at a time.
 
-        ``poses`` [T, 75, 3] in image units, NaN where missing; ``aspect`` width/height of their picture (where
-        unknown, as the body says, or 4/3); ``face`` [T, 478, 3] draws the real eyes and mouth. What no point says is invented, see
-        :func:`signatlas.render.body.figure`; a clip without any point is an empty room. Raises PoseError for another
+        ``poses`` [T, 75, 3] in image units, NaN where missing; ``aspect`` width/height of their picture (where unknown,
+        as the body says, or 4/3); ``face`` [T, 478, 3] draws the real eyes and mouth. What no point says is invented,
+        see :func:`signatlas.render.body.figure`; a clip without any point is an empty room. Raises PoseError for another
         shape and for infinite coordinates.
         """
         if poses.ndim != 3 or poses.shape[1:] != (sk.NUM_POINTS, 3):
