@@ -14,6 +14,7 @@ SHOULDER_WIDTH = 3.85
 SHOULDERS_BELOW_NOSE = FACE_ABOVE_SHOULDERS * TORSO_PER_SHOULDER_WIDTH * SHOULDER_WIDTH
 TORSO = TORSO_PER_SHOULDER_WIDTH * SHOULDER_WIDTH
 UPPER_ARM, FOREARM = 3.0, 2.6
+REACH = 0.95 * (UPPER_ARM + FOREARM) + SHOULDERS_BELOW_NOSE  # from the nose straight down
 IN_FRONT = 2.4  # how far before the shoulders hands sign
 HEAD = np.array([0.88, 1.2])  # half width and half height
 # A hand before the camera looks larger than the body behind it.
@@ -146,7 +147,13 @@ def _unit(points: np.ndarray, body: np.ndarray) -> float:
     if np.isfinite(widths).any() and np.nanmedian(widths) > 1e-6:
         return float(np.nanpercentile(widths, 75) / SHOULDER_WIDTH)  # turned shoulders look narrower
     palm = palm_length(points) * BODY_PER_PALM
-    return float(palm) if np.isfinite(palm) and palm > 1e-6 else 0.1
+    if not (np.isfinite(palm) and palm > 1e-6):
+        return 0.1
+    wrists = points[:, [side.start for side, *_ in SIDES], :2]
+    away = np.linalg.norm(wrists - body[:, None, sk.NOSE], axis=-1)
+    away = away[np.isfinite(away)]
+    # Arms must reach their hands: palms seen from the side all the time look shorter than they are.
+    return max(float(palm), float(np.percentile(away, 95)) / REACH if len(away) else 0.0)
 
 
 def _nose(body: np.ndarray, hands: np.ndarray, unit: float) -> np.ndarray | None:

@@ -126,7 +126,7 @@ def _torso(brush: Brush, drawn: dict[str, np.ndarray]) -> None:
     for colour, grown in ((edge, 1.0), (look.clothing, 0.0)):
         wide = np.array([grown, 0])
         brush.limb(left, right, (radius + grown, radius + grown), colour)
-        low = np.array([0, 3 * brush.unit])  # below the picture's edge
+        low = np.array([0, len(brush.canvas)])  # below the picture's edge
         outline = [right - wide - [radius * 0.8, 0], left + wide + [radius * 0.8, 0],
                    drawn["hips"][0] + low + wide, drawn["hips"][1] + low - wide]  # fmt: skip
         brush.polygon(np.stack(outline), colour)

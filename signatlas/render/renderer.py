@@ -82,8 +82,9 @@ class Renderer:
 
         ``poses`` [T, 75, 3] in image units, NaN where missing; ``aspect`` width/height of their picture (where unknown,
         as the body says, or 4/3); ``face`` [T, 478, 3] draws the real eyes and mouth. What no point says is invented,
-        see :func:`signatlas.render.body.figure`; a clip without any point is an empty room. Raises PoseError for another
-        shape and for infinite coordinates.
+        see :func:`signatlas.render.body.figure`; a clip without any point is an empty room.
+
+        Raises PoseError for another shape and for infinite coordinates.
         """
         if poses.ndim != 3 or poses.shape[1:] != (sk.NUM_POINTS, 3):
             raise PoseError(f"poses to render have shape {list(poses.shape)}, expected [frames, 75, 3]")
