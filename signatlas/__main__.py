@@ -58,10 +58,13 @@ COMMANDS: Entries = {
             ),
         },
         "extract": Entry("trainers.pipelines.extract_command:extract", "Turn videos into a corpus of poses."),
-        "compose": Entry("signatlas.commands.corpus:compose", "Compose a corpus, for instance of procedural signs."),
+        "compose": Entry(
+            "trainers.pipelines.compose_command:compose", "Continuous signing composed of real isolated signs."
+        ),
         "info": Entry("signatlas.commands.corpus:info", "Counts, splits, words and lengths of a corpus."),
         "show": Entry("signatlas.commands.show:show", "Clips, pose files and videos as animations and strips."),
-        "doctor": Entry("signatlas.commands.corpus:doctor", "Check files, checksums and poses of a corpus."),
+        "export": Entry("signatlas.commands.export:export", "Clips as .pose files with an index.csv."),
+        "doctor": Entry("signatlas.commands.corpus:doctor", "Check files, checksums, poses; --probes: shortcuts."),
     },
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
     "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signatlas.commands.shared import Overwrite, refuse_existing, summary
+from signatlas.commands.shared import Overwrite, summary
 from signatlas.commands.shared import bars as progress_bars
-from signatlas.errors import CorpusError
+
+if TYPE_CHECKING:
+    from signatlas.corpus.format import Corpus
 
 CorpusPath = Annotated[str, typer.Argument(help="Corpus folder or URI.")]
 
@@ -49,31 +51,6 @@ def fetch(
     print(f"made {summary(corpus)}")
 
 
-def compose(
-    out: Annotated[Path | None, typer.Option(help="Corpus folder to make; data/KIND by default.")] = None,
-    kind: Annotated[str, typer.Option(help="procedural: made-up signs by synthetic signers.")] = "procedural",
-    signs: Annotated[int, typer.Option(help="Number of signs.")] = 30,
-    signers: Annotated[int, typer.Option(help="Number of synthetic signers.")] = 6,
-    takes: Annotated[int, typer.Option(help="Performances of each sign by each signer.")] = 3,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same corpus.")] = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Compose a corpus of procedural signs, for machines without data. It says nothing about any sign language.
-
-    Example: signatlas corpus compose --kind procedural --out data/procedural
-    """
-    from signatlas.corpus.format import write_corpus
-    from signatlas.corpus.procedural import compose as compose_procedural
-
-    if kind != "procedural":
-        raise CorpusError(f"unknown --kind '{kind}': the one there is, is procedural")
-    out = out or Path("data") / kind
-    refuse_existing(out, overwrite)
-    info, clips = compose_procedural(signs, signers, takes, seed)
-    corpus = write_corpus(out, info, clips, overwrite=overwrite)
-    print(f"made {summary(corpus)}; procedural, not real signing")
-
-
 def info(path: CorpusPath, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Counts, splits, words and lengths of a corpus.
 
@@ -86,10 +63,18 @@ def info(path: CorpusPath, json: Annotated[bool, typer.Option("--json", help="Pr
     print(dumps(described, indent=2, ensure_ascii=False) if json else as_text(described))
 
 
-def doctor(path: CorpusPath) -> None:
+def doctor(
+    path: CorpusPath,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Of a composed corpus: what a model could learn without the signs.")
+    ] = False,
+    lexicon: Annotated[str, typer.Option(help="--probes: the corpus its signs are from.")] = "data/dgs",
+    seed: Annotated[int, typer.Option(help="--probes: which clips are drawn.")] = 0,
+) -> None:
     """Check files, checksums, poses and missing frames of a corpus; exit code 1 when something is wrong.
 
     Notes tell what its making left out (missing at the source, or in quarantine): they are no fault of the corpus.
+    With --probes the shortcuts of a composed corpus are measured (some minutes) and kept beside it in probes.json.
 
     Example: signatlas corpus doctor data/dgs
     """
@@ -106,3 +91,16 @@ def doctor(path: CorpusPath) -> None:
     if findings:
         raise typer.Exit(1)
     print(f"whole: {summary(corpus)}")
+    if probes:
+        _probe(corpus, Corpus.open(lexicon), seed)
+
+
+def _probe(corpus: Corpus, lexicon: Corpus, seed: int) -> None:
+    from rich.console import Console
+
+    from signatlas.compose import examination
+
+    with Console(stderr=True).status("probing") as status:
+        found = examination.examine(corpus, lexicon, seed=seed, say=status.update)
+    examination.save(corpus, found)
+    print(examination.as_text(found))

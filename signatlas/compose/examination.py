@@ -27,7 +27,7 @@ def examine(corpus: Corpus, lexicon: Corpus, *, seed: int = 0, say: Callable[[st
     Raises CorpusError for a corpus that is not composed, or another lexicon.
     """
     made = corpus.info.made
-    if "signs" not in made or "lexicon" not in made:
+    if "lexicon" not in made:
         raise CorpusError(f"{corpus.path} was not composed of signs: there is nothing to probe")
     if lexicon.info.fingerprint != made["lexicon"]["fingerprint"]:
         raise CorpusError(

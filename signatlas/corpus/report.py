@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from signatlas.corpus import completeness, signers
+from signatlas.corpus import completeness, composed, signers
 from signatlas.corpus.format import SPLITS, Corpus, clip_digest, fingerprint
 from signatlas.corpus.splits import MIN_SIGNERS, poses_digest
 from signatlas.corpus.texts import as_lines, describe_glosses, describe_texts
@@ -49,6 +49,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "lengths": signers.lengths(rows),
         "texts": describe_texts(rows),
         "glosses": describe_glosses(rows),
+        "probes": composed.probes(corpus),
         "sources": {source: _part(held) | {"hands": _shares(hands[source])} for source, held in by_source.items()},
     }
 
@@ -125,7 +126,7 @@ def as_text(described: dict[str, Any]) -> str:
     """What :func:`describe` found, for people."""
     lines = [
         f"{described['name']} {described['version']}: {', '.join(described['sign_languages'])}"
-        + (", PROCEDURAL: not real signing" if described["synthetic"] else ""),
+        + (f": {described['made'].get('notice', 'PROCEDURAL, not real signing')}" if described["synthetic"] else ""),
         f"  clips        {described['clips']} ({_pairs(described['splits'])}), {described['duplicates']} duplicates",
         f"  signs        {described['signs']}",
         f"  signers      {described['signers']} known, {described['clips_of_unknown_signers']} clips of unknown ones",
@@ -144,7 +145,7 @@ def as_text(described: dict[str, Any]) -> str:
             f"  face         {hands['face']:.1%} of frames; depth in {hands['clips_with_depth']} clips",
             f"  texts        {', '.join(part['texts']) or 'none'}",
         ]
-    return "\n".join(lines + as_lines(described["texts"], described["glosses"]))
+    return "\n".join(lines + as_lines(described["texts"], described["glosses"]) + composed.as_lines(described))
 
 
 def _pairs(counts: dict[str, int]) -> str:

@@ -26,7 +26,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 @pytest.fixture
 def procedural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     out = tmp_path / "procedural"
-    code, said, _ = run(capsys, "compose", "--out", out, "--signs", 4, "--signers", 3, "--takes", 2)
+    counts = ("--signs", 4, "--signers", 3, "--takes", 2)
+    code, said, _ = run(capsys, "compose", "--kind", "procedural", "--out", out, *counts)
     assert code == 0 and "procedural, not real signing" in said
     return out
 
