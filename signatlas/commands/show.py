@@ -108,6 +108,8 @@ def _subjects(what: str, ids: list[str], video: str | None) -> Iterator[Subject]
             some = ", ".join(f"'{row['id']}'" for row in corpus.metadata()[:3])
             raise CorpusError(f"which clip of {what}? Name one or more by id, for instance {some}")
         credit = f"{corpus.info.source} ({corpus.info.licence})"
+        if corpus.info.synthetic:
+            credit += "; synthetic, not for learning to sign"
         for id in ids:
             clip = corpus.clip(id)
             yield Subject(clip, given or of_clip(clip, corpus), credit)

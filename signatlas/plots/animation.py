@@ -76,9 +76,11 @@ def showing(clip: Clip, aspect: float | None = None) -> Showing:
     """A clip of a corpus, ready to be looked at; ``aspect`` is for corpora that do not know it."""
     known = clip.width / clip.height if clip.width and clip.height else aspect
     spans = clip.gloss_spans or ()
+    notes = [clip.sign_language] if clip.sign_language != UNDETERMINED else []
+    notes += ["synthetic"] if clip.signer_kind == "synthetic" else []
     return Showing(
         clip.poses,
-        (clip.gloss or clip.id) + (f" ({clip.sign_language})" if clip.sign_language != UNDETERMINED else ""),
+        (clip.gloss or clip.id) + (f" ({', '.join(notes)})" if notes else ""),
         clip.fps,
         known,
         (clip.glosses or ()) if spans else (),

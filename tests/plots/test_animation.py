@@ -107,6 +107,7 @@ def test_showing_a_clip() -> None:
     clip = Clip("a/b", "train", two_hands(), "gsg", "s", glosses=("X",), gloss_spans=((0, 3),), fps=30.0)
     shown = showing(clip, 1.5)
     assert (shown.title, shown.aspect, shown.rate, shown.spans) == ("a/b (gsg)", 1.5, 30.0, ((0, 3),))
+    assert showing(replace(clip, gloss="x", signer_kind="synthetic")).title == "x (gsg, synthetic)"
     known = showing(replace(clip, width=640, height=320, fps=None), 1.5)
     assert known.aspect == 2.0 and known.fps is None and known.rate == 25.0
 
