@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from signatlas.compose.lexicon import Lexicon, build
 from signatlas.corpus.clips import Clip
+from signatlas.corpus.format import CorpusInfo, write_corpus
 from signatlas.pose import skeleton as sk
 
 SEVERAL = [f"many{i}" for i in range(4)]
@@ -62,3 +65,26 @@ def recordings() -> Iterator[Clip]:
 @pytest.fixture(scope="session")
 def lexicon() -> Lexicon:
     return build(recordings())
+
+
+@pytest.fixture(scope="session")
+def lexicon_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora") / "lexicon"
+    info = CorpusInfo("lexicon", "1", "Apache-2.0", "made in the test", ("gsg",), synthetic=True)
+    write_corpus(folder, info, recordings())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentences_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 sentences of 3 to 6 signs, one of them without a gloss; every third says how long it lasts."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(60):
+        glosses = rng.choice(SEVERAL + SINGLE, int(rng.integers(3, 7))).tolist() if number != 7 else []
+        row = {"id": f"own/{number:03d}", "split": ("train", "train", "dev", "test")[number % 4], "glosses": glosses,
+               "texts": {"de": f"Satz {number}", "en": f"sentence {number}"}}  # fmt: skip
+        lines.append(json.dumps(row | ({"frames": 15 * len(glosses)} if number % 3 == 0 else {})))
+    file = tmp_path_factory.mktemp("sentences") / "sentences.jsonl"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
