@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,8 @@ def run(listing: Listing, out: str, *, address: str | None = None, workers: int 
     from trainers.pipelines.extract import refuse, run_listing
 
     refuse(listing, out, how.get("overwrite", False))  # a mistake should not wait for Ray to start
-    with connected(address, worker_logs=False), _shown(len(listing)) as progress:
+    # Ray prints on stdout when it starts a lost worker again; there the answer belongs, alone.
+    with redirect_stdout(sys.stderr), connected(address, worker_logs=False), _shown(len(listing)) as progress:
         return run_listing(listing, out, workers=workers, progress=progress, **how)
 
 

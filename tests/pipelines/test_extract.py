@@ -1,0 +1,189 @@
+"""corpus extract: any mix of recordings to a corpus, the same however it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from signatlas.__main__ import main
+from signatlas.corpus.extraction import Options, extract, identity
+from signatlas.corpus.format import Corpus
+from signatlas.corpus.listing import Listing
+from signatlas.corpus.media_listing import listing
+from signatlas.corpus.workplace import Workplace
+from signatlas.errors import CorpusError
+from signatlas.pose.holistic import Holistic
+from signatlas.pose.posefile import write_pose
+from signatlas.pose.video import frames
+from trainers.pipelines.extract import ATTEMPTS, Progress, run_listing
+
+Film = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["corpus", "extract", *map(str, arguments)])
+    said, err = capsys.readouterr()
+    return int(ended.value.code or 0), said, err
+
+
+@pytest.fixture
+def poses(tmp_path: Path) -> Path:
+    """A folder of ten `.pose` files, the last two the same, and one that is cut off."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for number in range(10):
+        rng = np.random.default_rng(min(number, 8))
+        write_pose(folder / f"p{number}.pose", rng.random((12, 75, 3), np.float32), 25.0, 640, 480)
+    whole = (folder / "p0.pose").read_bytes()
+    (folder / "q.pose").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def named(folder: Path | str) -> Listing:
+    return listing([str(folder)], name="mine", sign_language="ase", licence="MIT", source="us")
+
+
+def test_real_videos_among_broken_ones(
+    film: Film, mirror: Path | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    film(folder / "nobody.mp4", 5)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("no video\n" * 99)
+    real = mirror / "video" if mirror is not None and (mirror / "video").is_dir() else None
+    arguments = [folder, "--out", tmp_path / "out", "--sign-language", "rsl", "--json", "--workers", 2]
+    if real is None:
+        code, _, err = command(capsys, *arguments)
+        assert code == 2 and "not one of 3 recordings can be used" in err
+        return
+    code, said, err = command(capsys, real, *arguments)
+    assert code == 1, err
+    told = json.loads(said)
+    reasons = {q["id"]: q["reason"] for q in told["quarantine"]}
+    assert set(reasons) == {"out/nobody", "out/empty", "out/text"}
+    assert "not one hand" in reasons["out/nobody"] and "is empty" in reasons["out/empty"]
+    assert "is not a video" in reasons["out/text"]
+
+    corpus = Corpus.open(tmp_path / "out", verify=True)
+    assert [row["id"] for row in corpus.metadata()] == ["out/posefmt_test_video", "out/slovo_f17a6060"]
+    assert corpus.info.made["quarantine"] == told["quarantine"]
+    lines = (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == told["quarantine"]
+    assert [json.loads(line)["id"] for line in (tmp_path / "out" / "media.jsonl").read_text().splitlines()] == [
+        row["id"] for row in corpus.metadata()
+    ]
+    assert not (tmp_path / "out.partial").exists()
+    expected = Holistic()(frames(real / "posefmt_test_video.mp4"))
+    clip = corpus.clip("out/posefmt_test_video")
+    np.testing.assert_array_equal(clip.poses, expected.poses)
+    np.testing.assert_array_equal(clip.visibility, expected.visibility)
+    hands = np.isfinite(corpus.clip("out/slovo_f17a6060").poses[:, 33:, 0]).any(1)
+    assert hands.sum() > 80
+
+
+def test_the_corpus_does_not_depend_on_the_number_of_workers(poses: Path, tmp_path: Path) -> None:
+    one, three = (run_listing(named(poses), tmp_path / f"w{n}", workers=n, make_splits=True) for n in (1, 3))
+    assert one.corpus.info.fingerprint == three.corpus.info.fingerprint
+    assert one.corpus.info.checksums == three.corpus.info.checksums
+    assert [row["id"] for row in one.corpus.metadata()] == [f"mine/p{n}" for n in range(10)]
+    assert [q.id for q in one.quarantined] == ["mine/q"]
+    assert "truncated or damaged" in one.quarantined[0].reason
+    splits = {row["id"]: row["split"] for row in one.corpus.metadata()}
+    assert splits["mine/p8"] == splits["mine/p9"]  # the same recording twice
+    assert len(set(splits.values())) > 1
+
+
+def test_finished_work_is_taken_and_other_options_are_other_work(poses: Path, tmp_path: Path) -> None:
+    work = Workplace.beside(tmp_path / "out")
+    work.prepare()
+    items = named(poses).items
+    for item in items[:4]:
+        work.commit(identity(item, Options()), extract(item, Options(), Holistic))
+    marked = work.clip(identity(items[0], Options()))
+    work.commit(identity(items[0], Options()), type(marked)(**{**vars(marked), "fps": 24.0}))  # to know it again
+    seen: list[Progress] = []
+    made = run_listing(named(poses), tmp_path / "out", workers=2, progress=seen.append)
+    assert made.reused == 4
+    assert made.corpus.clip("mine/p0").fps == 24.0
+    assert seen[-1] == Progress(11, 11, 6 * 12)
+    for item in items[:4]:
+        work.prepare()
+        work.commit(identity(item, Options()), extract(item, Options(), Holistic))
+    other = run_listing(named(poses), tmp_path / "out", options=Options(target_fps=12.5), overwrite=True)
+    assert other.reused == 0
+    assert {row["num_frames"] for row in other.corpus.metadata()} == {6}
+
+
+def test_an_object_store_takes_in_and_out(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    local = run_listing(named(poses), tmp_path / "local", make_splits=True)
+    out = (tmp_path / "store" / "mine").as_uri()
+    code, said, _ = command(capsys, poses.as_uri(), "--out", out, "--sign-language", "ase", "--licence", "MIT")
+    assert code == 1
+    assert "10 clips" in said and "1 put aside, 0 missing" in said
+    stored = Corpus.open(out, verify=True)
+    assert stored.info.fingerprint == local.corpus.info.fingerprint
+    assert (tmp_path / "store" / "mine" / "quarantine.jsonl").is_file()
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["mine"]
+
+
+def test_a_manifest_says_labels_and_splits(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = poses / "list.csv"
+    manifest.write_text("path,label,split,signer\np0.pose,HOUSE,train,a\np1.pose,TREE,test,b\np2.pose,TREE,dev,b\n")
+    code, said, err = command(capsys, manifest, "--out", tmp_path / "out", "--sign-language", "ase", "--json")
+    assert code == 0, err
+    assert json.loads(said)["splits"] == {"train": 1, "dev": 1, "test": 1}
+    rows = Corpus.open(tmp_path / "out").metadata()
+    assert [(row["gloss"], row["split"], row["signer"]) for row in rows] == [
+        ("HOUSE", "train", "a"), ("TREE", "test", "b"), ("TREE", "dev", "b"),
+    ]  # fmt: skip
+
+
+def test_a_recording_that_ends_the_process_is_put_aside(poses: Path, tmp_path: Path) -> None:
+    work = Workplace.beside(tmp_path / "out")
+    work.prepare()
+    for _ in range(ATTEMPTS):
+        work.begin(identity(named(poses).items[0], Options()))
+    made = run_listing(named(poses), tmp_path / "out")
+    assert [q.id for q in made.quarantined] == ["mine/p0", "mine/q"]
+    assert "the process ended 3 times while reading it" in made.quarantined[0].reason
+
+
+def test_no_room_stops_in_one_line_and_keeps_what_is_finished(poses: Path, tmp_path: Path) -> None:
+    work = Workplace.beside(tmp_path / "out")
+    work.prepare()
+    items = named(poses).items
+    work.commit(identity(items[0], Options()), extract(items[0], Options(), Holistic))
+    before = Path(work.root) / "begun"
+    before.rmdir()
+    before.write_text("in the way")  # no note can be written, as on a full disk
+    with pytest.raises(CorpusError, match=r"cannot be written .*: make room there, then run the same command again"):
+        run_listing(named(poses), tmp_path / "out")
+    assert len(work.finished()) == 1
+    before.unlink()
+    assert run_listing(named(poses), tmp_path / "out").reused == 1
+
+
+def test_mistakes_are_told_before_ray_starts(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").mkdir()
+    for arguments, says in (
+        ((poses, "--out", tmp_path / "there", "--sign-language", "ase"), "exists already"),
+        ((poses, "--out", tmp_path / "out"), "no --sign-language"),
+        ((poses / "gone", "--out", tmp_path / "out", "--sign-language", "ase"), "is missing"),
+        ((poses, "a.csv", "--out", tmp_path / "out", "--sign-language", "ase"), "is a manifest: give it alone"),
+    ):
+        code, _, err = command(capsys, *arguments)
+        assert (code, err.count("\n")) == (2, 1) and says in err
+    (poses / "only").mkdir()
+    (poses / "q.pose").rename(poses / "only" / "q.pose")
+    code, _, err = command(capsys, poses / "only", "--out", tmp_path / "out", "--sign-language", "ase")
+    assert code == 2 and "not one of 1 recordings can be used" in err
+    item = named(poses).items[0]
+    with pytest.raises(CorpusError, match="occurs twice"):
+        run_listing(Listing(named(poses).info, (item, item)), tmp_path / "out")
