@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from signatlas.corpus.clips import Clip
     from signatlas.render.footage import Footage
 
+POSE_EXTRA = ("av", "cv2", "mediapipe", "pose_format")
 PICTURE, MOVIES = ".png", (".gif", ".mp4")
 
 
@@ -75,10 +76,15 @@ def show(
     ids = [*(clips or []), *(clip or [])]
     if len(ids) > 1 and (wish.single or video):
         raise UserError(f"one {'--video' if video else wish.out.name} for {len(ids)} clips: name one clip, or a folder")
-    for subject in _subjects(what, ids, video):
-        for made in _make(subject, wish):
-            print(made)
-        print(f"{subject.clip.id}: {_description(subject)}")
+    try:
+        for subject in _subjects(what, ids, video):
+            for made in _make(subject, wish):
+                print(made)
+            print(f"{subject.clip.id}: {_description(subject)}")
+    except ModuleNotFoundError as error:
+        if error.name not in POSE_EXTRA:
+            raise
+        raise UserError(f"{error.name} is not installed: pip install 'signatlas[pose]' brings it") from error
 
 
 def _wish(wish: Wish) -> Wish:

@@ -8,7 +8,7 @@ import numpy as np
 
 from signatlas.plots.animation import GREY_SPAN, Showing, gloss_colour
 from signatlas.plots.figures import BLACK, GREY, figure
-from signatlas.plots.skeleton import LEGEND, PANEL, moments, strip, view
+from signatlas.plots.skeleton import DRAWN, LEGEND, PANEL, moment_box, moments, strip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def filmstrip(
     """
     chosen = moments(shown.poses, frames)
     whole = whole and bool(pictures)
-    box = np.array([shown.aspect or 1.0, 1.0]) if whole else view(shown.poses, shown.aspect)[1]
+    box = np.array([shown.aspect or 1.0, 1.0]) if whole else _box(shown, chosen)
     heights = [PANEL_INCHES * min(box[1] / box[0], 1.8) + (0.0 if pictures else 0.25)]
     if pictures:
         tallest = box[1] / box[0] if whole else max(p.shape[0] / p.shape[1] for p in pictures.values())
@@ -52,6 +52,12 @@ def filmstrip(
         _bars(rows[-1], shown, chosen)
     drawn.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=6, color=GREY)
     return drawn
+
+
+def _box(shown: Showing, chosen: np.ndarray) -> np.ndarray:
+    """Width and height of a skeleton's panel, in the proportions that the strip will give it."""
+    points = shown.poses[chosen][..., :2] * np.array([shown.aspect or 1.0, 1.0])
+    return moment_box(points)[1] if np.isfinite(points[:, DRAWN]).all(-1).any() else np.ones(2)
 
 
 def _pictures(

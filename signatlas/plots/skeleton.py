@@ -79,7 +79,7 @@ def strip(
     if not np.isfinite(points[:, DRAWN]).all(-1).any():
         axes.text(0.5, 0.5, "no point found in any frame", ha="center", va="center", transform=axes.transAxes)
         return _figure_of(axes)
-    corner, size = (np.zeros(2), np.array([aspect or 1.0, 1.0])) if whole else _panel(points)
+    corner, size = (np.zeros(2), np.array([aspect or 1.0, 1.0])) if whole else moment_box(points)
     step = 1.06 * size[0]
     points[..., 0] += step * np.arange(len(chosen))[:, None]
     if not whole:
@@ -97,7 +97,7 @@ def strip(
     return _figure_of(axes)
 
 
-def _panel(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moment_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Upper left corner and size (width, height) of the box that every moment is drawn in, never narrow or flat."""
     low, high = np.nanmin(points[:, DRAWN], (0, 1)), np.nanmax(points[:, DRAWN], (0, 1))
     width, height = np.maximum(high - low, 1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,10 @@ def test_a_strip_and_an_animation_of_each_clip(
     assert code == 0, err
     names = ["small-dictionary-wört-0-000", "small-webcam-wört-1-001"]
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [f"{n}.{e}" for n in names for e in ("gif", "png")]
-    assert f"{ID}: wort 1, gsg, 9 frames, 25 fps; credit: made in the test (Apache-2.0); synthetic, not for learning to sign" in said
+    assert (
+        f"{ID}: wort 1, gsg, 9 frames, 25 fps; credit: made in the test (Apache-2.0); synthetic, not for learning to sign"
+        in said
+    )
     with Image.open(tmp_path / "o" / f"{names[1]}.gif") as movie:
         assert movie.n_frames == 9 and movie.info["duration"] == 40
     code, said, _ = run(capsys, small_corpus, "--clip", ID, "--out", tmp_path / "only.png", "--frames", 3)
@@ -95,6 +99,15 @@ def test_composed_signing_says_what_is_signed(
     for name in ("s.png", "s.gif"):
         code, said, err = run(capsys, tmp_path / "c", ID, "--out", tmp_path / name)
         assert code == 0 and "HAUS MÜDE" in said, err
+
+
+def test_a_missing_package_is_named(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert run(capsys, small_corpus, ID, "--out", tmp_path / "plain.gif")[0] == 0  # skeletons need no OpenCV
+    code, _, err = run(capsys, small_corpus, ID, "--rgb", "--out", tmp_path / "o")
+    assert code == 2 and "cv2 is not installed: pip install 'signatlas[pose]'" in err and err.count("\n") == 1
 
 
 def test_mistakes_are_one_line(small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
