@@ -51,15 +51,24 @@ def fetch(
     print(f"made {summary(corpus)}")
 
 
-def info(path: CorpusPath, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Counts, splits, words and lengths of a corpus.
+def info(
+    path: CorpusPath,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw the quality of the clips into.")] = None,
+) -> None:
+    """Counts, splits, words and lengths of a corpus, and how well its clips were extracted.
 
-    Example: signatlas corpus info data/dgs --json
+    Example: signatlas corpus info data/dgs --plot quality.png
     """
     from signatlas.corpus.format import Corpus
     from signatlas.corpus.report import as_text, describe
+    from signatlas.plots.quality import quality
+    from signatlas.pose.quality import Named
 
-    described = describe(Corpus.open(path))
+    corpus, judged = Corpus.open(path), list[Named]()
+    described = describe(corpus, judged)
+    if plot is not None:
+        quality(judged, plot, title=f"{corpus.info.name}: {len(judged)} clips")
     print(dumps(described, indent=2, ensure_ascii=False) if json else as_text(described))
 
 

@@ -13,14 +13,16 @@ from signatlas.corpus.format import SPLITS, Corpus, clip_digest, fingerprint
 from signatlas.corpus.splits import MIN_SIGNERS, poses_digest
 from signatlas.corpus.texts import as_lines, describe_glosses, describe_texts
 from signatlas.errors import CorpusError
+from signatlas.pose import quality
 from signatlas.pose.skeleton import LEFT_HAND, NOSE, RIGHT_HAND
 
 
-def describe(corpus: Corpus) -> dict[str, Any]:
+def describe(corpus: Corpus, judged: list[quality.Named] | None = None) -> dict[str, Any]:
     """Counts by split and source, signers, words, lengths, hands, duplicates; plain values, fit for JSON.
 
-    Shares of frames are 0..1, lengths are frames. Reads every clip once.
+    Shares of frames are 0..1, lengths are frames. Reads every clip once. ``judged`` gets the quality of each clip.
     """
+    judged = [] if judged is None else judged
     rows = corpus.metadata()
     hands: dict[str, Counter[str]] = defaultdict(Counter)
     seen: Counter[bytes] = Counter()
@@ -34,6 +36,8 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         found["face"] += int(np.isfinite(clip.poses[:, NOSE, 0]).sum())
         found["clips with depth"] += bool(np.isfinite(clip.poses[..., 2]).any())
         seen[poses_digest(clip.poses)] += 1
+        aspect = clip.width / clip.height if clip.width and clip.height else None
+        judged.append(quality.Named(clip.id, clip.source, quality.quality(clip.poses, aspect=aspect, fps=clip.fps)))
     info = asdict(corpus.info)
     by_source = {source: [r for r in rows if r["source"] == source] for source in sorted({r["source"] for r in rows})}
     keep = ("name", "version", "licence", "source", "sign_languages", "synthetic", "fps", "fingerprint", "made")
@@ -50,6 +54,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "texts": describe_texts(rows),
         "glosses": describe_glosses(rows),
         "probes": composed.probes(corpus),
+        "quality": quality.summary(judged),
         "sources": {source: _part(held) | {"hands": _shares(hands[source])} for source, held in by_source.items()},
     }
 
@@ -145,6 +150,7 @@ def as_text(described: dict[str, Any]) -> str:
             f"  face         {hands['face']:.1%} of frames; depth in {hands['clips_with_depth']} clips",
             f"  texts        {', '.join(part['texts']) or 'none'}",
         ]
+    lines += quality.as_lines(described["quality"])
     return "\n".join(lines + as_lines(described["texts"], described["glosses"]) + composed.as_lines(described))
 
 
