@@ -38,10 +38,8 @@ def test_a_strip_and_an_animation_of_each_clip(
     assert code == 0, err
     names = ["small-dictionary-wört-0-000", "small-webcam-wört-1-001"]
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [f"{n}.{e}" for n in names for e in ("gif", "png")]
-    assert (
-        f"{ID}: wort 1, gsg, 9 frames, 25 fps; credit: made in the test (Apache-2.0); synthetic, not for learning to sign"
-        in said
-    )
+    assert f"{ID}: wort 1, gsg, 9 frames, 25 fps; credit: made in the test (Apache-2.0)" in said
+    assert said.count("; synthetic, not for learning to sign") == 2
     with Image.open(tmp_path / "o" / f"{names[1]}.gif") as movie:
         assert movie.n_frames == 9 and movie.info["duration"] == 40
     code, said, _ = run(capsys, small_corpus, "--clip", ID, "--out", tmp_path / "only.png", "--frames", 3)
