@@ -28,10 +28,21 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setup 2/2: everything else, as constraints.txt says (some minutes)"
 	@$(PIP) uninstall --yes faiss-$(OTHER) 2>/dev/null
 	@$(PIP) install -c constraints.txt -e ".[$(EXTRA),cluster,pose,dev]"
+	@$(MAKE) --no-print-directory .picture-libraries
 	@touch $@
 	@echo "setup: done; try  $(BIN)/signatlas --help"
 
-# Debian packs venv apart from Python. It is the only system package that may be missing: no compiler is needed.
+# OpenCV, which MediaPipe brings, loads two libraries that a server may lack.
+.PHONY: .picture-libraries
+.picture-libraries:
+	@loads() { $(BIN)/python -c 'import cv2, mediapipe' 2>&1; }; \
+	loads >/dev/null || { \
+		packages="libgl1 libglib2.0-0"; \
+		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; \
+		then echo "setup: installing the Debian packages $$packages"; apt-get -qq update && apt-get -qq install --yes $$packages >/dev/null; fi; \
+		reason=$$(loads) || { echo "setup: OpenCV does not load ($${reason##*$$'\n'}): install what it lacks first (Debian, Ubuntu: sudo apt-get install $$packages)" >&2; exit 2; }; }
+
+# Debian packs venv apart from Python. Otherwise only .picture-libraries may be missing: no compiler is needed.
 .PHONY: .python-with-venv
 .python-with-venv: PYTHON ?= $(or $(call first_python,venv, ensurepip),$(call first_python,os))
 .python-with-venv:

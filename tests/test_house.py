@@ -214,6 +214,35 @@ def test_setup_without_a_python_says_so_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_setup_brings_what_opencv_loads_or_names_it(user: str, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "sh", "make", "touch", "test"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    there = tmp_path / "installed"
+    scripts = {
+        "python": f"test -e {there} || {{ echo Traceback; echo 'ImportError: libGL.so.1: cannot open'; exit 1; }} >&2",
+        "id": f"echo {user}",
+        "apt-get": f'echo "$@"; case "$*" in *install*libgl1\\ libglib2.0-0*) touch {there};; esac',
+    }
+    for name, body in scripts.items():
+        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / name).chmod(0o755)
+    make = ["make", "--no-print-directory", ".picture-libraries", f"VENV={tmp_path}"]
+    done = run(*make, env={"PATH": str(tools)})
+    if user == "0":
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "setup: installing the Debian packages libgl1 libglib2.0-0" in done.stdout
+    else:
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[0] == (
+            "setup: OpenCV does not load (ImportError: libGL.so.1: cannot open): install what it lacks first "
+            "(Debian, Ubuntu: sudo apt-get install libgl1 libglib2.0-0)"
+        )
+        assert not there.exists()
+
+
 @pytest.mark.parametrize("failing", ["", "lint", "demo"])
 def test_ci_runs_every_step_and_fails_when_one_fails(failing: str, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
