@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from signatlas.compose.composer import REAL, Settings, Word
-from signatlas.compose.lexicon import Lexicon, build
+from signatlas.compose.lexicon import Lexicon, calibrated, collect, word_counts
 from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.format import Corpus, CorpusInfo
 from signatlas.corpus.sentences import Sentence, read_jsonl
@@ -47,7 +47,8 @@ def plan(
     if kind not in KINDS:
         raise CorpusError(f"unknown kind '{kind}': choose one of {', '.join(KINDS)}")
     said = _sentences(kind, sentences, seed)
-    lexicon = build(lexicon_corpus)
+    collected = collect(lexicon_corpus)
+    lexicon = calibrated(collected)
     signed = tuple(s for s in said if s.glosses)
     counts = Counter(gloss for s in signed for gloss in s.glosses)
     matches, coverage = _matches(kind, lexicon_corpus, lexicon, signed, counts, seed)
@@ -58,7 +59,7 @@ def plan(
             "choose another lexicon or sentences"
         )
     words = {gloss: Word(found["word"], found["kind"]) for gloss, found in matches.items()}
-    used = lexicon.only({word.word for word in words.values()})
+    used = calibrated(collected, word_counts({g: {**found, "count": counts[g]} for g, found in matches.items()}))
     settings = Settings(name, lexicon_corpus.info.sign_languages[0], signers, seed)
     unsigned = tuple(s.id for s in said if not s.glosses)
     made = {

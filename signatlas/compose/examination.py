@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from signatlas.compose import control, probes
-from signatlas.compose.lexicon import build
+from signatlas.compose.lexicon import calibrated, collect, word_counts
 from signatlas.compose.style import generator
 from signatlas.corpus.clips import Clip
 from signatlas.corpus.format import Corpus
@@ -16,7 +16,7 @@ from signatlas.files import filesystem, read_bytes
 
 FILE = "probes.json"
 LIMITS = {"source": 0.65, "seam": 0.65, "frames": 0.10, "template_wer": 0.20}
-TRAIN_CLIPS, TEST_CLIPS = 800, 300
+TRAIN_CLIPS, TEST_CLIPS = 1000, 640
 MOST_FRAMES = 40_000
 RANDOM_SETS = 5  # of words that have nothing in common, for the probe of the source
 
@@ -41,7 +41,7 @@ def examine(corpus: Corpus, lexicon: Corpus, *, seed: int = 0, say: Callable[[st
     found["seam"] = _seam(train, test)
     found["frames"] = made.get("frames") or None
     say("control: template matching")
-    used = build(lexicon).only({s["word"] for s in made["signs"].values()})
+    used = calibrated(collect(lexicon), word_counts(made["signs"]))
     found["template"] = control.match(used, made["signs"], _some(corpus, "dev", TEST_CLIPS, seed), test, seed)
     return found | {"open": open_shortcuts(found)}
 

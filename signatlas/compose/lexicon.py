@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,13 +62,6 @@ class Lexicon:
         for exemplar in self.exemplars:
             self._by_word[exemplar.word].append(exemplar)
 
-    def only(self, words: Iterable[str]) -> Lexicon:
-        """The same with fewer words; what was measured over all of them stays."""
-        wanted = frozenset(words)
-        part = Lexicon((e for e in self.exemplars if e.word in wanted), self.calibrations, self.skipped)
-        part.relaxed = self.relaxed
-        return part
-
     @cached_property
     def relaxed(self) -> np.ndarray:
         """[2, 21, 2]: the hands as they hang: of the lowest twentieth of all frames the one nearest their median."""
@@ -98,12 +92,26 @@ class Lexicon:
         return held if self.shared(word) else [e for e in held if e.split == split]
 
 
+class Collected(NamedTuple):
+    """Recordings on the way into a lexicon: cut, right-handed, in palms and true proportions, each as its own camera
+    saw it."""
+
+    recordings: list[tuple[Clip, Motion]]
+    aspects: dict[str, float]
+    skipped: dict[str, str]
+
+
 def build(clips: Iterable[Clip]) -> Lexicon:
     """The lexicon of isolated recordings. A word with several in one source is taken from there alone.
 
     Recordings without a face or a hand are skipped and named in ``Lexicon.skipped``. Raises CorpusError when none is
     left.
     """
+    return calibrated(collect(clips))
+
+
+def collect(clips: Iterable[Clip]) -> Collected:
+    """The first half of :func:`build`, which does not depend on how often a word is signed."""
     raw: list[tuple[Clip, Motion]] = []
     skipped: dict[str, str] = {}
     for clip in clips:
@@ -117,12 +125,23 @@ def build(clips: Iterable[Clip]) -> Lexicon:
     kept = _prefer_several(raw)
     aspects = {s: _aspect([m for c, m in kept if c.source == s]) for s in {clip.source for clip, _ in kept}}
     trimmed = [(clip, without_idle(trim(_stretched(motion, aspects[clip.source])))) for clip, motion in kept]
-    calibrations = _calibrate(trimmed, aspects)
+    return Collected(trimmed, aspects, skipped)
+
+
+def calibrated(collected: Collected, counts: Mapping[str, int] | None = None) -> Lexicon:
+    """The second half: sources brought together over all recordings.
+
+    ``counts`` says how often each word will be signed: sources are then brought together as they will be seen, and
+    words that are not in it count for nothing.
+    """
+    recordings = collected.recordings
+    calibrations = _calibrate(recordings, collected.aspects, _weights(recordings, counts))
     exemplars = [
         Exemplar(clip.id, clip.gloss or "", clip.split, clip.source, _calibrated(motion, calibrations[clip.source]))
-        for clip, motion in trimmed
+        for clip, motion in recordings
+        if counts is None or clip.gloss in counts
     ]
-    return Lexicon(exemplars, calibrations, skipped)
+    return Lexicon(exemplars, calibrations, collected.skipped)
 
 
 def _motion(clip: Clip) -> Motion | str:
@@ -131,6 +150,22 @@ def _motion(clip: Clip) -> Motion | str:
         return "no gloss"
     motion = from_poses(clip.poses, clip.width / clip.height if clip.width and clip.height else None)
     return "no face or no hand in three frames" if motion is None or len(motion) < 3 else motion
+
+
+def word_counts(signs: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
+    """How often each word is signed; ``signs`` tells ``word`` and ``count`` of each gloss."""
+    found: Counter[str] = Counter()
+    for sign in signs.values():
+        found[sign["word"]] += sign["count"]
+    return found
+
+
+def _weights(kept: list[tuple[Clip, Motion]], counts: Mapping[str, int] | None) -> list[float]:
+    """Of each recording: how often it will be signed."""
+    if counts is None:
+        return [1.0] * len(kept)
+    recordings = Counter(clip.gloss for clip, _ in kept)
+    return [counts.get(clip.gloss or "", 0) / recordings[clip.gloss] for clip, _ in kept]
 
 
 def _prefer_several(raw: list[tuple[Clip, Motion]]) -> list[tuple[Clip, Motion]]:
@@ -208,16 +243,20 @@ def without_idle(motion: Motion) -> Motion:
     return Motion(motion.wrists, motion.shapes, motion.seen & np.array([False, True]))
 
 
-def _calibrate(trimmed: list[tuple[Clip, Motion]], aspects: dict[str, float]) -> dict[str, Calibration]:
+def _calibrate(
+    trimmed: list[tuple[Clip, Motion]], aspects: dict[str, float], weights: list[float]
+) -> dict[str, Calibration]:
     by_source: dict[str, list[tuple[Clip, Motion]]] = defaultdict(list)
-    for clip, motion in trimmed:
+    by_weight: dict[str, list[float]] = defaultdict(list)
+    for (clip, motion), weight in zip(trimmed, weights, strict=True):
         by_source[clip.source].append((clip, motion))
+        by_weight[clip.source].append(weight)
     frames = {s: float(np.median([len(m) / (c.fps or FPS) * FPS for c, m in held])) for s, held in by_source.items()}
-    large = [s for s, held in by_source.items() if len(held) >= CALIBRATION_CLIPS]
+    large = [s for s, held in by_weight.items() if np.count_nonzero(held) >= CALIBRATION_CLIPS]
     target = float(np.exp(np.mean([np.log(frames[s]) for s in large]))) if large else 0.0
     found = {}
-    wrists = _shared_moments({s: [(m.wrists, m.seen) for _, m in by_source[s]] for s in large})
-    shapes = _shared_moments({s: [(m.shapes, m.seen) for _, m in by_source[s]] for s in large})
+    wrists = _shared_moments({s: [(m.wrists, m.seen) for _, m in by_source[s]] for s in large}, by_weight)
+    shapes = _shared_moments({s: [(m.shapes, m.seen) for _, m in by_source[s]] for s in large}, by_weight)
     for source, held in by_source.items():
         # Where every frame rate is known nothing need be guessed from how long signs last.
         guessed = source in large and not all(c.fps for c, _ in held)
@@ -228,22 +267,34 @@ def _calibrate(trimmed: list[tuple[Clip, Motion]], aspects: dict[str, float]) ->
 
 
 def _shared_moments(
-    sources: dict[str, list[tuple[np.ndarray, np.ndarray]]],
+    sources: dict[str, list[tuple[np.ndarray, np.ndarray]]], weights: dict[str, list[float]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Gain and shift of each source that give all of them one mean and deviation over the frames that show a hand.
 
-    Each part is (values [T, 2, ...], seen [T, 2]).
+    Each part is (values [T, 2, ...], seen [T, 2]), its frames together as heavy as its weight.
     """
-    moments = {}
-    for source, parts in sources.items():
-        by_hand = [np.concatenate([values[seen[:, h], h] for values, seen in parts]) for h in (LEFT, RIGHT)]
-        some = [v if len(v) > 1 else np.zeros((2, *parts[0][0].shape[2:])) for v in by_hand]
-        moments[source] = np.stack([v.mean(0) for v in some]), np.stack([v.std(0) for v in some])
+    moments = {source: _moments(parts, weights[source]) for source, parts in sources.items()}
     if not moments:
         return {}
     mean, spread = (np.mean([m[k] for m in moments.values()], axis=0) for k in (0, 1))
     gains = {s: np.where(m[1] > 1e-6, spread / np.maximum(m[1], 1e-6), 1.0) for s, m in moments.items()}
     return {s: (gains[s], mean - gains[s] * m[0]) for s, m in moments.items()}
+
+
+def _moments(parts: list[tuple[np.ndarray, np.ndarray]], weights: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and standard deviation [2, ...] of values by hand; zero for a hand that is never there."""
+    means, spreads = [], []
+    for hand in (LEFT, RIGHT):
+        values = np.concatenate([held[seen[:, hand], hand] for held, seen in parts])
+        each = np.concatenate(
+            [np.full(seen[:, hand].sum(), w / len(seen)) for (_, seen), w in zip(parts, weights, strict=True)]
+        )
+        if each.sum() <= 0:
+            values, each = np.zeros((1, *parts[0][0].shape[2:])), np.ones(1)
+        mean = np.average(values, axis=0, weights=each)
+        means.append(mean)
+        spreads.append(np.sqrt(np.average(np.square(values - mean), axis=0, weights=each)))
+    return np.stack(means), np.stack(spreads)
 
 
 def _calibrated(motion: Motion, by: Calibration) -> Motion:

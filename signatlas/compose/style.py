@@ -30,12 +30,12 @@ class Variation:
     share of frames in which a signer's hand is not found.
     """
 
-    place: float = 0.5
+    place: float = 0.4
     amplitude: float = 0.12
     angle: float = 9.0
-    hand_angle: float = 17.0
-    finger: float = 0.1
-    view: float = 0.17
+    hand_angle: float = 12.0
+    finger: float = 0.07
+    view: float = 0.12
     warp: float = 0.25
     pace: float = 0.15
     wander: float = 0.08

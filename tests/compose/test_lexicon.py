@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from signatlas.compose import lexicon as lx
-from signatlas.compose.lexicon import Lexicon, build, left_handed, trim, without_idle
+from signatlas.compose.lexicon import Lexicon, build, calibrated, collect, left_handed, trim, without_idle
 from signatlas.compose.motion import LEFT, RIGHT, Motion, from_poses
 from signatlas.errors import CorpusError
 from tests.compose.conftest import SEVERAL, SINGLE, recording, recordings
@@ -101,8 +101,19 @@ def test_unusable_recordings_are_named_and_an_empty_lexicon_is_refused() -> None
         build([blank])
 
 
-def test_fewer_words_keep_what_was_measured(lexicon: Lexicon) -> None:
-    part = lexicon.only(SINGLE[:3])
-    assert set(part.words) == set(SINGLE[:3])
-    assert part.calibrations is lexicon.calibrations
-    np.testing.assert_array_equal(part.relaxed, lexicon.relaxed)
+def test_sources_are_brought_together_as_often_as_their_words_are_signed() -> None:
+    """Weighted by use the means agree; unweighted they would not, as one word is signed far more than others."""
+    counts = {**dict.fromkeys(SINGLE, 1), SINGLE[0]: 200, **dict.fromkeys(SEVERAL, 10)}
+    for weighted in (True, False):
+        held = calibrated(collect(recordings()), counts if weighted else None)
+        means = []
+        for source in ("webcam", "dictionary"):
+            parts = [(e.motion, counts[e.word] / held.words[e.word]) for e in held.exemplars if e.source == source]
+            places = np.stack([m.wrists[m.seen[:, RIGHT], RIGHT].mean(0) for m, _ in parts])
+            means.append(np.average(places, axis=0, weights=[w for _, w in parts]))
+        assert (np.abs(means[0] - means[1]).max() < 0.4) == weighted
+
+
+def test_words_that_are_not_signed_are_left_out() -> None:
+    held = calibrated(collect(recordings()), dict.fromkeys(SINGLE[:3], 1))
+    assert set(held.words) == set(SINGLE[:3])
