@@ -136,13 +136,15 @@ def words_never_seen(record: dict[str, Any]) -> frozenset[str]:
 
 def notes(record: dict[str, Any], corpus: Corpus, protocol: str) -> list[str]:
     """What a reader of the figures must know."""
+    from signatlas.corpus import composed
+
     found = []
     trained_on = record.get("corpus_fingerprint")
     if protocol != "unseen" and trained_on and trained_on != corpus.info.fingerprint:
         found.append(f"note: trained on another corpus (fingerprint {trained_on}); its splits may differ")
     if held_out := words_never_seen(record):
         found.append(f"note: training left out {len(held_out)} words: {', '.join(sorted(held_out))}")
-    return found
+    return found + composed.notes(corpus)
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:

@@ -15,6 +15,16 @@ def probes(corpus: Corpus) -> dict[str, Any] | None:
     return load(corpus) if "lexicon" in corpus.info.made else None
 
 
+def notes(corpus: Corpus) -> list[str]:
+    """What belongs beside every result on a composed corpus: its open shortcuts, or that nobody measured them."""
+    if "lexicon" not in corpus.info.made:
+        return []
+    found = probes(corpus)
+    if found is None:
+        return [f"note: nobody measured the shortcuts of this corpus: signatlas corpus doctor --probes {corpus.path}"]
+    return [f"note: OPEN SHORTCUT of this corpus: {line}" for line in found["open"]]
+
+
 def as_lines(described: dict[str, Any]) -> list[str]:
     """For people; no lines for a corpus that is not composed."""
     from signatlas.compose.coverage import as_table

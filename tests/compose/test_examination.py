@@ -7,6 +7,7 @@ import pytest
 
 from signatlas.compose import control, examination
 from signatlas.compose.corpora import plan
+from signatlas.corpus import composed
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.report import as_text, describe
 from signatlas.errors import CorpusError
@@ -68,6 +69,9 @@ def test_the_whole_examination_of_a_small_corpus(made: Corpus, lexicon_corpus: P
     assert 0.4 <= found["seam"]["auc"] <= 1
     assert found["template"]["clips"] > 0 and set(found["template"]["missed"]) == {"own", "shared"}
     assert examination.load(made) is None
+    assert "nobody measured" in composed.notes(made)[0]
+    examination.save(made, found | {"open": ["a line"]})
+    assert composed.notes(made) == ["note: OPEN SHORTCUT of this corpus: a line"]
     examination.save(made, found)
     assert examination.load(made) == found
     text = as_text(describe(made))
