@@ -70,6 +70,8 @@ def _recordings(path: str) -> Iterator[tuple[str, str]]:
         if kind == FileType.File:
             yield path, os.path.basename(path)
             return
+        if "://" in path and "?" in path:
+            raise MediaError(f"{display_name(path)}: name the endpoint by AWS_ENDPOINT_URL, not after a question mark")
         held = [f.path for f in store.get_file_info(FileSelector(inner, recursive=True)) if f.is_file]
     except (OSError, ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]

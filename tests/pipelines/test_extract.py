@@ -175,6 +175,8 @@ def test_mistakes_are_told_before_ray_starts(poses: Path, tmp_path: Path, capsys
     for arguments, says in (
         ((poses, "--out", tmp_path / "there", "--sign-language", "ase"), "exists already"),
         ((poses, "--out", tmp_path / "out"), "no --sign-language"),
+        ((poses, "--out", "s3://a/b?scheme=http", "--sign-language", "ase"), "by AWS_ENDPOINT_URL"),
+        ((f"{poses.as_uri()}?a=b", "--out", tmp_path / "out", "--sign-language", "ase"), "by AWS_ENDPOINT_URL"),
         ((poses / "gone", "--out", tmp_path / "out", "--sign-language", "ase"), "is missing"),
         ((poses, "a.csv", "--out", tmp_path / "out", "--sign-language", "ase"), "is a manifest: give it alone"),
     ):

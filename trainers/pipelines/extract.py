@@ -82,6 +82,8 @@ def run_listing(
 
 
 def refuse(listing: Listing, out: str | os.PathLike[str], overwrite: bool) -> None:
+    if "://" in os.fspath(out) and "?" in os.fspath(out):
+        raise CorpusError(f"{os.fspath(out)}: name the endpoint by AWS_ENDPOINT_URL, not after a question mark")
     store, root = filesystem(out)
     if not overwrite and store.get_file_info(root if "://" not in os.fspath(out) else f"{root}/corpus.json").type:
         raise CorpusError(f"{os.fspath(out)} exists already: choose another --out or pass --overwrite")
