@@ -16,7 +16,7 @@ TRANSITION_FRAMES = 2.0  # shortest way between two signs, at the lexicon's pace
 FRAMES_PER_PALM = 5.0  # what each palm of distance adds to it
 LEAD_FRAMES = 7.0  # up from rest before the first sign, and down after the last
 REST_FRAMES = 14.0  # a hand that has this long between two signs goes all the way to rest
-JOIN_SMOOTHING = 1.4  # frames
+JOIN_SMOOTHING = 1.6  # frames
 
 
 @dataclass(frozen=True)

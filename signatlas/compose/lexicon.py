@@ -16,6 +16,8 @@ from signatlas.errors import CorpusError
 
 FPS = 25.0
 SMOOTHING = 1.2  # frames; takes away the detector's own tremble, which differs between recordings
+RISEN = 0.35  # a sign has begun when this share of the way up is left
+REACHING = 1.6  # palms
 SHORTEST = 6  # frames a trimmed sign keeps
 CALIBRATION_CLIPS = 20  # a source with fewer says too little about its camera
 EVENNESS = 0.9  # 0 keeps a sign's own timing, 1 gives it one speed throughout
@@ -211,7 +213,11 @@ def _stretched(motion: Motion, aspect: float) -> Motion:
 
 
 def trim(motion: Motion) -> Motion:
-    """Without the way up from the rest position and back: from and to where the higher hand is half way up."""
+    """Without the way up from rest and back: from and to where the higher hand is most of the way up.
+
+    A hand at either end that looks far larger than usual reaches for the camera or a button, and is cut off first.
+    """
+    motion = _before_reaching(motion)
     height = np.where(motion.seen, -motion.wrists[..., 1], -np.inf).max(1)
     known = np.flatnonzero(np.isfinite(height))
     height = np.interp(np.arange(len(height)), known, height[known])
@@ -221,7 +227,7 @@ def trim(motion: Motion) -> Motion:
         low = height[end]
         if top - low < 1.0:  # no rest position here
             continue
-        risen = np.flatnonzero(height >= (top + low) / 2)
+        risen = np.flatnonzero(height >= top - RISEN * (top - low))
         if step > 0:
             first = int(risen[0])
         else:
@@ -229,6 +235,14 @@ def trim(motion: Motion) -> Motion:
     if last - first + 1 < SHORTEST:
         return motion
     return motion.cut(first, last + 1)
+
+
+def _before_reaching(motion: Motion) -> Motion:
+    palms = np.where(motion.seen, np.linalg.norm(motion.shapes[:, :, MIDDLE_KNUCKLE], axis=-1), 0).max(1)
+    usual = np.flatnonzero((palms > 0) & (palms < REACHING))
+    if len(usual) < SHORTEST:
+        return motion
+    return motion.cut(int(usual[0]), int(usual[-1]) + 1)
 
 
 def without_idle(motion: Motion) -> Motion:

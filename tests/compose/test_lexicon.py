@@ -117,3 +117,14 @@ def test_sources_are_brought_together_as_often_as_their_words_are_signed() -> No
 def test_words_that_are_not_signed_are_left_out() -> None:
     held = calibrated(collect(recordings()), dict.fromkeys(SINGLE[:3], 1))
     assert set(held.words) == set(SINGLE[:3])
+
+
+def test_a_hand_that_reaches_for_the_camera_is_no_part_of_the_sign() -> None:
+    """Webcam users stop a recording with the hand that signs: it comes near, and looks large."""
+    wrists = np.full((30, 2, 2), 3.0)
+    shapes = np.zeros((30, 2, 21, 2))
+    shapes[:, RIGHT, 9, 1] = -1.0
+    motion = Motion(wrists, shapes, np.tile([False, True], (30, 1)))
+    assert len(trim(motion)) == 30
+    shapes[22:, RIGHT, 9, 1] = -2.2
+    assert len(trim(motion)) == 22
