@@ -26,8 +26,10 @@ def extract(
     licence: Annotated[str, typer.Option(help="Licence of the recordings.")] = "unknown",
     source: Annotated[str, typer.Option(help="Where the recordings come from.")] = "unknown",
     face: Annotated[bool, typer.Option("--face", help="Keep the 478 points of the face too.")] = False,
-    target_fps: Annotated[float | None, typer.Option(help="Thin faster recordings to this frame rate.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frame rate of folders of pictures.")] = None,
+    target_fps: Annotated[
+        float | None, typer.Option(min=0.1, max=1000, help="Thin faster recordings to this rate.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(min=0.1, max=1000, help="Frame rate of folders of pictures.")] = None,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Put longer recordings aside.")] = 14_400,
     seed: Annotated[int, typer.Option(help="Seed of the split, where no manifest says it.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Detectors side by side; one a core by default.")] = None,
@@ -78,8 +80,12 @@ def run(listing: Listing, out: str, *, address: str | None = None, workers: int 
 
     refuse(listing, out, how.get("overwrite", False))  # a mistake should not wait for Ray to start
     # Ray prints on stdout when it starts a lost worker again; there the answer belongs, alone.
-    with redirect_stdout(sys.stderr), connected(address, worker_logs=False), _shown(len(listing)) as progress:
-        return run_listing(listing, out, workers=workers, progress=progress, **how)
+    try:
+        with redirect_stdout(sys.stderr), connected(address, worker_logs=False), _shown(len(listing)) as progress:
+            return run_listing(listing, out, workers=workers, progress=progress, **how)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with what is not finished", file=sys.stderr)
+        raise
 
 
 def report(made: Extracted, json: bool) -> None:
