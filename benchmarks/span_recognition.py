@@ -1,0 +1,65 @@
+"""Do signs survive composition? An encoder trained on isolated signs names the signs inside composed clips.
+
+Each gloss span of the test split is cut out, embedded, and takes the word of its nearest training recording. It is the
+positive control beside 'signatlas corpus doctor --probes'. Run:
+
+    python -m benchmarks.span_recognition --model runs/dgs_gesture_0/model --corpus data/multi-composed
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from signatlas.corpus.format import Clip, Corpus
+from signatlas.models.sign_encoder import SignEncoder
+
+
+def spans(corpus: Corpus) -> tuple[list[Clip], list[str]]:
+    """A clip for each gloss span that shows a hand, and the word of the lexicon that it shows."""
+    words = {gloss: sign["word"] for gloss, sign in corpus.info.made["signs"].items()}
+    found, labels = [], []
+    for clip in corpus:
+        for gloss, (first, end) in zip(clip.glosses or (), clip.gloss_spans or (), strict=True):
+            poses = clip.poses[first:end]
+            if np.isfinite(poses[:, 33:, 0]).any():
+                found.append(replace(clip, id=f"{clip.id}@{first}", poses=poses, glosses=None, gloss_spans=None,
+                                     gloss_kinds=None, exemplars=None))  # fmt: skip
+                labels.append(words[gloss])
+    return found, labels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="sign encoder trained on isolated signs")
+    parser.add_argument("--corpus", default="data/multi-composed")
+    parser.add_argument("--lexicon", default="data/dgs")
+    arguments = parser.parse_args()
+    corpus, encoder = Corpus.open(arguments.corpus), SignEncoder.from_pretrained(arguments.model)
+    used = {sign["word"] for sign in corpus.info.made["signs"].values() if not sign["shared"]}
+    gallery = list(
+        Corpus.open(arguments.lexicon)
+        .split("train")
+        .where(lambda row: row["gloss"] in used and row["source"] != "dictionary")
+    )
+    clips, labels = spans(corpus.split("test"))
+    chosen = [i for i, label in enumerate(labels) if label in used]
+    nearest = encoder.embed_clips([clips[i] for i in chosen]) @ encoder.embed_clips(gallery).T
+    said = np.array([clip.gloss for clip in gallery])[nearest.argmax(1)]
+    true = np.array([labels[i] for i in chosen])
+    share = {word: float((true == word).mean()) for word in used}
+    result = {
+        "benchmark": "span_recognition", "corpus": corpus.info.name, "fingerprint": corpus.info.fingerprint[:12],
+        "model": arguments.model, "spans": len(chosen), "words": len(used), "gallery": len(gallery),
+        "accuracy": round(float((said == true).mean()), 4), "most_frequent_word": round(max(share.values()), 4),
+    }  # fmt: skip
+    print(f"{len(chosen)} spans of {len(used)} words: {result['accuracy']:.1%} named rightly, "
+          f"always the most frequent word {result['most_frequent_word']:.1%}")  # fmt: skip
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
