@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,12 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
     """Before the work, not after it."""
     if out.exists() and not overwrite:
         raise CorpusError(f"{out} exists already: choose another --out or pass --overwrite")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".signatlas-"):
+            pass
+    except OSError as error:
+        raise CorpusError(f"{out} cannot be made ({error.strerror}): choose another --out") from error
 
 
 def bars() -> Progress:

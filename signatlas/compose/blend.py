@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from signatlas.compose.motion import LEFT, RIGHT, Motion
+from signatlas.compose.motion import LEFT, RIGHT, Motion, uses
 from signatlas.compose.style import Signer
 
-USED = 0.3  # a hand seen in less of a sign than this takes no part in it
 TRANSITION_FRAMES = 2.0  # shortest way between two signs, at the lexicon's pace
 FRAMES_PER_PALM = 5.0  # what each palm of distance adds to it
 LEAD_FRAMES = 7.0  # up from rest before the first sign, and down after the last
@@ -29,11 +28,6 @@ class Placed:
     @property
     def end(self) -> int:
         return self.first + len(self.motion)
-
-
-def uses(motion: Motion, hand: int) -> bool:
-    """Whether a hand takes part in a sign."""
-    return bool(motion.seen[:, hand].mean() > USED)
 
 
 def distance(before: Motion, after: Motion) -> float:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from signatlas.compose.blend import uses
 from signatlas.compose.lexicon import Exemplar, Lexicon, left_handed
-from signatlas.compose.motion import LEFT, RIGHT, Motion, from_poses, to_poses
+from signatlas.compose.motion import LEFT, RIGHT, Motion, from_poses, to_poses, uses
 from signatlas.compose.recognise import Recogniser, hand_features, wer
 from signatlas.compose.style import REST, generator
 from signatlas.corpus.clips import Clip
@@ -57,7 +56,9 @@ def missed(
     """Share of reference glosses that were substituted or deleted, by whether their recordings are shared."""
     import jiwer
 
-    said, heard = ([" ".join(words) for words in side] for side in (references, hypotheses))
+    labels = {gloss for side in (references, hypotheses) for glosses in side for gloss in glosses}
+    numbers = {label: str(number) for number, label in enumerate(sorted(labels))}  # a label may hold spaces
+    said, heard = ([" ".join(numbers[w] for w in words) for words in side] for side in (references, hypotheses))
     total: Counter[str] = Counter()
     right: Counter[str] = Counter()
     for reference, chunks in zip(references, jiwer.process_words(said, heard).alignments, strict=True):

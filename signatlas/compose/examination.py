@@ -9,7 +9,7 @@ from typing import Any
 from signatlas.compose import control, probes
 from signatlas.compose.lexicon import calibrated, collect, word_counts
 from signatlas.compose.style import generator
-from signatlas.corpus.clips import Clip
+from signatlas.corpus.clips import SPLITS, Clip
 from signatlas.corpus.format import Corpus
 from signatlas.errors import CorpusError
 from signatlas.files import filesystem, read_bytes
@@ -33,6 +33,8 @@ def examine(corpus: Corpus, lexicon: Corpus, *, seed: int = 0, say: Callable[[st
         raise CorpusError(
             f"{lexicon.path} is not the lexicon of {corpus.path}: give --lexicon {made['lexicon']['name']}"
         )
+    if missing := [split for split in SPLITS if split not in corpus.info.counts]:
+        raise CorpusError(f"{corpus.path} has no split {', '.join(missing)}: probes need all three")
     train, test = _some(corpus, "train", TRAIN_CLIPS, seed), _some(corpus, "test", TEST_CLIPS, seed)
     found: dict[str, Any] = {"fingerprint": corpus.info.fingerprint, "seed": seed, "limits": LIMITS}
     say("probe: source of a sign from a single frame")
@@ -64,17 +66,24 @@ def _source(
     several = {gloss for gloss, sign in signs.items() if not sign["shared"]}
     if not several or len(several) == len(signs):
         return None
-    after, share = _told(train, test, several)
+    told = _told(train, test, several)
+    if told is None:
+        return None
+    after, share = told
     single = sorted(set(signs) - several)
     weight = sum(signs[g]["count"] for g in several)
-    random = [_told(train, test, _as_frequent(single, signs, weight, seed + n))[0] for n in range(RANDOM_SETS)]
+    sets = (_as_frequent(single, signs, weight, seed + n) for n in range(RANDOM_SETS))
+    random = [found[0] for found in (_told(train, test, glosses) for glosses in sets) if found]
     words = {signs[gloss]["word"] for gloss in several}
     before = _before(lexicon, {sign["word"] for sign in signs.values()}, words, seed)
     return {"before": before, "after": after, "share_of_frames": share, "after_for_random_words": random}
 
 
-def _told(train: list[Clip], test: list[Clip], glosses: set[str]) -> tuple[float, float]:
-    """Balanced accuracy of the probe for the exemplars of ``glosses``, and their share of the test frames."""
+def _told(train: list[Clip], test: list[Clip], glosses: set[str]) -> tuple[float, float] | None:
+    """Balanced accuracy of the probe for the exemplars of ``glosses``, and their share of the test frames.
+
+    None where train or test has none of them, or nothing else.
+    """
     special = frozenset(
         exemplar
         for clip in (*train, *test)
@@ -83,6 +92,8 @@ def _told(train: list[Clip], test: list[Clip], glosses: set[str]) -> tuple[float
     )
     fitted = probes.subset(probes.source_frames(train, special), MOST_FRAMES)
     held = probes.subset(probes.source_frames(test, special), MOST_FRAMES)
+    if any(part.labels.all() or not part.labels.any() for part in (fitted, held)):
+        return None
     return probes.balanced_accuracy(fitted, held), float(held.labels.mean())
 
 
@@ -117,7 +128,6 @@ def _seam(train: list[Clip], test: list[Clip]) -> dict[str, float]:
         "auc_boosted": probes.auc(*frames, boosted=True),
         "auc_seven_frames": probes.auc(*wide),
         "auc_seven_frames_boosted": probes.auc(*wide, boosted=True),
-        "share_of_frames": float(frames[1].labels.mean()),
     }
 
 
@@ -129,6 +139,9 @@ def open_shortcuts(found: dict[str, Any]) -> list[str]:
         lines.append(f"a single frame tells the source of a sign: balanced accuracy {source['after']:.2f}")
     if found["seam"]["auc"] > limits["seam"]:
         lines.append(f"seams show in velocity and jerk: AUC {found['seam']['auc']:.2f}")
+    stronger = max(found["seam"].values()) if found["seam"]["auc"] <= limits["seam"] else 0.0
+    if stronger > limits["seam"]:
+        lines.append(f"seams show to stronger detectors than the limit is for: AUC up to {stronger:.2f}")
     if frames and frames["within_a_tenth"] < 1:
         lines.append(f"only {frames['within_a_tenth']:.0%} of the clips last as long as the originals")
     if found["template"]["wer"] < limits["template_wer"]:
@@ -159,7 +172,8 @@ def as_text(found: dict[str, Any]) -> str:
         random = source["after_for_random_words"]
         lines.append(
             f"source of a sign, single frames: balanced accuracy {source['before']:.3f} before, {source['after']:.3f} "
-            f"after (limit {limits['source']}); random words after: {min(random):.3f}-{max(random):.3f}"
+            f"after (limit {limits['source']})"
+            + (f"; random words after: {min(random):.3f}-{max(random):.3f}" if random else "")
         )
     else:
         lines.append("source of a sign: all signs are of one kind, nothing to tell apart")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from signatlas.compose.motion import LEFT, MIDDLE_KNUCKLE, RIGHT, Motion, from_poses
-from signatlas.corpus.clips import Clip
+from signatlas.compose.motion import LEFT, MIDDLE_KNUCKLE, RIGHT, Motion, from_poses, uses
+from signatlas.corpus.clips import SPLITS, Clip
 from signatlas.errors import CorpusError
 
 FPS = 25.0
@@ -21,6 +21,7 @@ REACHING = 1.6  # palms
 SHORTEST = 6  # frames a trimmed sign keeps
 CALIBRATION_CLIPS = 20  # a source with fewer says too little about its camera
 EVENNESS = 0.9  # 0 keeps a sign's own timing, 1 gives it one speed throughout
+NOTHING = "no recording of the lexicon shows a face and a hand: choose another corpus"
 INDEX_KNUCKLE, LITTLE_KNUCKLE = 5, 17
 IDLE_MOVEMENT, IDLE_BELOW = 0.5, 1.5  # palms
 VERTICAL = np.deg2rad(30)  # a palm within this angle of an axis counts as lying along it
@@ -55,27 +56,23 @@ class Calibration:
 
 
 class Lexicon:
-    """Exemplars by word and split. ``calibrations`` says what was done to each source."""
+    """Exemplars by word and split. ``calibrations`` says what was done to each source.
 
-    def __init__(self, exemplars: Iterable[Exemplar], calibrations: dict[str, Calibration], skipped: dict[str, str]):
+    ``relaxed`` [2, 21, 2] are the hands as they hang.
+    """
+
+    def __init__(
+        self,
+        exemplars: Iterable[Exemplar],
+        calibrations: dict[str, Calibration],
+        relaxed: np.ndarray,
+        skipped: dict[str, str],
+    ):
         self.exemplars = tuple(exemplars)
-        self.calibrations, self.skipped = calibrations, skipped
+        self.calibrations, self.relaxed, self.skipped = calibrations, relaxed, skipped
         self._by_word: dict[str, list[Exemplar]] = defaultdict(list)
         for exemplar in self.exemplars:
             self._by_word[exemplar.word].append(exemplar)
-
-    @cached_property
-    def relaxed(self) -> np.ndarray:
-        """[2, 21, 2]: the hands as they hang: of the lowest twentieth of all frames the one nearest their median."""
-        shapes = np.zeros((2, 21, 2))
-        for hand in (LEFT, RIGHT):
-            height = np.concatenate([e.motion.wrists[e.motion.seen[:, hand], hand, 1] for e in self.exemplars])
-            held = np.concatenate([e.motion.shapes[e.motion.seen[:, hand], hand] for e in self.exemplars])
-            if len(held):
-                low = held[height >= np.quantile(height, 0.95)]
-                low = low[np.linalg.norm(low[:, MIDDLE_KNUCKLE], axis=-1) > 0.8]  # turned to the camera
-                shapes[hand] = low[np.square(low - np.median(low, axis=0)).sum((1, 2)).argmin()]
-        return shapes
 
     @property
     def words(self) -> dict[str, int]:
@@ -83,15 +80,15 @@ class Lexicon:
         return {word: len(held) for word, held in self._by_word.items()}
 
     def shared(self, word: str) -> bool:
-        """Whether all splits sign ``word`` from the same recordings, for want of enough."""
-        return len({e.split for e in self._by_word[word]}) < 3
+        """Whether some split has no recording of ``word`` and must sign it from those of the others."""
+        return len({e.split for e in self._by_word[word]}) < len(SPLITS)
 
     def recordings(self, word: str, split: str) -> list[Exemplar]:
-        """The exemplars that sentences of ``split`` may use: its own, or all of a word that is shared."""
+        """The exemplars that sentences of ``split`` may use: its own, or all where it has none."""
         if word not in self._by_word:
             raise CorpusError(f"the lexicon has no recording of '{word}'")
         held = self._by_word[word]
-        return held if self.shared(word) else [e for e in held if e.split == split]
+        return [e for e in held if e.split == split] or held
 
 
 class Collected(NamedTuple):
@@ -123,11 +120,16 @@ def collect(clips: Iterable[Clip]) -> Collected:
         else:
             raw.append((clip, motion.mirrored() if left_handed(motion) else motion))
     if not raw:
-        raise CorpusError("no recording of the lexicon shows a face and a hand: choose another corpus")
+        raise CorpusError(NOTHING)
     kept = _prefer_several(raw)
     aspects = {s: _aspect([m for c, m in kept if c.source == s]) for s in {clip.source for clip, _ in kept}}
     trimmed = [(clip, without_idle(trim(_stretched(motion, aspects[clip.source])))) for clip, motion in kept]
-    return Collected(trimmed, aspects, skipped)
+    hidden = [clip.id for clip, motion in trimmed if not any(uses(motion, hand) for hand in (LEFT, RIGHT))]
+    skipped |= dict.fromkeys(hidden, "no hand in most of it")
+    usable = [(clip, motion) for clip, motion in trimmed if clip.id not in skipped]
+    if not usable:
+        raise CorpusError(NOTHING)
+    return Collected(usable, aspects, skipped)
 
 
 def calibrated(collected: Collected, counts: Mapping[str, int] | None = None) -> Lexicon:
@@ -143,7 +145,25 @@ def calibrated(collected: Collected, counts: Mapping[str, int] | None = None) ->
         for clip, motion in recordings
         if counts is None or clip.gloss in counts
     ]
-    return Lexicon(exemplars, calibrations, collected.skipped)
+    return Lexicon(exemplars, calibrations, _relaxed([motion for _, motion in recordings]), collected.skipped)
+
+
+def _relaxed(motions: list[Motion]) -> np.ndarray:
+    """Hands at rest: of the lowest twentieth of all frames the one nearest their median.
+
+    A hand that no recording shows is the other one, mirrored.
+    """
+    found: dict[int, np.ndarray] = {}
+    for hand in (LEFT, RIGHT):
+        height = np.concatenate([m.wrists[m.seen[:, hand], hand, 1] for m in motions])
+        if not len(height):
+            continue
+        low = np.concatenate([m.shapes[m.seen[:, hand], hand] for m in motions])[height >= np.quantile(height, 0.95)]
+        turned = low[np.linalg.norm(low[:, MIDDLE_KNUCKLE], axis=-1) > 0.8]  # with the palm to the camera
+        low = turned if len(turned) else low
+        found[hand] = low[np.square(low - np.median(low, axis=0)).sum((1, 2)).argmin()]
+    other = np.array([-1.0, 1.0])
+    return np.stack([found.get(LEFT, found.get(RIGHT, 0) * other), found.get(RIGHT, found.get(LEFT, 0) * other)])
 
 
 def _motion(clip: Clip) -> Motion | str:
@@ -290,13 +310,19 @@ def _shared_moments(
     moments = {source: _moments(parts, weights[source]) for source, parts in sources.items()}
     if not moments:
         return {}
-    mean, spread = (np.mean([m[k] for m in moments.values()], axis=0) for k in (0, 1))
-    gains = {s: np.where(m[1] > 1e-6, spread / np.maximum(m[1], 1e-6), 1.0) for s, m in moments.items()}
-    return {s: (gains[s], mean - gains[s] * m[0]) for s, m in moments.items()}
+    # A source that never shows a hand (NaN) has no say in where it is.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean, spread = (np.nanmean([m[k] for m in moments.values()], axis=0) for k in (0, 1))
+    found = {}
+    for source, (own_mean, own_spread) in moments.items():
+        gain = np.where(own_spread > 1e-6, spread / np.maximum(own_spread, 1e-6), 1.0)
+        found[source] = (gain, np.nan_to_num(mean - gain * own_mean))
+    return found
 
 
 def _moments(parts: list[tuple[np.ndarray, np.ndarray]], weights: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and standard deviation [2, ...] of values by hand; zero for a hand that is never there."""
+    """Weighted mean and standard deviation [2, ...] of values by hand; NaN for a hand that is never there."""
     means, spreads = [], []
     for hand in (LEFT, RIGHT):
         values = np.concatenate([held[seen[:, hand], hand] for held, seen in parts])
@@ -304,7 +330,7 @@ def _moments(parts: list[tuple[np.ndarray, np.ndarray]], weights: list[float]) -
             [np.full(seen[:, hand].sum(), w / len(seen)) for (_, seen), w in zip(parts, weights, strict=True)]
         )
         if each.sum() <= 0:
-            values, each = np.zeros((1, *parts[0][0].shape[2:])), np.ones(1)
+            values, each = np.full((1, *parts[0][0].shape[2:]), np.nan), np.ones(1)
         mean = np.average(values, axis=0, weights=each)
         means.append(mean)
         spreads.append(np.sqrt(np.average(np.square(values - mean), axis=0, weights=each)))

@@ -12,6 +12,7 @@ from signatlas.pose import skeleton as sk
 HANDS = (sk.LEFT_HAND, sk.RIGHT_HAND)
 LEFT, RIGHT = 0, 1
 MIDDLE_KNUCKLE = 9
+USED = 0.3  # a hand seen in less of a sign than this takes no part in it
 LONGEST_GAP = 8  # frames over which a hand that was lost is taken to have moved on evenly
 
 
@@ -60,6 +61,11 @@ class Motion:
             return gaussian_filter1d(values, sigma, axis=0, mode="nearest")
 
         return Motion(low_pass(self.wrists), low_pass(self.shapes), self.seen)
+
+
+def uses(motion: Motion, hand: int) -> bool:
+    """Whether a hand takes part in a sign."""
+    return bool(motion.seen[:, hand].mean() > USED)
 
 
 def _weights(times: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from signatlas.compose.style import generator
 from signatlas.corpus.clips import Clip
+from signatlas.errors import CorpusError
 from signatlas.pose import skeleton as sk
 from signatlas.pose.normalise import normalise
 
@@ -26,6 +27,8 @@ class Frames:
     @classmethod
     def of(cls, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Frames:
         held = list(parts)
+        if not sum(len(labels) for _, labels in held):
+            raise CorpusError("too few connected signs to probe: clips of two signs or more are needed in each split")
         return cls(np.concatenate([f for f, _ in held]), np.concatenate([y for _, y in held]))
 
 

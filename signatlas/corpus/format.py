@@ -89,6 +89,9 @@ def write_corpus(
             _write_texts(partial, beside or {})
     except FileExistsError as error:
         raise CorpusError(f"{error}: choose another folder or pass --overwrite") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise CorpusError(f"{path} cannot be written ({reason}): make room or choose another folder") from error
     return Corpus.open(path)
 
 

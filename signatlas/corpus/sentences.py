@@ -36,6 +36,8 @@ def read_jsonl(path: Path, split: str | None = None) -> Iterator[Sentence]:
             continue
         try:
             row = json.loads(line)
+            if not isinstance(row["glosses"], list):
+                raise TypeError("glosses is no list")
             found = Sentence(
                 id=str(row["id"]),
                 split=split or row["split"],

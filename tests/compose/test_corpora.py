@@ -80,6 +80,8 @@ def test_the_command(lexicon_corpus: Path, sentences_file: Path, tmp_path: Path,
     for extra, message in (
         (["--sentences", str(sentences_file)], "exists already"),
         (["--overwrite"], "needs --sentences"),
+        (["--out", "/proc/nowhere/own", "--sentences", str(sentences_file)], "cannot be made"),
+        (["--signers", "2"], "--signers"),
         (["--overwrite", "--sentences", str(tmp_path / "none.jsonl")], "cannot be read"),
     ):
         with pytest.raises(SystemExit) as ended:
@@ -101,6 +103,7 @@ def test_glosses_without_a_sign_are_refused_by_name(lexicon_corpus: Path, tmp_pa
     [
         ("{", "line 1 is no sentence"),
         ('{"id": 1, "split": "train", "glosses": []}', "line 1 is no sentence"),
+        ('{"id": 1, "split": "train", "glosses": "ich", "texts": {}}', "line 1 is no sentence .*glosses is no list"),
         ('{"id": 1, "split": "dry", "glosses": [], "texts": {}}', "unknown split 'dry'"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainers.pipelines.compose import compose
 FOUND: dict[str, Any] = {
     "limits": examination.LIMITS,
     "source": {"before": 0.9, "after": 0.6, "share_of_frames": 0.2, "after_for_random_words": [0.5, 0.7]},
-    "seam": {"auc": 0.6, "auc_boosted": 0.7, "auc_seven_frames": 0.7, "auc_seven_frames_boosted": 0.8},
+    "seam": {"auc": 0.6, "auc_boosted": 0.62, "auc_seven_frames": 0.61, "auc_seven_frames_boosted": 0.63},
     "frames": {"median_ratio": 1.0, "within_a_tenth": 1.0, "plain_concatenation_median_ratio": 1.9},
     "template": {"wer": 0.5, "missed": {"own": 0.6, "shared": 0.4}, "clips": 9, "templates": 9},
 }
@@ -39,6 +40,13 @@ def test_each_probe_that_misses_its_limit_is_an_open_shortcut(probe: str, key: s
     assert f"OPEN SHORTCUT: {line}" in text
 
 
+def test_seams_that_only_stronger_detectors_find_are_open_too() -> None:
+    missed = FOUND | {"seam": FOUND["seam"] | {"auc_seven_frames_boosted": 0.83}}
+    assert examination.open_shortcuts(missed) == [
+        "seams show to stronger detectors than the limit is for: AUC up to 0.83"
+    ]
+
+
 def test_a_corpus_of_one_kind_of_sign_has_no_source_to_tell() -> None:
     whole = FOUND | {"source": None, "frames": None, "open": []}
     assert examination.open_shortcuts(whole) == []
@@ -49,6 +57,16 @@ def test_missed_signs_are_counted_by_kind() -> None:
     references, heard = [["a", "b", "c"], ["a", "a"]], [["a", "x", "c", "d"], ["a"]]
     found = control.missed(references, heard, shared={"b"})
     assert found == {"own": pytest.approx(1 / 4), "shared": pytest.approx(1.0)}
+    assert control.missed([["golden goal", "ich"]], [["ich"]], {"ich"}) == {"own": 1.0, "shared": 0.0}
+
+
+def test_too_few_connected_signs_are_one_line(ray_session: None, lexicon_corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.jsonl"
+    rows = [{"id": s, "split": s, "glosses": ["many0"], "texts": {"de": s}} for s in ("train", "dev", "test")]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    corpus = compose(plan("sentences", Corpus.open(lexicon_corpus), sentences=file, name="one"), tmp_path / "one")
+    with pytest.raises(CorpusError, match="too few connected signs"):
+        examination.examine(corpus, Corpus.open(lexicon_corpus), say=lambda _: None)
 
 
 @pytest.fixture(scope="module")

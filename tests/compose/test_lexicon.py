@@ -128,3 +128,35 @@ def test_a_hand_that_reaches_for_the_camera_is_no_part_of_the_sign() -> None:
     assert len(trim(motion)) == 30
     shapes[22:, RIGHT, 9, 1] = -2.2
     assert len(trim(motion)) == 22
+
+
+@pytest.mark.parametrize("words", [["many0"], ["one0"], ["one1"], ["one2", "one3"]])
+def test_hands_rest_the_same_however_few_words_are_signed(lexicon: Lexicon, words: list[str]) -> None:
+    held = calibrated(collect(recordings()), dict.fromkeys(words, 1))
+    np.testing.assert_array_equal(held.relaxed, lexicon.relaxed)
+    assert np.linalg.norm(held.relaxed[:, 9], axis=-1).min() > 0.5
+
+
+def test_a_hand_that_no_recording_shows_is_the_other_mirrored() -> None:
+    one_handed = [recording(w, 0, palm=0.1, wide=1.0, source="s", split="train", two_handed=False) for w in SINGLE[:3]]
+    relaxed = build(one_handed).relaxed
+    np.testing.assert_allclose(relaxed[LEFT], relaxed[RIGHT] * np.array([-1, 1]))
+
+
+def test_a_split_with_recordings_of_its_own_never_takes_those_of_another() -> None:
+    """With none for dev, dev borrows and the word is marked; test still has its own alone."""
+    few = [recording("tea", n, palm=0.1, wide=1.0, source="s", split="train" if n < 8 else "test") for n in range(10)]
+    held = build(few)
+    assert held.shared("tea")
+    assert {e.split for e in held.recordings("tea", "test")} == {"test"}
+    assert {e.split for e in held.recordings("tea", "train")} == {"train"}
+    assert len(held.recordings("tea", "dev")) == 10
+
+
+def test_a_source_without_a_hand_has_no_say_in_where_it_is() -> None:
+    both = [recording(w, n, palm=0.1, wide=1.0, source="two", split="train") for w in SEVERAL for n in range(9)]
+    alone = [recording(w, 0, palm=0.1, wide=1.0, source="one", split="train", two_handed=False) for w in SINGLE]
+    found = build([*both, *alone]).calibrations
+    np.testing.assert_allclose(found["two"].gain[LEFT], 1.0)
+    np.testing.assert_allclose(found["two"].shift[LEFT], 0.0, atol=1e-9)
+    assert np.isfinite(found["one"].gain).all() and np.isfinite(found["one"].shift).all()

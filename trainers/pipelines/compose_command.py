@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from signatlas.errors import CorpusError
+from signatlas.commands.shared import refuse_existing
 
 KINDS = "procedural, multi-composed, phoenix-composed or sentences"
 
@@ -19,7 +19,7 @@ def compose(
     sentences: Annotated[
         Path | None, typer.Option(help="PHOENIX-2014T annotations, or a JSONL of id, split, glosses, texts, frames?.")
     ] = None,
-    signers: Annotated[int | None, typer.Option(help="Synthetic signers [24; procedural: 6].")] = None,
+    signers: Annotated[int | None, typer.Option(min=3, help="Synthetic signers [24; procedural: 6].")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same corpus.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compose.")] = 2,
     signs: Annotated[int, typer.Option(help="procedural: number of signs.")] = 30,
@@ -33,9 +33,9 @@ def compose(
 
     Example: signatlas corpus compose --kind multi-composed --lexicon data/dgs --out data/multi-composed
     """
-    out = out or f"data/{kind}"
-    if "://" not in out and Path(out).exists() and not overwrite:
-        raise CorpusError(f"{out} exists already: choose another --out or pass --overwrite")
+    out = (out or f"data/{kind}").rstrip("/")
+    if "://" not in out:
+        refuse_existing(Path(out), overwrite)
     if kind == "procedural":
         _procedural(out, signs, signers or 6, takes, seed, overwrite)
         return
