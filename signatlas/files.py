@@ -25,6 +25,11 @@ def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(text).expanduser().absolute())
 
 
+def absolute(path: str) -> str:
+    """The same path or URI, seen from any folder."""
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read a whole file. Raises FileNotFoundError."""
     store, inner = filesystem(path)

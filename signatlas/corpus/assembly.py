@@ -14,7 +14,9 @@ from signatlas.corpus.listing import Item, Listing
 from signatlas.corpus.splits import RULE, assign_splits
 from signatlas.corpus.workplace import AGAIN, Workplace
 from signatlas.errors import CorpusError
+from signatlas.files import absolute
 from signatlas.pose.holistic import DETECTOR
+from signatlas.pose.media import display_name
 
 QUARANTINE, MEDIA = "quarantine.jsonl", "media.jsonl"
 
@@ -50,7 +52,10 @@ def put_together(
     quarantined = tuple(Quarantined(i.id, i.media, work.reason(k)) for i, k in pairs if k not in finished)
     kept = [(item, key) for item, key in pairs if key in finished]
     if not kept:
-        raise CorpusError(f"not one of {len(pairs)} recordings can be used; the first: {quarantined[0].reason}")
+        raise CorpusError(
+            f"not one of {len(pairs)} recordings can be used; the first: {quarantined[0].reason}; "
+            f"the reasons are kept in {display_name(work.root)}: delete it to try all again"
+        )
     made: dict[str, Any] = {"command": command, "detector": DETECTOR, "options": asdict(options)}
     if make_splits:
         made |= {"splits": RULE, "seed": seed}
@@ -87,6 +92,8 @@ def _divided(kept: Sequence[tuple[Item, str]], work: Workplace, seed: int) -> li
 
 def _media(item: Item) -> dict[str, Any]:
     """Where a clip comes from, for those who want its pictures again."""
+    # From another folder, a relative path would be another file.
+    item = replace(item, media=absolute(item.media))
     told = {name: getattr(item, name) for name in ("id", "media", "span", "seconds", "box", "frames", "fps", "sha256")}
     return {name: value for name, value in told.items() if value is not None}
 

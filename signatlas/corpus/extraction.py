@@ -17,7 +17,7 @@ from signatlas.errors import MediaError
 from signatlas.files import filesystem, sha256_file
 from signatlas.pose import skeleton as sk
 from signatlas.pose.holistic import DETECTOR, Holistic
-from signatlas.pose.media import Limits, Media, display_name, exactly, frames_per_second, nearest
+from signatlas.pose.media import Limits, Media, Unreachable, display_name, exactly, frames_per_second, nearest
 from signatlas.pose.video import Reader, frames, probe
 
 SHORT_SHARE, SHORT_FRAMES = 0.01, 2  # containers are often a frame or two off; more means that something is missing
@@ -100,7 +100,7 @@ def _check_sum(item: Item) -> None:
         store, inner = filesystem(item.media)
         found = sha256_file(store, inner)
     except OSError as error:
-        raise MediaError(f"{name} cannot be read ({error}); check the path") from error
+        raise Unreachable(f"{name} cannot be read ({error}); check the path") from error
     if found != item.sha256:
         raise MediaError(f"{name} has sha256 {found[:12]}..., its source says {str(item.sha256)[:12]}...: get it again")
 
@@ -170,7 +170,7 @@ def _of_pose_file(item: Item, options: Options) -> Clip:
         with store.open_input_stream(inner) as stream:
             pose = parse_pose(stream.read(), name)
     except OSError as error:
-        raise MediaError(f"{name} cannot be read ({os.strerror(error.errno) if error.errno else error})") from error
+        raise Unreachable(f"{name} cannot be read ({os.strerror(error.errno) if error.errno else error})") from error
     rate = exactly(pose.fps) if pose.fps > 0 else exactly(25)
     first, end = item.span or (0, len(pose.poses))
     if item.seconds is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,16 +12,17 @@ import pyarrow.parquet as pq
 
 from signatlas.corpus.format import Clip, clips_to_table, table_to_clips
 from signatlas.corpus.splits import poses_digest
-from signatlas.errors import CorpusError
+from signatlas.errors import CorpusError, MediaError, PoseError
 from signatlas.files import filesystem
-from signatlas.pose.media import display_name
+from signatlas.pose.media import Unreachable, display_name
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 DIGEST = b"poses_digest"
 AGAIN = "make room there, then run the same command again; finished clips stay"
-CLIPS, REFUSED, BEGUN = "clips", "refused", "begun"
+CLIPS, REFUSED, FAILED, BEGUN = "clips", "refused", "failed", "begun"
+OF_ONE_RUN = (FAILED, BEGUN)  # another run tries again
 
 
 class Unwritable(CorpusError):
@@ -46,12 +46,12 @@ class Workplace:
         return self._names(CLIPS, ".parquet")
 
     def refusals(self) -> set[str]:
-        """Identities that were refused."""
+        """Identities that were refused for good."""
         return self._names(REFUSED, ".json")
 
     def is_done(self, key: str) -> bool:
         store, root = filesystem(self.root)
-        names = [f"{root}/{CLIPS}/{key}.parquet", f"{root}/{REFUSED}/{key}.json"]
+        names = [f"{root}/{CLIPS}/{key}.parquet", *(f"{root}/{kind}/{key}.json" for kind in (REFUSED, FAILED))]
         return any(found.is_file for found in store.get_file_info(names))
 
     def commit(self, key: str, clip: Clip) -> None:
@@ -62,9 +62,14 @@ class Workplace:
         pq.write_table(table, sink, compression="zstd")
         self._put(f"{CLIPS}/{key}.parquet", sink.getvalue())
 
-    def refuse(self, key: str, reason: str) -> None:
-        """Keep the reason why there is no clip."""
-        self._put(f"{REFUSED}/{key}.json", pa.py_buffer(json.dumps({"reason": reason}).encode()))
+    def refuse(self, key: str, reason: str, kind: type[BaseException]) -> None:
+        """Keep the reason why there is no clip: for good where the recording is at fault, else for this run.
+
+        At fault it is when ``kind`` is MediaError or PoseError, unless it is Unreachable.
+        """
+        own = issubclass(kind, MediaError | PoseError) and not issubclass(kind, Unreachable)
+        told = json.dumps({"reason": reason, "kind": kind.__name__})
+        self._put(f"{REFUSED if own else FAILED}/{key}.json", pa.py_buffer(told.encode()))
 
     def begin(self, key: str) -> int:
         """Note that the work begins; returns how often it had begun before without an end."""
@@ -94,7 +99,9 @@ class Workplace:
     def reason(self, key: str) -> str:
         """Why an identity was refused."""
         store, root = filesystem(self.root)
-        with store.open_input_stream(f"{root}/{REFUSED}/{key}.json") as stream:
+        names = [f"{root}/{kind}/{key}.json" for kind in (REFUSED, FAILED)]
+        found = [one.path for one in store.get_file_info(names) if one.is_file]
+        with store.open_input_stream(found[0]) as stream:
             return str(json.loads(stream.read())["reason"])
 
     def remove(self) -> None:
@@ -102,12 +109,17 @@ class Workplace:
         store, root = filesystem(self.root)
         store.delete_dir(root)
 
-    def prepare(self, names: Iterable[str] = (CLIPS, REFUSED, BEGUN)) -> None:
-        """Make the folders. Raises Unwritable where that cannot be."""
+    def prepare(self) -> None:
+        """Make the folders for a run, which tries again what failed in earlier ones through no fault of its own.
+
+        Raises Unwritable where that cannot be.
+        """
         store, root = filesystem(self.root)
         try:
-            for name in names:
+            for name in (CLIPS, REFUSED, *OF_ONE_RUN):
                 store.create_dir(f"{root}/{name}", recursive=True)
+            for name in OF_ONE_RUN:
+                store.delete_dir_contents(f"{root}/{name}", missing_dir_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
 

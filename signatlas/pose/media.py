@@ -18,6 +18,10 @@ SMALLEST_STEP = Fraction(1, 240)  # no recording has more frames a second: a clo
 Timed = Iterator[tuple[Fraction, Callable[[], np.ndarray]]]
 
 
+class Unreachable(MediaError):
+    """A file that cannot be read now, which says nothing of the recording in it: another time it may be."""
+
+
 class Limits(NamedTuple):
     """What a recording may be at most: pixels a side of the picture, seconds of what is read of it."""
 

@@ -12,7 +12,8 @@ import pytest
 from signatlas.corpus.format import Clip
 from signatlas.corpus.splits import poses_digest
 from signatlas.corpus.workplace import Unwritable, Workplace
-from signatlas.errors import CorpusError
+from signatlas.errors import CorpusError, MediaError, PoseError
+from signatlas.pose.media import Unreachable
 
 
 @pytest.fixture
@@ -41,10 +42,22 @@ def test_a_clip_comes_back_bit_for_bit(work: Workplace) -> None:
 
 
 def test_a_refusal_is_finished_work_too(work: Workplace) -> None:
-    work.refuse("k2", "no hand in it")
+    work.refuse("k2", "no hand in it", MediaError)
     assert work.refusals() == {"k2"}
     assert work.reason("k2") == "no hand in it"
     assert work.is_done("k2") and not work.is_done("k1")
+
+
+def test_only_what_is_the_fault_of_a_recording_is_kept_for_the_next_run(work: Workplace) -> None:
+    kinds = (MediaError, PoseError, Unreachable, MemoryError)
+    for kind in kinds:
+        work.refuse(kind.__name__, f"of {kind.__name__}", kind)
+    work.begin("k")
+    assert work.is_done("MemoryError") and work.reason("MemoryError") == "of MemoryError"
+    work.prepare()
+    assert [work.is_done(kind.__name__) for kind in kinds] == [True, True, False, False]
+    assert work.refusals() == {"MediaError", "PoseError"}
+    assert work.begin("k") == 0
 
 
 def test_beginnings_without_an_end_are_counted(work: Workplace) -> None:

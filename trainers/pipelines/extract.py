@@ -19,12 +19,14 @@ from signatlas.corpus.format import Corpus
 from signatlas.corpus.listing import Item, Listing, Missing
 from signatlas.corpus.workplace import Unwritable, Workplace
 from signatlas.errors import CorpusError, UserError
-from signatlas.files import filesystem
+from signatlas.files import absolute, filesystem
 from signatlas.pose.holistic import Holistic
+from signatlas.pose.media import display_name
 
-ATTEMPTS = 3  # a recording in whose middle the process ended this often is put aside
+ATTEMPTS = 3  # a recording in whose middle processes of this run ended this often is put aside
 BLOCKS = 4096  # tasks that Ray Data plans at once; a task may hold several items, each is kept on its own
 REPORT_FRAMES = 15
+MENDED = "mend that on every machine of the cluster, then run the same command again; finished clips stay"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,10 @@ def refuse(listing: Listing, out: str | os.PathLike[str], overwrite: bool) -> No
         raise CorpusError("no recording to extract: name videos, folders, or a manifest")
 
 
+class _Unfit(UserError):
+    """A machine on which no recording at all can be extracted."""
+
+
 class Extractor:
     """Extracts one item a call; one per Ray Data actor, its models loaded when they are first needed."""
 
@@ -103,29 +109,34 @@ class Extractor:
 
     def holistic(self) -> Holistic:
         if self.loaded is None:
-            self.loaded = Holistic(face=self.options.face)
+            try:
+                self.loaded = Holistic(face=self.options.face)
+            except Exception as error:
+                raise _Unfit(f"MediaPipe Holistic cannot start ({_told(error)}): {MENDED}") from error
         return self.loaded
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         problems = [
-            self._one(pickle.loads(item), str(key)) for item, key in zip(batch["item"], batch["key"], strict=True)
+            self._one(pickle.loads(item), str(typed), str(key))
+            for item, typed, key in zip(batch["item"], batch["typed"], batch["key"], strict=True)
         ]
         return {"stop": np.array(problems, object)}
 
-    def _one(self, item: Item, key: str) -> str:
-        """Empty, or why all must stop. Other problems are the recording's own and put it into quarantine."""
+    def _one(self, item: Item, typed: str, key: str) -> str:
+        """Empty, or why all must stop. Other problems put the recording, called as it was typed, into quarantine."""
         if self.work.is_done(key):
             return ""  # the actor that did it ended before Ray heard of it
         try:
             if self.work.begin(key) >= ATTEMPTS:
-                self.work.refuse(key, f"{item.media}: the process ended {ATTEMPTS} times while reading it; look at it")
+                reason = f"{typed}: the process ended {ATTEMPTS} times while reading it; look at it"
+                self.work.refuse(key, reason, ChildProcessError)
             else:
-                self._take(item, key)
-        except Unwritable as error:
+                self._take(item, typed, key)
+        except (Unwritable, _Unfit) as error:
             return str(error)
         return ""
 
-    def _take(self, item: Item, key: str) -> None:
+    def _take(self, item: Item, typed: str, key: str) -> None:
         reported = 0
 
         def progress(number: int) -> None:
@@ -135,23 +146,23 @@ class Extractor:
                 reported = number
 
         try:
-            clip = extract(_absolute(item), self.options, self.holistic, progress)
+            clip = extract(item, self.options, self.holistic, progress)
             self.work.commit(key, clip)
             self.meter.add.remote(clip.num_frames - reported)
-        except Unwritable:
+        except (Unwritable, _Unfit):
             raise
+        except ImportError as error:
+            raise _Unfit(f"{typed} cannot be read here ({_told(error)}): {MENDED}") from error
         except UserError as error:
-            self.work.refuse(key, str(error).replace(_absolute(item).media, item.media))
+            self.work.refuse(key, str(error).replace(item.media, typed), type(error))
         except Exception as error:  # whatever one file does to a decoder or detector, the others go on
-            logging.exception("while extracting %s", item.media)
+            logging.exception("while extracting %s", typed)
             self.loaded = None
-            reason = " ".join(str(error).split())[:300]
-            self.work.refuse(key, f"{item.media} cannot be extracted ({type(error).__name__}: {reason}); look at it")
+            self.work.refuse(key, f"{typed} cannot be extracted ({_told(error)}); look at it", type(error))
 
 
-def _absolute(item: Item) -> Item:
-    """Workers start in other folders."""
-    return item if "://" in item.media else replace(item, media=os.path.abspath(item.media))
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 class Meter:
@@ -187,7 +198,11 @@ def _extract_all(
     meter: Any = ray.remote(num_cpus=0)(Meter).remote()
     # The largest first, so that no worker is left alone with one at the end.
     ordered = sorted(todo, key=lambda one: size(one[0].media), reverse=True)
-    rows = [{"key": key, "item": pickle.dumps(item)} for item, key in ordered]
+    # Workers start in other folders, where a relative path would be another file.
+    rows = [
+        {"key": key, "typed": display_name(item.media), "item": pickle.dumps(replace(item, media=absolute(item.media)))}
+        for item, key in ordered
+    ]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map_batches(
         Extractor,
         fn_constructor_args=(work, options, meter),
