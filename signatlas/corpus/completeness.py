@@ -51,7 +51,7 @@ def short(corpus: Corpus, lengths: Mapping[str, tuple[int, float | None]]) -> li
         return []
     try:
         rows = [json.loads(line) for line in read_bytes(f"{corpus.path}/media.jsonl").splitlines() if line.strip()]
-        announced = {row["id"]: _announced(row, lengths[row["id"]][1]) for row in rows if row["id"] in lengths}
+        announced = {row["id"]: _announced(row) for row in rows if row["id"] in lengths}
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, KeyError, TypeError) as error:
@@ -66,13 +66,15 @@ def short(corpus: Corpus, lengths: Mapping[str, tuple[int, float | None]]) -> li
     return [f"short extraction: fewer frames than announced in {named}{more}"]
 
 
-def _announced(row: dict[str, Any], fps: float | None) -> int:
-    """What the source says, or the cut; 0 where neither does."""
+def _announced(row: dict[str, Any]) -> int:
+    """What the source says, or the cut; 0 where neither does.
+
+    A cut in seconds says nothing: where the frame rate varies, only the recording knows how many frames it holds, and
+    extraction has counted them there.
+    """
     if row.get("frames"):
         return int(row["frames"])
-    if row.get("span"):
-        return int(row["span"][1]) - int(row["span"][0])
-    return round((row["seconds"][1] - row["seconds"][0]) * fps) if row.get("seconds") and fps else 0
+    return int(row["span"][1]) - int(row["span"][0]) if row.get("span") else 0
 
 
 def untold(made: dict[str, Any], clips: int) -> list[str]:

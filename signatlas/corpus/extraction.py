@@ -18,7 +18,7 @@ from signatlas.files import filesystem, sha256_file
 from signatlas.pose import skeleton as sk
 from signatlas.pose.holistic import DETECTOR, Holistic
 from signatlas.pose.media import Limits, Media, Unreachable, display_name, exactly, frames_per_second, nearest
-from signatlas.pose.video import Reader, frames, probe
+from signatlas.pose.video import Reader, begun_within, frames, probe
 
 SHORT_SHARE, SHORT_FRAMES = 0.01, 2  # containers are often a frame or two off; more means that something is missing
 LABELS = ("id", "sign_language", "source", "split", "signer", "gloss", "glosses", "texts")
@@ -107,7 +107,7 @@ def _check_sum(item: Item) -> None:
 
 def _of_video(item: Item, options: Options, holistic: Callable[[], Holistic], progress: Callable[[int], None]) -> Clip:
     media = probe(item.media, fps=item.fps, limits=options.limits)
-    announced = _announced(item, media)
+    announced = _announced(item, media, options.limits)
     if item.span is None and item.seconds is None and media.seconds and media.seconds > options.max_seconds:
         name = display_name(item.media)
         raise MediaError(
@@ -131,13 +131,15 @@ def _counted(reader: Reader, progress: Callable[[int], None]) -> Any:
         progress(number)
 
 
-def _announced(item: Item, media: Media) -> int | None:
+def _announced(item: Item, media: Media, limits: Limits) -> int | None:
     """How many frames there should be: by the source, else by the cut, else by the container."""
     if item.frames is not None:
         return item.frames
     if item.span is not None:
         return item.span[1] - item.span[0]
     if item.seconds is not None:
+        if (counted := begun_within(item.media, item.seconds, limits=limits)) is not None:
+            return counted
         return round((item.seconds[1] - item.seconds[0]) * media.fps) if media.fps else None
     return media.frames
 

@@ -49,7 +49,46 @@ def probe(path: str | os.PathLike[str], *, fps: float | None = None, limits: Lim
         size, shown = (first.width, first.height), (round(first.width * squeeze), first.height)
         if first.rotation % 180:
             size, shown = size[::-1], shown[::-1]
-        return Media(os.fspath(path), float(rate) if rate else None, *size, stream.frames or None, length, shown)
+        return Media(os.fspath(path), float(rate) if rate else None, *size, _shown(stream, length, rate), length, shown)
+
+
+def _shown(stream: VideoStream, length: float | None, rate: Fraction | None) -> int | None:
+    """The frames a container announces, less those that its edit list hides, as in MP4s cut without re-encoding."""
+    if not stream.frames or "mp4" not in stream.container.format.name:
+        return stream.frames or None
+    listed = sum(not entry.is_discard for entry in getattr(stream, "index_entries", ()))  # since PyAV 16
+    return min(stream.frames, listed or round((length or 0) * (rate or 0)) or stream.frames)
+
+
+def begun_within(
+    path: str | os.PathLike[str], seconds: tuple[float, float], *, limits: Limits = Limits()
+) -> int | None:
+    """How many frames of a video begin in the cut ``seconds`` (from, to), by its packets: none is decoded.
+
+    Right for variable frame rates too. None where that cannot be said: a folder, a file without timestamps, or a
+    recording that ends more than two frames before the cut does. Raises MediaError for what cannot be read.
+    """
+    if _is_folder(path):
+        return None
+    with _opened(path, limits) as (container, stream):
+        origin, base = stream.start_time or 0, stream.time_base
+        if base is None:
+            return None
+        begin, end = (origin + math.ceil(exactly(at) / base) for at in seconds)
+        target = _landing(path, begin, limits) if begin > origin else None
+        if target is not None:
+            container.seek(target, stream=stream, backward=True)
+        number, last = 0, origin
+        for packet in container.demux(stream):
+            if not packet.size or packet.is_discard:
+                continue
+            if packet.pts is None:
+                return None
+            number += begin <= packet.pts < end
+            last = max(last, packet.pts + (packet.duration or 0))
+            if packet.dts is not None and packet.dts >= end:
+                break
+        return number if last >= end - 2 / ((stream.average_rate or Fraction(25)) * base) else None
 
 
 def frames(

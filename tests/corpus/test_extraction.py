@@ -104,6 +104,17 @@ def test_what_cannot_be_used_is_refused_in_one_line(film: Film, holistic: Holist
     assert "\n" not in str(raised.value)
 
 
+def test_a_cut_in_seconds_where_the_frame_rate_varies(film: Film, holistic: Holistic, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", times=[*range(20), *range(20, 120, 10)])
+    with pytest.raises(MediaError, match="not one hand was found in 9 frames"):  # 6 a second by the average
+        extract(item(path, seconds=(0.8, 4.4)), Options(), lambda: holistic)
+    noise = list(np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), np.uint8))
+    whole = film(tmp_path / "b.mp4", images=noise, container_options={"movflags": "faststart"})
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    with pytest.raises(MediaError, match=r"are announced|is damaged"):
+        extract(item(whole, seconds=(0.4, 1.2)), Options(), lambda: holistic)
+
+
 def test_a_frame_or_two_may_be_lacking(pose: Path) -> None:
     assert extract(item(pose, frames=32), Options(), unwanted).num_frames == 30
     with pytest.raises(MediaError, match="yields 30 frames, 33 are announced"):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from signatlas.errors import MediaError
 from signatlas.pose.media import Limits, frames_per_second
-from signatlas.pose.video import Media, frames, probe
+from signatlas.pose.video import Media, begun_within, frames, probe
 
 Film = Callable[..., Path]
 
@@ -54,6 +54,37 @@ def test_spans_count_frames_where_the_frame_rate_varies(film: Film, tmp_path: Pa
     assert numbers(frames(path)) == list(range(30))
     for span in ((0, 3), (4, 17), (21, 30)):
         assert numbers(frames(path, span=span)) == list(range(*span))
+
+
+def test_frames_that_an_edit_list_hides_are_not_announced(film: Film, tmp_path: Path) -> None:
+    """As `ffmpeg -ss 0.6 -c copy` cuts: from the key frame on, and what lies before the cut is hidden."""
+    import av
+
+    whole, cut = film(tmp_path / "a.mp4", 50, g="20"), tmp_path / "cut.mp4"
+    for times in (range(50), [*range(20), *range(20, 320, 10)]):  # of constant and of variable rate
+        whole = film(tmp_path / "a.mp4", times=list(times), frames=50, g="20")
+        with av.open(str(whole)) as held, av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as made:
+            stream = made.add_stream_from_template(held.streams.video[0])
+            start = round(15 / 25 / held.streams.video[0].time_base)
+            for packet in held.demux(video=0):
+                if packet.size:
+                    packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, stream
+                    made.mux(packet)
+        with av.open(str(cut)) as container:
+            assert container.streams.video[0].frames == 50
+        assert numbers(frames(cut)) == list(range(15, 50))
+        assert probe(cut).frames == 35
+
+
+def test_frames_of_a_cut_in_seconds_are_counted_where_the_frame_rate_varies(film: Film, tmp_path: Path) -> None:
+    times = [*range(20), *range(20, 120, 10)]
+    for ending in ("mp4", "mkv"):
+        path = film(tmp_path / f"a.{ending}", times=times)
+        for seconds in ((0.0, 0.8), (0.8, 4.4), (0.5, 2.0), (0.0, 4.4)):
+            assert begun_within(path, seconds) == len(list(frames(path, seconds=seconds))), seconds
+        assert begun_within(path, (0.0, 9.0)) is None
+    Image.new("RGB", (32, 24)).save(tmp_path / "1.png")
+    assert begun_within(tmp_path, (0.0, 1.0)) is None
 
 
 def test_a_span_decodes_only_from_its_key_frame_on(film: Film, tmp_path: Path) -> None:
