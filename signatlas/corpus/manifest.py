@@ -21,13 +21,14 @@ from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.format import CorpusInfo
 from signatlas.corpus.languages import sign_language_code
 from signatlas.corpus.listing import Item, Listing, Missing
-from signatlas.corpus.release import refuse_twins, table
+from signatlas.corpus.release import lines, refuse_twins, table
 from signatlas.errors import CorpusError
 
 COLUMNS = (
     "path", "id", "label", "gloss", "glosses", "signer", "split", "text", "language", "sign_language", "start", "end",
     "first_frame", "end_frame", "box", "frames", "fps", "sha256",
 )  # fmt: skip
+LISTS = ("glosses", "box")  # of JSONL
 TEXT_COLUMN = re.compile(r"text_([A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*)")
 OTHER_NAMES = {"val": "dev", "valid": "dev", "validation": "dev", "development": "dev"}
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -79,17 +80,14 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix != ".jsonl":
         yield from table(path, "\t" if path.suffix == ".tsv" else ",", quoted=True)
         return
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise CorpusError(f"{path} line {number} is not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise CorpusError(f"{path} line {number} is not an object of columns and values")
-            yield f"{path} line {number}", row
+    for where, line in lines(path):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise CorpusError(f"{where} is not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise CorpusError(f"{where} is not an object of columns and values")
+        yield where, row
 
 
 def _checked(where: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +97,10 @@ def _checked(where: str, row: dict[str, Any]) -> dict[str, Any]:
             nearest = difflib.get_close_matches(column, COLUMNS, n=1)
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(COLUMNS)} and text_LANGUAGE"
             raise CorpusError(f"{where}: unknown column '{column}': {hint}")
+    for column, value in row.items():
+        inner = value if isinstance(value, list) and column in LISTS else [value]
+        if wrong := [one for one in inner if isinstance(one, list | dict | bool)]:
+            raise CorpusError(f"{where}: {column} holds {json.dumps(wrong[0])}, expected text or a number")
     held = {name: value if isinstance(value, list) else str(value).strip() for name, value in row.items()
             if value is not None}  # fmt: skip
     held = {name: value for name, value in held.items() if value not in ("", [])}

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.listing import Item, Listing, Missing
-from signatlas.corpus.release import Release, pictures, table, videos_in
+from signatlas.corpus.release import Release, lines, pictures, table, videos_in
 from signatlas.corpus.sentences import Sentence
 from signatlas.errors import CorpusError
 
@@ -150,22 +150,25 @@ def _from_csv(file: Path, split: str) -> Iterator[_Row]:
 
 
 def _from_jsonl(file: Path, split: str) -> Iterator[_Row]:
-    with file.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                name = str(row["name"]).removeprefix(f"{split}/")
-                said = Sentence(
-                    id=f"{RELEASE.name}/{split}/{name}",
-                    split=split,
-                    glosses=tuple(str(gloss) for gloss in row["gloss"]),
-                    texts=tuple((str(tag), str(text).strip()) for tag, text in row["text"].items()),
-                    frames=int(row["num_frames"]),
-                )
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise RELEASE.refuse(
-                    f"{file} line {number} is not of the form name, gloss, text, num_frames ({error!r})"
-                ) from error
-            yield _Row(name, said, None)
+    for where, line in lines(file):
+        try:
+            row = json.loads(line)
+            name = _text(row["name"]).removeprefix(f"{split}/")
+            if not isinstance(row["gloss"], list):
+                raise TypeError("gloss is no list")
+            said = Sentence(
+                id=f"{RELEASE.name}/{split}/{name}",
+                split=split,
+                glosses=tuple(_text(gloss) for gloss in row["gloss"]),
+                texts=tuple((str(tag), _text(text).strip()) for tag, text in row["text"].items()),
+                frames=int(row["num_frames"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RELEASE.refuse(f"{where} is not of the form name, gloss, text, num_frames ({error!r})") from error
+        yield _Row(name, said, None)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"{type(value).__name__} in place of text")
+    return str(value)

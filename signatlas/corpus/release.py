@@ -105,6 +105,25 @@ def table(
         raise CorpusError(f"{file} cannot be read as a table ({error}): get it again") from error
 
 
+def lines(file: Path) -> Iterator[tuple[str, str]]:
+    """(where, line) of each line of a UTF-8 file that is not blank; ``where`` is "FILE line N", for errors.
+
+    Raises CorpusError, naming the line, for what is not UTF-8.
+    """
+    try:
+        with file.open("rb") as stream:
+            for number, content in enumerate(stream, start=1):
+                where = f"{file} line {number}"
+                try:
+                    line = content.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise CorpusError(f"{where} is not UTF-8 ({error.reason}): save the file as UTF-8") from error
+                if line.strip():
+                    yield where, line
+    except OSError as error:
+        raise CorpusError(f"{file} cannot be read ({error.strerror or error}): get it again") from error
+
+
 def whole_number(where: str, row: dict[str, str], column: str) -> int:
     """The whole number in a column. Raises CorpusError, naming the line."""
     try:

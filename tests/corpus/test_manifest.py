@@ -109,3 +109,29 @@ def test_other_mistakes(tmp_path: Path) -> None:
         manifest.read(write(tmp_path, "{\n", "bad.jsonl"), sign_language="ase")
     with pytest.raises(CorpusError, match=r"list.jsonl line 1 is not an object"):
         manifest.read(write(tmp_path, "[1]\n", "list.jsonl"), sign_language="ase")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"path": "a.mp4"}\n{"path": "b.mp4", "label": "gr\xfcn"}\n', "line 2 is not UTF-8"),
+        (b'{"path": "a.mp4", "id": ["x"]}', r'line 1: id holds \["x"\], expected text'),
+        (b'{"path": "a.mp4", "text": ["x"], "language": "en"}', "line 1: text holds"),
+        (b'{"path": ["a.mp4"]}', "line 1: path holds"),
+        (b'{"path": "a.mp4", "label": {"en": "x"}}', "line 1: label holds"),
+        (b'{"path": "a.mp4", "signer": true}', "line 1: signer holds true"),
+        (b'{"path": "a.mp4", "glosses": ["A", ["B"]]}', "line 1: glosses holds"),
+    ],
+)
+def test_values_that_are_no_text_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    file = write(tmp_path, "", "mine.jsonl")
+    file.write_bytes(content)
+    with pytest.raises(CorpusError, match=said) as error:
+        manifest.read(file, sign_language="ase")
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_value(tmp_path: Path) -> None:
+    file = write(tmp_path, "", "mine.jsonl")
+    file.write_bytes(b'\xef\xbb\xbf{"path": "a.mp4"}')
+    assert [item.id for item in manifest.read(file, sign_language="ase")] == ["mine/a"]

@@ -111,5 +111,19 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
         phoenix14t.annotations(tmp_path)
     phoenix_jsonl(tmp_path / "j")
     (tmp_path / "j" / "dev.jsonl").write_text('{"name": "a", "gloss": []}\n', encoding="utf-8")
+    whole = (tmp_path / "j" / "test.jsonl").read_bytes()
+    for line in (
+        b'{"name": ["a"], "gloss": [], "text": {"de": "x"}, "num_frames": 3}',
+        b'{"name": "a", "gloss": "A", "text": {"de": "x"}, "num_frames": 3}',
+        b'{"name": "a", "gloss": [["A"]], "text": {"de": "x"}, "num_frames": 3}',
+        b'{"name": "a", "gloss": [], "text": {"de": ["x"]}, "num_frames": 3}',
+    ):
+        (tmp_path / "j" / "train.jsonl").write_bytes(line)
+        with pytest.raises(CorpusError, match=r"train.jsonl line 1 is not of the form"):
+            phoenix14t.annotations(tmp_path / "j")
+    (tmp_path / "j" / "train.jsonl").write_bytes(whole + b'{"name": "gr\xfcn"}')
+    with pytest.raises(CorpusError, match=r"train.jsonl line \d+ is not UTF-8"):
+        phoenix14t.annotations(tmp_path / "j")
+    (tmp_path / "j" / "train.jsonl").write_bytes(whole)
     with pytest.raises(CorpusError, match=r"dev.jsonl line 1 is not of the form"):
         phoenix14t.annotations(tmp_path / "j")
