@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signatlas.commands.shared import Overwrite, summary
+from signatlas.commands.shared import Overwrite, summary, writing
 from signatlas.commands.shared import bars as progress_bars
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def info(
     corpus, judged = Corpus.open(path), list[Named]()
     described = describe(corpus, judged)
     if plot is not None:
-        quality(judged, plot, title=f"{corpus.info.name}: {len(judged)} clips")
+        with writing(plot, "--plot"):
+            quality(judged, plot, title=f"{corpus.info.name}: {len(judged)} clips")
     print(dumps(described, indent=2, ensure_ascii=False) if json else as_text(described))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signatlas.errors import CorpusError
+from signatlas.errors import CorpusError, UserError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -35,6 +37,15 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
             pass
     except OSError as error:
         raise CorpusError(f"{out} cannot be made ({error.strerror}): choose another --out") from error
+
+
+@contextmanager
+def writing(target: Path, option: str = "--out") -> Iterator[None]:
+    """Around what writes ``target``: a place that takes no file is a mistake in ``option``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror or error}): choose another {option}") from error
 
 
 def bars() -> Progress:

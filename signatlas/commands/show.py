@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from signatlas.commands.shared import writing
 from signatlas.errors import CorpusError, MediaError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from signatlas.corpus.clips import Clip
+    from signatlas.corpus.format import Corpus
     from signatlas.render.footage import Footage
 
 POSE_EXTRA = ("av", "cv2", "mediapipe", "pose_format")
@@ -103,7 +106,7 @@ def _wish(wish: Wish) -> Wish:
 
 def _subjects(what: str, ids: list[str], video: str | None) -> Iterator[Subject]:
     """The clips to look at, one after the other. Raises UserError for what cannot be looked at."""
-    from signatlas.render.footage import Footage, of_clip
+    from signatlas.render.footage import Footage
 
     given = None if video is None else Footage(video)
     if _is_corpus(what):
@@ -118,11 +121,24 @@ def _subjects(what: str, ids: list[str], video: str | None) -> Iterator[Subject]
             credit += "; synthetic, not for learning to sign"
         for id in ids:
             clip = corpus.clip(id)
-            yield Subject(clip, given or of_clip(clip, corpus), credit)
+            yield Subject(clip, given or _footage(clip, corpus), credit)
         return
     if ids:
         raise CorpusError(f"{what} is no corpus, so it has no clip '{ids[0]}'; leave the id out to look at the file")
     yield _pose_file(what, given) if what.endswith(".pose") else _video(what)
+
+
+def _footage(clip: Clip, corpus: Corpus) -> Footage | None:
+    """The frames the clip was found in; says so where there are some no more."""
+    from signatlas.pose.media import display_name
+    from signatlas.render.footage import recorded
+
+    found = recorded(clip, corpus)
+    if found is None or found.is_there():
+        return found
+    gone = display_name(found.media)
+    print(f"{clip.id}: its video {gone} is not there, so no real frames are shown; give --video", file=sys.stderr)
+    return None
 
 
 def _is_corpus(what: str) -> bool:
@@ -163,8 +179,11 @@ def _video(path: str) -> Subject:
         holistic.close()
     if not len(found.poses):
         raise MediaError(f"{path} holds no frame that can be decoded; record or download it again")
-    clip = Clip(Path(path).stem, "test", found.poses, UNDETERMINED, path, fps=media.fps, width=media.width,
-                height=media.height, face=found.face)  # fmt: skip
+    width, height = media.shown_as
+    clip = Clip(
+        Path(path).stem, "test", found.poses, UNDETERMINED, path, fps=media.fps, width=width, height=height,
+        face=found.face,
+    )  # fmt: skip
     return Subject(clip, Footage(path), None)
 
 
@@ -180,15 +199,16 @@ def _make(subject: Subject, wish: Wish) -> Iterator[Path]:
     if wish.strip:
         target = wish.out if wish.single else wish.out / f"{stem}.png"
         pictures = _chosen(subject, wish)
-        save(filmstrip(shown, frames=wish.frames, pictures=pictures, whole=not wish.rgb, credit=subject.credit), target)
+        drawn = filmstrip(shown, frames=wish.frames, pictures=pictures, whole=not wish.rgb, credit=subject.credit)
+        with writing(target):
+            save(drawn, target)
         yield target
     if wish.animation:
         target = wish.out if wish.single else wish.out / f"{stem}.{wish.format}"
         source = _pictures(subject, wish)
-        if wish.rgb and source is not None:
-            write_movie(target, labelled(shown, source), shown.rate)
-        else:
-            write_movie(target, animate(shown, source), shown.rate)
+        views = labelled(shown, source) if wish.rgb and source is not None else animate(shown, source)
+        with writing(target):
+            write_movie(target, views, shown.rate)
         yield target
 
 

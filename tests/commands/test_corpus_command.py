@@ -35,6 +35,8 @@ def procedural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def test_info_for_people_and_programs(procedural: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text, _ = run(capsys, "info", procedural)
     assert code == 0 and "PROCEDURAL" in text and "3 known" in text and "Apache-2.0" in text
+    code, text, err = run(capsys, "info", procedural, "--plot", "/proc/nope/x.png")
+    assert code == 2 and not text and err.count("\n") == 1 and "/proc/nope/x.png cannot be written" in err
     code, text, _ = run(capsys, "info", procedural, "--json")
     said = json.loads(text)
     assert said["clips"] == 24 and said["splits"] == {"train": 8, "dev": 8, "test": 8}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from signatlas.__main__ import main
+from signatlas.commands.show import _video
 from signatlas.corpus import Corpus
 from signatlas.corpus.format import write_corpus
 from signatlas.plots.movie import write_movie
@@ -67,7 +69,11 @@ def test_the_frames_of_a_video_stand_beside(
     again = write_corpus(tmp_path / "extracted", corpus.info, [corpus.clip(ID)], beside={"media.jsonl": line})
     code, said, err = run(capsys, again.path, ID, "--out", tmp_path / "found")
     assert code == 0 and f"frames of {video}" in said, err
-    assert sizes(tmp_path / "found")["small-webcam-wört-1-001.gif"][0] == 2 * 480
+    assert sizes(tmp_path / "found")["small-webcam-wört-1-001.gif"][0] == 2 * 480 and not err
+    video.unlink()
+    code, said, err = run(capsys, again.path, ID, "--rgb", "--out", tmp_path / "gone.png")
+    assert code == 0 and "frames of" not in said
+    assert err == f"{ID}: its video {video} is not there, so no real frames are shown; give --video\n"
 
 
 def test_pose_files_videos_and_the_models_view(
@@ -84,6 +90,22 @@ def test_pose_files_videos_and_the_models_view(
         code, said, err = run(capsys, video, "--out", tmp_path / "v.png")
         assert code == 0 and "58 frames, 29.92 fps" in said, err
         assert Image.open(tmp_path / "v.png").height > 300  # two rows
+
+
+def test_pixels_that_are_not_square_keep_their_proportions(tmp_path: Path) -> None:
+    """The same as in extraction: 64 x 48 pixels, each twice as wide as high."""
+    import av
+
+    video = tmp_path / "wide.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    clip = _video(str(video)).clip
+    assert (clip.width, clip.height) == (128, 48)
 
 
 def test_composed_signing_says_what_is_signed(
@@ -121,6 +143,8 @@ def test_mistakes_are_one_line(small_corpus: Path, tmp_path: Path, capsys: pytes
         ((tmp_path / "text.mp4", *out), "text.mp4"),
         ((small_corpus, ID, "--out", tmp_path / "a.jpg"), "neither a folder nor a .png"),
         ((small_corpus, ID, "small/dictionary/wört 0/000", "--out", tmp_path / "a.gif"), "for 2 clips"),
+        ((small_corpus, ID, "--out", "/proc/nope/x.png"), "/proc/nope/x.png cannot be written (No such file"),
+        ((small_corpus, ID, "--out", "/proc/nope/x.gif"), "/proc/nope/x.gif cannot be written (No such file"),
         ((small_corpus, ID, "--no-strip", "--no-animation", *out), "neither strip nor animation"),
     ):
         code, said, err = run(capsys, *arguments)

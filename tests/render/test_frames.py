@@ -12,9 +12,9 @@ import torch
 
 from signatlas.corpus.clips import Clip
 from signatlas.corpus.format import CorpusInfo, write_corpus
-from signatlas.errors import MediaError
+from signatlas.errors import CorpusError, MediaError
 from signatlas.plots.movie import write_movie
-from signatlas.render.footage import Footage, of_clip
+from signatlas.render.footage import Footage, of_clip, recorded
 from signatlas.render.frames import iter_rgb_frames, normalised, rgb_frames, to_tensor
 from signatlas.render.renderer import RenderConfig, Renderer
 
@@ -75,8 +75,29 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
     corpus = write_corpus(tmp_path / "corpus", info, clips, beside={"media.jsonl": lines})
     assert of_clip(clips[1], corpus) == Footage(str(video), span=(1, 7), target_fps=25.0)
     assert [of_clip(clips[i], corpus) for i in (0, 2, 3)] == [None, None, None]
+    assert recorded(clips[0], corpus) == Footage(str(tmp_path / "gone.mp4"), target_fps=25.0)
     (tmp_path / "corpus" / "media.jsonl").unlink()
-    assert of_clip(clips[1], corpus) is None
+    assert of_clip(clips[1], corpus) is None and recorded(clips[1], corpus) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"{", "line 1 is damaged"),
+        (b"[1]", "no object of columns"),
+        (b'{"id": "c/1", "media": "\xe4.mp4"}', "utf-8"),
+        (b'{"id": "c/1", "media": "a.mp4", "span": 3}', "not iterable"),
+        (b'{"id": "c/1", "media": "a.mp4", "span": [3]}', "are not 2 numbers"),
+        (b'{"id": "c/1", "media": "a.mp4", "fps": "fast"}', "could not convert"),
+    ],
+)
+def test_a_damaged_list_of_recordings_is_named(tmp_path: Path, line: bytes, says: str) -> None:
+    info = CorpusInfo("c", "1", "MIT", "x", ("gsg",))
+    corpus = write_corpus(tmp_path / "corpus", info, [CLIP], beside={"media.jsonl": "{}"})
+    (tmp_path / "corpus" / "media.jsonl").write_bytes(line)
+    with pytest.raises(CorpusError, match=says) as raised:
+        of_clip(CLIP, corpus)
+    assert "media.jsonl line 1" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_tensors_are_what_imagenet_models_expect() -> None:
