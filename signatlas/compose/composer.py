@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from signatlas.compose import blend, style
-from signatlas.compose.lexicon import FPS, Exemplar, Lexicon
+from signatlas.compose.calibration import FPS
+from signatlas.compose.lexicon import Exemplar, Lexicon
 from signatlas.compose.motion import Motion, to_poses
 from signatlas.compose.style import Signer, Variation, generator
 from signatlas.corpus.clips import Clip

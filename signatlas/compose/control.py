@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from signatlas.compose.lexicon import Exemplar, Lexicon, left_handed
+from signatlas.compose.lexicon import Exemplar, Lexicon
 from signatlas.compose.motion import LEFT, RIGHT, Motion, from_poses, to_poses, uses
 from signatlas.compose.recognise import Recogniser, hand_features, wer
 from signatlas.compose.style import REST, generator
+from signatlas.compose.trimming import left_handed
 from signatlas.corpus.clips import Clip
 from signatlas.pose.normalise import mirror
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from signatlas.compose import lexicon as lx
-from signatlas.compose.lexicon import Lexicon, build, calibrated, collect, left_handed, trim, without_idle
+from signatlas.compose.lexicon import Lexicon, build, calibrated, collect
 from signatlas.compose.motion import LEFT, RIGHT, Motion, from_poses
+from signatlas.compose.trimming import evened, left_handed, trim, without_idle
 from signatlas.errors import CorpusError
 from tests.compose.conftest import SEVERAL, SINGLE, recording, recordings
 
@@ -84,7 +84,7 @@ def test_holds_become_shorter() -> None:
     wrists = np.zeros((40, 2, 2))
     wrists[:, RIGHT, 0] = np.concatenate([np.zeros(15), np.linspace(0, 5, 10), np.full(15, 5.0)])
     motion = Motion(wrists, np.zeros((40, 2, 21, 2)), np.tile([False, True], (40, 1)))
-    even = lx.evened(motion).wrists[:, RIGHT, 0]
+    even = evened(motion).wrists[:, RIGHT, 0]
     still = (np.abs(np.diff(wrists[:, RIGHT, 0])) < 0.05).mean()
     assert (np.abs(np.diff(even)) < 0.05).mean() < still
     assert even[0] == pytest.approx(0) and even[-1] == pytest.approx(5)

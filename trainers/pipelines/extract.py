@@ -74,13 +74,13 @@ def run_listing(
     work.prepare()
     keys = [identity(item, options) for item in listing]
     finished, refused = work.finished(), work.refusals()
-    todo = [(i, k) for i, k in zip(listing, keys, strict=True) if k not in finished and k not in refused]
-    frames = _extract_all(todo, work, options, workers, len(listing), progress) if todo else 0
+    left = [(i, k) for i, k in zip(listing, keys, strict=True) if k not in finished and k not in refused]
+    frames = _extract_all(left, work, options, workers, len(listing), progress) if left else 0
     corpus, quarantined = put_together(
         listing, keys, out, work, options, command=command, overwrite=overwrite, make_splits=make_splits, seed=seed
     )
     work.remove()
-    return Extracted(corpus, quarantined, listing.missing, len(listing) - len(todo), frames)
+    return Extracted(corpus, quarantined, listing.missing, len(listing) - len(left), frames)
 
 
 def refuse(listing: Listing, out: str | os.PathLike[str], overwrite: bool) -> None:
@@ -179,7 +179,7 @@ class Meter:
 
 
 def _extract_all(
-    todo: Sequence[tuple[Item, str]],
+    left: Sequence[tuple[Item, str]],
     work: Workplace,
     options: Options,
     workers: int | None,
@@ -194,10 +194,10 @@ def _extract_all(
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     cores = int(ray.cluster_resources().get("CPU", 1))
-    pool = max(1, min(workers or cores, len(todo)))
+    pool = max(1, min(workers or cores, len(left)))
     meter: Any = ray.remote(num_cpus=0)(Meter).remote()
     # The largest first, so that no worker is left alone with one at the end.
-    ordered = sorted(todo, key=lambda one: size(one[0].media), reverse=True)
+    ordered = sorted(left, key=lambda one: size(one[0].media), reverse=True)
     # Workers start in other folders, where a relative path would be another file.
     rows = [
         {"key": key, "typed": display_name(item.media), "item": pickle.dumps(replace(item, media=absolute(item.media)))}
@@ -212,7 +212,7 @@ def _extract_all(
         compute=ray.data.ActorPoolStrategy(size=pool, max_tasks_in_flight_per_actor=1),
         num_cpus=1,
     )
-    with _watched(meter, total - len(todo), total, progress) as watcher:
+    with _watched(meter, total - len(left), total, progress) as watcher:
         for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             for problem in filter(None, batch["stop"]):
                 raise CorpusError(problem)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,70 +90,50 @@ def autsl(
            workers=workers, overwrite=overwrite, address=address)  # fmt: skip
 
 
-def phoenix14t(
-    folder: Folder,
-    out: Out = None,
-    list_: List = False,
-    face: Face = False,
-    target_fps: TargetFps = None,
-    max_seconds: MaxSeconds = LONGEST,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    address: Address = None,
-    json: AsJson = False,
-) -> None:
+def _as_shipped(kind: str, doc: str) -> Callable[..., None]:
+    """The command that imports a corpus whose adapter needs nothing but its folder."""
+
+    def command(
+        folder: Folder,
+        out: Out = None,
+        list_: List = False,
+        face: Face = False,
+        target_fps: TargetFps = None,
+        max_seconds: MaxSeconds = LONGEST,
+        workers: Workers = None,
+        overwrite: Overwrite = False,
+        address: Address = None,
+        json: AsJson = False,
+    ) -> None:
+        adapter = importlib.import_module(f"signatlas.corpus.{kind.replace('-', '_')}")
+        _go_on(adapter.read(folder), kind, out, list_, json, face=face, target_fps=target_fps,
+               max_seconds=max_seconds, workers=workers, overwrite=overwrite, address=address)  # fmt: skip
+
+    command.__doc__ = doc
+    return command
+
+
+phoenix14t = _as_shipped(
+    "phoenix14t",
     """Import RWTH-PHOENIX-Weather 2014 T: annotations/manual/*.corpus.csv and features/fullFrame-210x260px.
 
-    Example: signatlas corpus import phoenix14t PHOENIX-2014-T-release-v3 --out data/phoenix14t
-    """
-    from signatlas.corpus import phoenix14t as adapter
-
-    _go_on(adapter.read(folder), "phoenix14t", out, list_, json, face=face, target_fps=target_fps,
-           max_seconds=max_seconds, workers=workers, overwrite=overwrite, address=address)  # fmt: skip
-
-
-def csl_daily(
-    folder: Folder,
-    out: Out = None,
-    list_: List = False,
-    face: Face = False,
-    target_fps: TargetFps = None,
-    max_seconds: MaxSeconds = LONGEST,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    address: Address = None,
-    json: AsJson = False,
-) -> None:
+    Example: signatlas corpus import phoenix14t PHOENIX-2014T-release-v3 --out data/phoenix14t
+    """,
+)
+csl_daily = _as_shipped(
+    "csl-daily",
     """Import CSL-Daily: sentence_label/split_1.txt and video_map.txt (the pickle is not read), and the frames.
 
     Example: signatlas corpus import csl-daily CSL-Daily --out data/csl-daily
-    """
-    from signatlas.corpus import csl_daily as adapter
-
-    _go_on(adapter.read(folder), "csl-daily", out, list_, json, face=face, target_fps=target_fps,
-           max_seconds=max_seconds, workers=workers, overwrite=overwrite, address=address)  # fmt: skip
-
-
-def how2sign(
-    folder: Folder,
-    out: Out = None,
-    list_: List = False,
-    face: Face = False,
-    target_fps: TargetFps = None,
-    max_seconds: MaxSeconds = LONGEST,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    address: Address = None,
-    json: AsJson = False,
-) -> None:
+    """,
+)
+how2sign = _as_shipped(
+    "how2sign",
     """Import How2Sign: how2sign_realigned_*.csv and the front view, as clips or whole recordings to cut.
 
     Example: signatlas corpus import how2sign How2Sign --out data/how2sign --target-fps 25
-    """
-    from signatlas.corpus import how2sign as adapter
-
-    _go_on(adapter.read(folder), "how2sign", out, list_, json, face=face, target_fps=target_fps,
-           max_seconds=max_seconds, workers=workers, overwrite=overwrite, address=address)  # fmt: skip
+    """,
+)
 
 
 def manifest(
