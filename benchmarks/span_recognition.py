@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from signatlas.compose.lexicon import build
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.models.sign_encoder import SignEncoder
 
@@ -40,11 +41,9 @@ def main() -> None:
     arguments = parser.parse_args()
     corpus, encoder = Corpus.open(arguments.corpus), SignEncoder.from_pretrained(arguments.model)
     used = {sign["word"] for sign in corpus.info.made["signs"].values() if not sign["shared"]}
-    gallery = list(
-        Corpus.open(arguments.lexicon)
-        .split("train")
-        .where(lambda row: row["gloss"] in used and row["source"] != "dictionary")
-    )
+    lexicon = Corpus.open(arguments.lexicon)
+    exemplars = {exemplar.id for exemplar in build(lexicon).exemplars}
+    gallery = list(lexicon.split("train").where(lambda row: row["gloss"] in used and row["id"] in exemplars))
     clips, labels = spans(corpus.split("test"))
     chosen = [i for i, label in enumerate(labels) if label in used]
     nearest = encoder.embed_clips([clips[i] for i in chosen]) @ encoder.embed_clips(gallery).T

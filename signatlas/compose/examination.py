@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from signatlas.compose import control, probes
-from signatlas.compose.lexicon import calibrated, collect, word_counts
+from signatlas.compose.lexicon import Lexicon, calibrated, collect, word_counts
 from signatlas.compose.style import generator
 from signatlas.corpus.clips import SPLITS, Clip
 from signatlas.corpus.format import Corpus
@@ -38,12 +38,12 @@ def examine(corpus: Corpus, lexicon: Corpus, *, seed: int = 0, say: Callable[[st
     train, test = _some(corpus, "train", TRAIN_CLIPS, seed), _some(corpus, "test", TEST_CLIPS, seed)
     found: dict[str, Any] = {"fingerprint": corpus.info.fingerprint, "seed": seed, "limits": LIMITS}
     say("probe: source of a sign from a single frame")
-    found["source"] = _source(train, test, made["signs"], lexicon, seed)
+    used = calibrated(collect(lexicon), word_counts(made["signs"]))
+    found["source"] = _source(train, test, made["signs"], lexicon, used, seed)
     say("probe: seams from velocity and jerk")
     found["seam"] = _seam(train, test)
     found["frames"] = made.get("frames") or None
     say("control: template matching")
-    used = calibrated(collect(lexicon), word_counts(made["signs"]))
     found["template"] = control.match(used, made["signs"], _some(corpus, "dev", TEST_CLIPS, seed), test, seed)
     return found | {"open": open_shortcuts(found)}
 
@@ -60,7 +60,7 @@ def _chosen(corpus: Corpus, ids: frozenset[str]) -> Corpus:
 
 
 def _source(
-    train: list[Clip], test: list[Clip], signs: dict[str, Any], lexicon: Corpus, seed: int
+    train: list[Clip], test: list[Clip], signs: dict[str, Any], corpus: Corpus, lexicon: Lexicon, seed: int
 ) -> dict[str, Any] | None:
     """Can one frame tell a word with several recordings from one with a single one? None where all are of one kind."""
     several = {gloss for gloss, sign in signs.items() if not sign["shared"]}
@@ -74,8 +74,7 @@ def _source(
     weight = sum(signs[g]["count"] for g in several)
     sets = (_as_frequent(single, signs, weight, seed + n) for n in range(RANDOM_SETS))
     random = [found[0] for found in (_told(train, test, glosses) for glosses in sets) if found]
-    words = {signs[gloss]["word"] for gloss in several}
-    before = _before(lexicon, {sign["word"] for sign in signs.values()}, words, seed)
+    before = _before(corpus, lexicon, {signs[gloss]["word"] for gloss in several}, seed)
     return {"before": before, "after": after, "share_of_frames": share, "after_for_random_words": random}
 
 
@@ -107,14 +106,13 @@ def _as_frequent(glosses: list[str], signs: dict[str, Any], weight: int, seed: i
     return found
 
 
-def _before(lexicon: Corpus, words: set[str], several: set[str], seed: int) -> float:
-    """The same probe on the recordings as they are: half of each word's for training, half for testing."""
-    rows = [row for row in lexicon.metadata() if row["gloss"] in words]
-    special = frozenset(row["id"] for row in rows if row["gloss"] in several and row["source"] != "dictionary")
-    chosen = [row["id"] for row in rows if row["gloss"] not in several or row["id"] in special]
+def _before(corpus: Corpus, lexicon: Lexicon, several: set[str], seed: int) -> float:
+    """The same probe on the lexicon's recordings as they are: a half to fit, a half to test."""
+    special = frozenset(e.id for e in lexicon.exemplars if e.word in several)
+    chosen = [e.id for e in lexicon.exemplars]
     order = generator(seed, "before").permutation(chosen).tolist()
     halves = [
-        probes.subset(probes.source_frames(_chosen(lexicon, frozenset(order[part::2])), special), MOST_FRAMES)
+        probes.subset(probes.source_frames(_chosen(corpus, frozenset(order[part::2])), special), MOST_FRAMES)
         for part in (0, 1)
     ]
     return probes.balanced_accuracy(*halves)
