@@ -35,7 +35,7 @@ def test_annotations_in_jsonl_and_both_together(tmp_path: Path) -> None:
 
 def test_the_mirror_holds_every_sentence(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "phoenix14t").is_dir():
-        return
+        pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     said = phoenix14t.annotations(mirror / "phoenix14t")
     counts = {split: sum(s.split == split for s in said) for split in ("train", "dev", "test")}
     assert counts == {"train": 7096, "dev": 519, "test": 642}

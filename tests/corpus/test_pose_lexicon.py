@@ -85,7 +85,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 def test_the_mirror(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "pose_lexicon").is_dir():
-        return
+        pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     listing = pose_lexicon.read(mirror / "pose_lexicon")
     held = list(pose_lexicon.clips(listing, refuse))
     assert [clip.gloss for clip in held] == ["Kleine", "Kinder", "Essen", "Pizza"] and not listing.missing

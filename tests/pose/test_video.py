@@ -247,7 +247,7 @@ def test_addresses_are_shown_without_their_secrets(tmp_path: Path) -> None:
 
 def test_the_real_clips_have_the_frames_they_announce(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "video").is_dir():
-        return
+        pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     for name, count, size in (("slovo_f17a6060", 112, (720, 1280)), ("posefmt_test_video", 58, (540, 720))):
         path = mirror / "video" / f"{name}.mp4"
         media = probe(path)
