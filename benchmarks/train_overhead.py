@@ -37,8 +37,11 @@ def prepare(corpus: str | None, folder: Path) -> SignEncoderRecipe:
         write_corpus(corpus, info, clips)
         groups = "data.groups=[{classes_per_batch: 30, samples_per_class: 3}]"
         sources = ["select.gallery_source=null", "select.query_source=null"]
-        return load(RECIPE, [f"data.corpus={corpus}", groups, *sources])
-    return load(RECIPE, [f"data.corpus={Path(corpus).absolute()}"])
+        recipe = load(RECIPE, [f"data.corpus={corpus}", groups, *sources])
+    else:
+        recipe = load(RECIPE, [f"data.corpus={Path(corpus).absolute()}"])
+    assert isinstance(recipe, SignEncoderRecipe)
+    return recipe
 
 
 def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:

@@ -27,3 +27,11 @@ class SnapshotError(UserError):
 
 class MediaError(UserError):
     """A video that cannot be read, or that yields less than it announces."""
+
+
+class FeatureError(UserError):
+    """Clip features that are missing, damaged or do not fit the corpus or the model."""
+
+
+class TextError(UserError):
+    """A text that cannot be read: empty, in an unknown language, or for an encoder that is not there."""

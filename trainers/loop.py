@@ -68,7 +68,7 @@ def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int) -> 
         # DeepSpeed would compile its shared-memory collectives on first use: 40 s, and a compiler, for nothing here.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+        model.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
     )
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=optimiser, config=deepspeed_config(config, batch_size, world()[1])

@@ -7,92 +7,22 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from signatlas.errors import RecipeError
-from signatlas.models.sign_encoder import SignEncoderConfig
-from signatlas.pose.augment import AugmentConfig
+from signatlas.recipe.base import OptimiserConfig, ScalingConfig, Strict
+from signatlas.recipe.contrastive import ContrastiveRecipe
+from signatlas.recipe.sign_encoder import GroupConfig, SelectConfig, SignEncoderRecipe
 
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GroupConfig(Strict):
-    """A part of the training clips whose classes are contrasted with each other and with no other part's."""
-
-    source: str | None = Field(None, description="clips of this source; all when left out")
-    label: Literal["gloss", "id"] = Field("gloss", description="id: every clip is a class of its own")
-    classes_per_batch: int = Field(30, ge=2)
-    samples_per_class: int = Field(3, ge=2)
-    all_splits: bool = Field(False, description="use every split; for a dictionary, which is known as a whole")
-
-
-class DataConfig(Strict):
-    corpus: str
-    groups: tuple[GroupConfig, ...] = (GroupConfig(),)
-    exclude_glosses: tuple[str, ...] = Field((), description="words that no gloss-labelled group may show")
-    exclude_shared: bool = Field(False, description="leave out the words that webcam and dictionary share")
-
-
-class LossConfig(Strict):
-    name: Literal["supcon"] = "supcon"
-    temperature: float = Field(0.1, gt=0)
-
-
-class OptimiserConfig(Strict):
-    """AdamW under DeepSpeed, linear warm-up and cosine decay to zero."""
-
-    epochs: int = Field(60, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    warmup: float = Field(0.1, ge=0, le=1, description="share of all steps")
-    clip: float = Field(1.0, gt=0, description="largest global gradient norm")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    zero: Literal[0, 1, 2, 3] = 0
-    batches_per_epoch: int | None = Field(None, ge=1, description="default: one pass over the largest group")
-
-
-class SelectConfig(Strict):
-    """How the best checkpoint is chosen; always on dev."""
-
-    protocol: Literal["closed", "one-shot"] = "closed"
-    metric: Literal["R@1", "R@10", "mAP", "MRR"] = "mAP"
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
-    gallery_source: str | None = None
-    query_source: str | None = None
-
-
-class ScalingConfig(Strict):
-    workers: int = Field(1, ge=1)
-    gpu: bool = False
-    cpus_per_worker: float = Field(1, gt=0)
-    threads: int = Field(1, ge=1, description="torch threads a worker")
-
-
-class SignEncoderRecipe(Strict):
-    """Train the sign encoder on isolated signs."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    task: Literal["sign_encoder"] = "sign_encoder"
-    budget: str = Field("", description="what it costs, measured")
-    seed: int = Field(0, ge=0)
-    storage_path: str = "runs"
-    data: DataConfig
-    model: SignEncoderConfig = SignEncoderConfig()
-    augment: AugmentConfig = AugmentConfig()
-    loss: LossConfig = LossConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    select: SelectConfig = SelectConfig()
-    scaling: ScalingConfig = ScalingConfig()
-
-
-Recipe = SignEncoderRecipe
-RECIPES: dict[str, type[Recipe]] = {"sign_encoder": SignEncoderRecipe}
+__all__ = [
+    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "Recipe", "ScalingConfig", "SelectConfig",
+    "SignEncoderRecipe", "Strict", "dump", "load", "parse",
+]  # fmt: skip
+Recipe = SignEncoderRecipe | ContrastiveRecipe
+RECIPES: dict[str, type[Recipe]] = {"sign_encoder": SignEncoderRecipe, "contrastive": ContrastiveRecipe}
 R = TypeVar("R", bound=BaseModel)
 
 

@@ -1,0 +1,1 @@
+"""Clip features of continuous signing: computed once, read many times."""

@@ -1,0 +1,44 @@
+"""What every recipe has: strictness, a name, an optimiser, how the best checkpoint is chosen, where it runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimiserConfig(Strict):
+    """AdamW under DeepSpeed, linear warm-up and cosine decay to zero."""
+
+    epochs: int = Field(60, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    warmup: float = Field(0.1, ge=0, le=1, description="share of all steps")
+    clip: float = Field(1.0, gt=0, description="largest global gradient norm")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    zero: Literal[0, 1, 2, 3] = 0
+    batches_per_epoch: int | None = Field(None, ge=1, description="default: one pass over the largest group")
+
+
+class ScalingConfig(Strict):
+    workers: int = Field(1, ge=1)
+    gpu: bool = False
+    cpus_per_worker: float = Field(1, gt=0)
+    threads: int = Field(1, ge=1, description="torch threads a worker")
+
+
+class RunRecipe(Strict):
+    """What each task's recipe adds to."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    budget: str = Field("", description="what it costs, measured")
+    seed: int = Field(0, ge=0)
+    storage_path: str = "runs"
+    optimiser: OptimiserConfig = OptimiserConfig()
+    scaling: ScalingConfig = ScalingConfig()

@@ -1,0 +1,57 @@
+"""Fine-grained sign-to-word similarity (CiCo, 3.3) with interchangeable backends."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from signatlas.similarity import reference
+
+Aggregation = Literal["mean", "max", "softmax"]
+Padding = Literal["masked", "released"]
+Backend = Literal["auto", "reference", "tiled", "triton"]
+
+
+def fine_grained(
+    video: Tensor,
+    text: Tensor,
+    video_mask: Tensor,
+    text_mask: Tensor,
+    *,
+    tau: float = 0.07,
+    aggregation: Aggregation = "mean",
+    padding: Padding = "masked",
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]:
+    """(video_to_text, text_to_video), each [A, B] in -1..1, of all pairs of A videos and B texts (CiCo, Eq. 2).
+
+    ``video`` [A, L, D] are clip tokens, ``text`` [B, T, D] word tokens, normalised here; the masks, bool [A, L] and
+    [B, T], are True where a token is. With S_ij the cosine of clip i and word j, video_to_text is the mean over clips
+    of sum_j S_ij softmax_j(S_ij / tau), text_to_video the mean over words of sum_i S_ij softmax_i(S_ij / tau).
+
+    ``aggregation`` takes, instead of the mean, the max or the softmax-weighted sum (supplement, Table 2).
+    ``padding="masked"`` leaves padding out everywhere; ``"released"`` lets padded tokens take part in the inner
+    softmax, as the authors' code does. Raises ValueError for shapes that do not fit and rows without a token.
+    """
+    _check(video, text, video_mask, text_mask, tau)
+    video, text = F.normalize(video, dim=-1), F.normalize(text, dim=-1)
+    del backend
+    return reference.fine_grained(video, text, video_mask, text_mask, tau=tau, aggregation=aggregation, padding=padding)
+
+
+def _check(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, tau: float) -> None:
+    for name, tokens, mask in (("video", video, video_mask), ("text", text, text_mask)):
+        if tokens.ndim != 3 or mask.shape != tokens.shape[:2]:
+            raise ValueError(f"{name} {tuple(tokens.shape)} must be [rows, tokens, width], its mask the first two")
+        if mask.dtype != torch.bool:
+            raise ValueError(f"the mask of {name} must be bool, True where a token is, got {mask.dtype}")
+        if not bool(mask.any(1).all()):
+            empty = int((~mask.any(1)).nonzero()[0, 0])
+            raise ValueError(f"{name} row {empty} has no token: nothing can be compared with it")
+    if video.shape[-1] != text.shape[-1]:
+        raise ValueError(f"video tokens are {video.shape[-1]} wide, text tokens {text.shape[-1]}")
+    if not tau > 0:
+        raise ValueError(f"tau must be positive, got {tau}")

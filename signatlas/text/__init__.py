@@ -1,0 +1,1 @@
+"""Written language: tokenizers, text encoders, augmentation."""
