@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -33,3 +35,48 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     dist.all_gather(parts, local.detach().contiguous())
     parts[rank] = local
     return torch.cat(parts)[:total]
+
+
+def gather_with_gradient(local: Tensor) -> Tensor:
+    """All ranks' rows [W * B, ...]; every rank's gradient flows back to the rank that owns the row.
+
+    Unlike :func:`gather_rows`, for losses in which each rank computes only its own part of the pairs: a text takes
+    gradient from the videos of all ranks. All ranks hold equally many rows.
+    """
+    return local if world()[1] == 1 else _Gather.apply(local)  # type: ignore[no-any-return]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        ranks = world()[1]
+        whole = local.new_empty((ranks * len(local), *local.shape[1:]))
+        dist.all_gather(list(whole.chunk(ranks)), local.contiguous())
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        rank, ranks = world()
+        whole = gradients[0].contiguous()
+        mine = whole.chunk(ranks)[rank].clone()
+        if dist.get_backend() == "nccl":
+            dist.reduce_scatter_tensor(mine, whole)
+            return mine
+        dist.all_reduce(whole)  # gloo reduces and scatters in two steps
+        return whole.chunk(ranks)[rank].clone()
+
+
+@torch.no_grad()
+def limit_parameter(parameter: torch.nn.Parameter, largest: float) -> None:
+    """Keep a parameter at most ``largest`` after an optimiser step, its fp32 master of ZeRO and bf16 as well."""
+    from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
+
+    master = safe_get_full_fp32_param(parameter) if _is_managed(parameter) else None
+    if master is not None:
+        safe_set_full_fp32_param(parameter, master.clamp(max=largest))
+    if parameter.numel():  # ZeRO-3 leaves an empty shell here
+        parameter.clamp_(max=largest)
+
+
+def _is_managed(parameter: torch.nn.Parameter) -> bool:
+    return hasattr(parameter, "_hp_mapping") or hasattr(parameter, "ds_id")

@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from signatlas.recipe import OptimiserConfig
 from trainers.distributed import world
 from trainers.progress import Reporter
 
+MEMORY = "memory.safetensors"
+
 
 class Task(Protocol):
-    """One thing to learn. Batches are global: a function of (seed, epoch), the same on every rank."""
+    """One thing to learn. Batches are global: a function of (seed, epoch), the same on every rank.
+
+    Subclass it: what a task does not need is then there and does nothing.
+    """
 
     model: nn.Module
     steps_per_epoch: int
@@ -36,6 +42,16 @@ class Task(Protocol):
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         """Write the model folder; called on rank 0."""
+
+    def after_step(self, model: nn.Module) -> None:
+        """What follows each optimiser step, such as a limit on a parameter; called on every rank."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What training remembers beside the weights; a resumed run is given it back. The same on every rank."""
+        return {}
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Take back what :meth:`memory` gave."""
 
 
 def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
@@ -83,6 +99,7 @@ def train_step(engine: Any, task: Task, config: OptimiserConfig, step_in_epoch: 
     loss = task.loss(engine, step_in_epoch)
     engine.backward(loss * world()[1])
     engine.step()
+    task.after_step(engine.module)
     return loss.detach()
 
 
@@ -92,7 +109,7 @@ def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: An
 
     rank, _ = world()
     engine = start_engine(task.model, config, task.batch_size)
-    history = _restore(engine)
+    history = _restore(engine, task)
     reporter = Reporter(queue, rank)
     total = config.epochs * task.steps_per_epoch
     first = history[-1]["epoch"] + 1 if history else 0
@@ -123,7 +140,7 @@ def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: An
         _checkpoint(ray.train, engine, task, history, dict(history[-1]))
 
 
-def _restore(engine: Any) -> list[dict[str, Any]]:
+def _restore(engine: Any, task: Task) -> list[dict[str, Any]]:
     """Load the latest checkpoint into the engine; returns the history of epochs, empty for a fresh run."""
     import ray.train
 
@@ -133,6 +150,8 @@ def _restore(engine: Any) -> list[dict[str, Any]]:
     with checkpoint.as_directory() as folder:
         engine.load_checkpoint(str(Path(folder) / "engine"), tag="state")
         history: list[dict[str, Any]] = json.loads((Path(folder) / "history.json").read_text(encoding="utf-8"))
+        if (Path(folder) / MEMORY).is_file():
+            task.remember(load_file(Path(folder) / MEMORY))
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # nobody leaves, and so deletes, the folder before all have read
     return history
@@ -146,6 +165,8 @@ def _checkpoint(train: Any, engine: Any, task: Task, history: list[dict[str, Any
         if world()[0] == 0:
             task.save(Path(folder) / "model", state, metrics)
             (Path(folder) / "history.json").write_text(json.dumps(history), encoding="utf-8")
+            if memory := task.memory():
+                save_file({name: tensor.contiguous() for name, tensor in memory.items()}, Path(folder) / MEMORY)
         train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
 
 

@@ -21,6 +21,7 @@ from signatlas.pose.bank import PoseBank
 from signatlas.recipe import GroupConfig, SelectConfig, SignEncoderRecipe, dump
 from signatlas.sampling.pk import pk_batches
 from trainers.distributed import gather_rows, local_slice, world
+from trainers.loop import Task
 
 Row = dict[str, Any]
 
@@ -56,7 +57,7 @@ def selection(rows: list[Row], select: SelectConfig) -> tuple[np.ndarray, np.nda
     return np.array(queries), np.array(gallery)
 
 
-class SignEncoderTask:
+class SignEncoderTask(Task):
     """Clips in memory, batches by (seed, epoch), one global SupCon loss; see :class:`trainers.loop.Task`."""
 
     def __init__(self, recipe: SignEncoderRecipe):
