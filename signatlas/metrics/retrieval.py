@@ -83,6 +83,17 @@ def evaluate(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
     return {**figures, "queries": queries, "left_out": len(scores) - queries}
 
 
+def of_ranks(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, np.ndarray]:
+    """R@K, MRR, MedR and MeanR of ranks [..., Q] over their last axis, each [...]: a row a resample, for instance."""
+    ranks = np.asarray(ranks)
+    return {
+        **{f"R@{k}": (ranks <= k).mean(-1) for k in cutoffs},
+        "MRR": (1.0 / ranks).mean(-1),
+        "MedR": np.median(ranks, -1),
+        "MeanR": ranks.mean(-1),
+    }
+
+
 def mean_rank_variance(ranks: np.ndarray) -> float:
     """Mean over Q queries of the population variance of their K ranks, ``ranks`` [K, Q] (one row a query variant)."""
     return float(np.var(np.asarray(ranks, float), axis=0).mean())
@@ -115,3 +126,14 @@ def bootstrap(
         ]
     low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_of_ranks(
+    ranks: np.ndarray, *, samples: int = 2000, seed: int = 0, level: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """:func:`bootstrap` intervals over queries of all figures of :func:`of_ranks`, for ranks [Q], in one go."""
+    ranks = np.asarray(ranks)
+    drawn = ranks[np.random.default_rng(seed).integers(len(ranks), size=(samples, len(ranks)))]
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    found = {name: np.quantile(values, ends) for name, values in of_ranks(drawn).items()}
+    return {name: (float(low), float(high)) for name, (low, high) in found.items()}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
 
+from signatlas.metrics import retrieval
 from signatlas.metrics.retrieval import average_precision, bootstrap, evaluate, mean_rank_variance, ranks
 
 
@@ -163,3 +164,16 @@ def test_bootstrap_over_groups_is_wider_when_groups_agree_within() -> None:
     low, high = bootstrap(values, np.mean, samples=500)
     wide_low, wide_high = bootstrap(values, np.mean, samples=500, groups=groups)
     assert (wide_high - wide_low) > 3 * (high - low)
+
+
+def test_intervals_of_ranks_are_those_of_the_bootstrap() -> None:
+    ranks = np.random.default_rng(3).integers(1, 60, 300)
+    found = retrieval.bootstrap_of_ranks(ranks, samples=4000)
+    for name, (low, high) in found.items():
+        expected = retrieval.bootstrap(ranks, retrieval.STATISTICS[name], samples=4000, seed=1)
+        tolerance = 0.1 * (expected[1] - expected[0]) + 1e-9 if name != "MedR" else 1.0
+        assert abs(low - expected[0]) <= tolerance, name
+        assert abs(high - expected[1]) <= tolerance, name
+    assert {name: float(value) for name, value in retrieval.of_ranks(ranks).items()} == {
+        name: pytest.approx(statistic(ranks)) for name, statistic in retrieval.STATISTICS.items() if name != "mAP"
+    }
