@@ -17,7 +17,14 @@ from signatlas.recipe import RECIPES, Recipe, dump, parse
 from trainers.folder import RunFolder
 from trainers.loop import Task
 
-TASKS = {"sign_encoder": "trainers.sign_encoder:build"}
+TASKS = {
+    "sign_encoder": "trainers.sign_encoder:build",
+    "contrastive": "trainers.contrastive:build",
+    "sign_classifier": "trainers.sign_classifier:build",
+}
+
+# Settings that may name a folder of this machine.
+PATHS = ("data.corpus", "data.features", "model.sign.pretrained", "model.text.name")
 
 
 def build_task(recipe: Recipe) -> Task:
@@ -76,9 +83,7 @@ def _train(recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: b
     from trainers.progress import Watcher
 
     queue = Queue(maxsize=1000, actor_options={"num_cpus": 0})
-    data = recipe.model_dump(mode="json")
-    if "://" not in recipe.data.corpus:
-        data["data"]["corpus"] = str(Path(recipe.data.corpus).absolute())  # workers run elsewhere
+    data = _with_absolute_paths(recipe)
     scaling = recipe.scaling
     trainer = TorchTrainer(
         worker,
@@ -104,6 +109,21 @@ def _train(recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: b
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Train leaves its own behind
         queue.shutdown()
+
+
+def _with_absolute_paths(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as the workers get it, which run in a folder of their own."""
+    data = recipe.model_dump(mode="json")
+
+    for path in PATHS:
+        *parts, key = path.split(".")
+        place: Any = data
+        for part in parts:
+            place = place.get(part, {})
+        value = place.get(key)
+        if value and "://" not in value and (key == "corpus" or Path(value).exists()):
+            place[key] = str(Path(value).absolute())
+    return data
 
 
 def _users_mistake(error: Any) -> UserError | None:

@@ -37,12 +37,15 @@ class Tokens(NamedTuple):
         return Tokens(self.tokens[chosen], self.mask[chosen], self.cls[chosen])
 
 
-def similarity(sign: Tokens, text: Tokens, config: SimilarityConfig, backend: str = "auto") -> tuple[Tensor, Tensor]:
-    """(video_to_text, text_to_video), each [A, B]; the same matrix twice for a pooled similarity."""
+def similarity(sign: Tokens, text: Tokens, config: SimilarityConfig, **options: Any) -> tuple[Tensor, Tensor]:
+    """(video_to_text, text_to_video), each [A, B]; the same matrix twice for a pooled similarity.
+
+    ``options`` are those of ``fine_grained``: ``backend``, and ``only`` for one of the two.
+    """
     if config.kind == "fine_grained":
         return fine_grained(
             sign.tokens, text.tokens, sign.mask, text.mask, tau=config.tau, aggregation=config.aggregation,
-            padding=config.padding, backend=backend,  # type: ignore[arg-type]
+            padding=config.padding, **options,
         )  # fmt: skip
     both = [s.cls if config.kind == "cls" else mean_pooled(s.tokens, s.mask) for s in (sign, text)]
     scores = pooled(*both)
@@ -138,7 +141,9 @@ class DualEncoder(nn.Module):
         self.train(training)
         return joined(parts)
 
-    def save_pretrained(self, path: str | os.PathLike[str], card: str = "") -> None:
+    def save_pretrained(
+        self, path: str | os.PathLike[str], card: str = "", state: dict[str, Tensor] | None = None
+    ) -> None:
         """Write config.json, model.safetensors, README.md and text/ (tokenizer and sizes)."""
         config = self.config.model_dump(mode="json")
         if config["sign"]["pretrained"]:
@@ -146,7 +151,7 @@ class DualEncoder(nn.Module):
             config["sign"] |= {"pretrained": None, "width": v.hidden_size, "depth": v.num_hidden_layers,
                                "heads": v.num_attention_heads, "feedforward": v.intermediate_size}  # fmt: skip
         document = {"model_type": MODEL_TYPE, "features": self.features, "record": self.record, **config}
-        folder.save(path, self, document, card)
+        folder.save(path, self, document, card, state)
         (Path(path) / "text").mkdir()
         self.text.save_assets(Path(path) / "text")
 

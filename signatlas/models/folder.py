@@ -16,11 +16,18 @@ from signatlas.files import folder_atomically
 WEIGHTS = "model.safetensors"
 
 
-def save(folder: str | os.PathLike[str], model: nn.Module, config: dict[str, Any], card: str) -> None:
-    """Write a model folder in one step, replacing an older one."""
+def save(
+    folder: str | os.PathLike[str],
+    model: nn.Module,
+    config: dict[str, Any],
+    card: str,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write a model folder in one step, replacing an older one. ``state`` replaces the model's own weights."""
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = model.state_dict() if state is None else state
+    state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
     with folder_atomically(folder, overwrite=True) as partial:
         (partial / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file(state, partial / WEIGHTS)

@@ -15,6 +15,9 @@ class SentenceDataConfig(Strict):
     corpus: str
     features: str = Field(description="folder of clip features, see 'signatlas features'")
     languages: tuple[str, ...] = Field(("de",), min_length=1, description="BCP-47; several: 1-to-K over all of them")
+    sentences: Literal["clip", "text"] = Field(
+        "clip", description="what an epoch passes over; text: equal texts are one sentence with several videos"
+    )
     limit: int | None = Field(None, ge=2, description="only so many training clips, the first by id")
     shuffle_pairs: bool = Field(False, description="control: train on texts of other clips")
 

@@ -1,0 +1,175 @@
+"""The data of sentence retrieval as a task needs it: features, texts per language, batches, dev figures, the card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from signatlas.corpus.format import Corpus
+from signatlas.errors import CorpusError, FeatureError, RecipeError
+from signatlas.evaluation.sentences import both_directions
+from signatlas.features.store import FeatureStore
+from signatlas.models.dual_encoder import DualEncoder
+from signatlas.recipe import ContrastiveRecipe, dump
+from signatlas.text.augmentation import Augmenter
+from signatlas.text.identical import groups
+
+
+class Sentences:
+    """Training and dev clips with their features and texts. Raises UserError for data that do not fit."""
+
+    def __init__(self, recipe: ContrastiveRecipe):
+        self.recipe, data = recipe, recipe.data
+        corpus = Corpus.open(data.corpus, verify=True)
+        self.info, rows = corpus.info, corpus.metadata()
+        self.store = FeatureStore.open(data.features)
+        if self.store.info.corpus_fingerprint != self.info.fingerprint:
+            raise FeatureError(
+                f"{data.features} was made from {self.store.info.corpus}, another state of the corpus than "
+                f"{data.corpus}: make the features again"
+            )
+        if recipe.model.sign.features not in (None, self.store.info.width):
+            raise FeatureError(
+                f"the recipe says features of width {recipe.model.sign.features}, {data.features} has "
+                f"{self.store.info.width}"
+            )
+        self.train, self.dev = (self._with_texts(rows, split) for split in ("train", "dev"))
+        if data.limit is not None:
+            self.train = sorted(self.train, key=lambda row: row["id"])[: data.limit]
+        self.positions = self.store.positions(row["id"] for row in self.train)
+        self.texts = {language: [_text(row, language) for row in self.train] for language in data.languages}
+        if data.shuffle_pairs:
+            order = np.random.default_rng(recipe.seed).permutation(len(self.train))
+            self.texts = {language: [texts[i] for i in order] for language, texts in self.texts.items()}
+        flat = [text for language in data.languages for text in self.texts[language]]
+        self.groups = groups(flat, recipe.loss.near).reshape(len(data.languages), -1)
+        self._augment = Augmenter(recipe.augment)
+
+    def _with_texts(self, rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
+        """The clips of a split that have a text in every language of the recipe."""
+        data, found = self.recipe.data, {text["language"] for row in rows for text in row["texts"] or ()}
+        for language in data.languages:
+            if language not in found:
+                raise RecipeError(
+                    f"data.languages: {data.corpus} has no text in '{language}', only in {', '.join(sorted(found))}"
+                )
+        chosen = [r for r in rows if r["split"] == split and all(_text(r, language) for language in data.languages)]
+        if not chosen:
+            raise CorpusError(f"{data.corpus}: no {split} clip has texts in {', '.join(data.languages)}")
+        return chosen
+
+    def batches(self, batch_size: int) -> int:
+        """Full batches in one pass. Raises RecipeError when there is none."""
+        clips = len(np.unique(self._sentences()))
+        if clips < batch_size:
+            raise RecipeError(f"loss.batch_size {batch_size} is more than the {clips} sentences to train on")
+        return clips // batch_size
+
+    def _sentences(self) -> np.ndarray:
+        """A number per training clip; clips with equal texts in the first language are videos of one sentence."""
+        if self.recipe.data.sentences == "clip":
+            return np.arange(len(self.train))
+        return np.unique(self.groups[0], return_inverse=True)[1]
+
+    def plan(self, epoch: int, batch_size: int, seed: int) -> np.ndarray:
+        """Training clips [steps, batch]: each sentence at most once, one of its videos drawn; by (seed, epoch)."""
+        rng = np.random.default_rng([seed, epoch, 71])
+        order = rng.permutation(len(self.train))
+        _, first = np.unique(self._sentences()[order], return_index=True)
+        chosen = rng.permutation(order[first])
+        steps = len(chosen) // batch_size
+        return chosen[: steps * batch_size].reshape(steps, batch_size)
+
+    def features(self, clips: np.ndarray, *, alpha: float, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.store.batch(self.positions[clips], alpha=alpha, limit=limit)
+
+    def texts_of(self, clips: np.ndarray) -> list[str]:
+        """Texts of clips, language after language."""
+        return [self.texts[language][i] for language in self.recipe.data.languages for i in clips]
+
+    def groups_of(self, clips: np.ndarray) -> np.ndarray:
+        """The numbers of identical texts, in the order of :meth:`texts_of`."""
+        return self.groups[:, clips].reshape(-1)
+
+    def augmented(self, clips: np.ndarray, epoch: int) -> list[str]:
+        """Varied texts, a function of (seed, epoch, language, clip) on whichever rank."""
+        return [
+            self._augment(
+                self.texts[language][i], language, np.random.default_rng([self.recipe.seed, epoch, number, int(i), 73])
+            )
+            for number, language in enumerate(self.recipe.data.languages)
+            for i in clips
+        ]
+
+    def copy_sign_encoders(self, folder: Path) -> None:
+        """What made the features, beside the model, so that it can be given poses."""
+        if (self.store.path / "models").is_dir():
+            shutil.copytree(self.store.path / "models", folder, dirs_exist_ok=True)
+
+
+def _text(row: dict[str, Any], language: str) -> str:
+    """The clip's text in a language; empty where there is none."""
+    return next((text["text"] for text in row["texts"] or () if text["language"] == language), "")
+
+
+def dev_figures(model: DualEncoder, data: Sentences, recipe: ContrastiveRecipe) -> dict[str, float]:
+    """Means over both directions and all languages on dev; every rank computes all of them."""
+    sign = recipe.model.sign
+    positions = data.store.positions(row["id"] for row in data.dev)
+    videos = model.embed_features(
+        data.store.batch(positions[i : i + 256], alpha=sign.alpha, limit=sign.max_clips)
+        for i in range(0, len(positions), 256)
+    )
+    own = np.arange(len(data.dev))
+    found: list[dict[str, dict[str, float]]] = []
+    for language in recipe.data.languages:
+        texts = model.embed_texts([_text(row, language) for row in data.dev])
+        with torch.no_grad():
+            found.append(both_directions(model.score(videos, texts).numpy(), own, own))
+    names = ("R@1", "R@5", "R@10", "MRR")
+    means = {n: float(np.mean([f[d][n] for f in found for d in ("T2V", "V2T")])) for n in names}
+    directions = {f"dev_{d}_R@1": float(np.mean([f[d]["R@1"] for f in found])) for d in ("T2V", "V2T")}
+    return {f"dev_{name}": value for name, value in means.items()} | directions
+
+
+def record(recipe: ContrastiveRecipe, data: Sentences) -> dict[str, Any]:
+    """What a model says of its own training."""
+    info, store = data.info, data.store
+    return {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "corpus": info.name,
+        "corpus_fingerprint": info.fingerprint,
+        "licence": info.licence,
+        "synthetic": info.synthetic,
+        "languages": list(recipe.data.languages),
+        "shuffle_pairs": recipe.data.shuffle_pairs,
+        "alpha": recipe.model.sign.alpha,
+        "features": str(recipe.data.features),
+        "features_fingerprint": store.fingerprint,
+        "features_made": store.info.model_dump(include={"kind", "streams", "window", "stride", "limit", "made"}),
+    }
+
+
+def card(recipe: ContrastiveRecipe, data: Sentences, metrics: dict[str, float]) -> str:
+    """The model card: what it is for, on what it was trained, under which licence, and how."""
+    info = data.info
+    kind = "Trained on synthetic signing: no result on real signing.\n\n" if info.synthetic else ""
+    if recipe.data.shuffle_pairs:
+        kind += "A control: trained on texts of other clips, so that it can have learnt nothing.\n\n"
+    figures = "\n".join(f"| {k} | {v:.4g} |" for k, v in metrics.items())
+    languages = "".join(f"- {language}\n" for language in (*info.sign_languages, *recipe.data.languages))
+    return (
+        f"---\nlibrary_name: signatlas\nlicense: other\nlicense_name: {json.dumps(info.licence)}\n"
+        f"language:\n{languages}tags:\n- sign-language\n---\n"
+        f"# {recipe.name}\n\n{kind}A dual encoder: signing and text ({', '.join(recipe.data.languages)}) in one space, "
+        "to find one by the other.\n\n"
+        f"Trained on {info.name} {info.version} (fingerprint `{info.fingerprint}`, {info.source}), clip features "
+        f"`{data.store.fingerprint}`.\nLicence of the corpus: {info.licence}.\n\n"
+        f"## Figures on dev\n\n| | |\n|---|---|\n{figures}\n\n## Recipe\n\n```yaml\n{dump(recipe)}```\n"
+    )
