@@ -49,13 +49,12 @@ class SignEncoderConfig(BaseModel):
         return self
 
 
-class SignEncoder(nn.Module):
-    """Points [B, T, P, 3] and their presence [B, T, P] to embeddings [B, E] of length one."""
+class SignTrunk(nn.Module):
+    """Points [B, T, P, 3] and their presence [B, T, P] to one vector [B, width] a clip: what sign models share."""
 
-    def __init__(self, config: SignEncoderConfig, record: dict[str, Any] | None = None):
+    def __init__(self, config: SignEncoderConfig):
         super().__init__()
         self.config = config
-        self.record = record or {}  # how it was trained: corpus fingerprint, words held out, ...
         width = features.width(config.points, config.dims, config.streams)
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, config.width)
@@ -68,15 +67,28 @@ class SignEncoder(nn.Module):
             max_frames=max(512, config.frames),
         )
         self.pool = AttentionPooling(config.width, config.heads) if config.pooling == "attention" else MeanPooling()
-        self.head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.embedding))
 
-    def forward(self, points_BTPC: Tensor, present_BTP: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+    def pooled(self, points_BTPC: Tensor, present_BTP: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+        """Frames summed up [B, width], before any head."""
         if valid_BT is None:
             valid_BT = torch.ones(points_BTPC.shape[:2], dtype=torch.bool, device=points_BTPC.device)
         c = self.config
         x = features.build(points_BTPC, present_BTP, points=c.points, dims=c.dims, streams=c.streams)
         x = self.project(self.norm(x.to(self.project.weight.dtype)))
-        return F.normalize(self.head(self.pool(self.trunk(x, valid_BT), valid_BT)).float(), dim=-1)
+        pooled: Tensor = self.pool(self.trunk(x, valid_BT), valid_BT)
+        return pooled
+
+
+class SignEncoder(SignTrunk):
+    """Points [B, T, P, 3] and their presence [B, T, P] to embeddings [B, E] of length one."""
+
+    def __init__(self, config: SignEncoderConfig, record: dict[str, Any] | None = None):
+        super().__init__(config)
+        self.record = record or {}  # how it was trained: corpus fingerprint, words held out, ...
+        self.head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.embedding))
+
+    def forward(self, points_BTPC: Tensor, present_BTP: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+        return F.normalize(self.head(self.pooled(points_BTPC, present_BTP, valid_BT)).float(), dim=-1)
 
     @torch.no_grad()
     def embed_bank(self, bank: PoseBank, indices: np.ndarray | None = None, batch_size: int = 256) -> np.ndarray:

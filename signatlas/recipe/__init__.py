@@ -15,14 +15,19 @@ from pydantic import BaseModel, ValidationError
 from signatlas.errors import RecipeError
 from signatlas.recipe.base import OptimiserConfig, ScalingConfig, Strict
 from signatlas.recipe.contrastive import ContrastiveRecipe
+from signatlas.recipe.sign_classifier import SignClassifierRecipe
 from signatlas.recipe.sign_encoder import GroupConfig, SelectConfig, SignEncoderRecipe
 
 __all__ = [
     "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "Recipe", "ScalingConfig", "SelectConfig",
-    "SignEncoderRecipe", "Strict", "dump", "load", "parse",
+    "SignClassifierRecipe", "SignEncoderRecipe", "Strict", "dump", "load", "parse",
 ]  # fmt: skip
-Recipe = SignEncoderRecipe | ContrastiveRecipe
-RECIPES: dict[str, type[Recipe]] = {"sign_encoder": SignEncoderRecipe, "contrastive": ContrastiveRecipe}
+Recipe = SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe
+RECIPES: dict[str, type[Recipe]] = {
+    "sign_encoder": SignEncoderRecipe,
+    "contrastive": ContrastiveRecipe,
+    "sign_classifier": SignClassifierRecipe,
+}
 R = TypeVar("R", bound=BaseModel)
 
 

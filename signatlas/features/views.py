@@ -1,0 +1,111 @@
+"""Training views of isolated signs that look like windows over continuous signing."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from signatlas.pose.augment import AugmentConfig, Augmenter
+from signatlas.pose.bank import PoseBank
+
+
+class ViewConfig(BaseModel):
+    """What a window may show of a recording. Signs in sentences are shorter than recordings of single ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shortest: float = Field(0.3, gt=0, le=1, description="smallest share of a recording in a window")
+    longest: float = Field(1.0, gt=0, le=1, description="largest share")
+    context: float = Field(0.5, ge=0, le=1, description="probability of other signs before and after")
+    sign: float = Field(0.4, gt=0, le=1, description="smallest share of the window that is the sign, given context")
+    transition: int = Field(3, ge=0, description="longest movement between two signs, in frames of the window")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ViewConfig:
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest {self.shortest} is more than longest {self.longest}")
+        return self
+
+
+class WindowViews(Augmenter):
+    """Draws a window a clip: a random part at random speed, perhaps between parts of other clips, then changed.
+
+    A view depends on (seed, epoch, position) alone.
+    """
+
+    def __init__(
+        self, views: ViewConfig, config: AugmentConfig, points: str, frames: int, seed: int, others: np.ndarray
+    ):
+        super().__init__(config, points, frames, seed)
+        self.views, self.others = views, others  # positions of clips that may stand beside a sign
+
+    def __call__(
+        self, bank: PoseBank, indices: np.ndarray, epoch: int, positions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        generators = [self._generator(epoch, int(position)) for position in positions]
+        rows = [self._window(rng, bank, int(i)) for rng, i in zip(generators, indices, strict=True)]
+        coordinates = np.stack([x for x, _ in rows])
+        present = np.stack([p for _, p in rows])
+        keep = np.ones(present.shape[:2], bool)
+        for i, generator in enumerate(generators):
+            self._change(generator, coordinates[i], present[i], keep[i])
+        return coordinates, present, keep
+
+    def still(self, bank: PoseBank, index: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+        """A window [F, P, 3] and presence [F, P] of one clip, number ``draw``, not changed otherwise: for dev."""
+        return self._window(np.random.default_rng([self.seed, index, draw]), bank, index)
+
+    def _window(self, rng: np.random.Generator, bank: PoseBank, index: int) -> tuple[np.ndarray, np.ndarray]:
+        before, sign, after, gaps = self._plan(rng)
+        share = rng.uniform(self.views.shortest, self.views.longest)
+        first = rng.uniform(0, 1 - share)
+        main = self._part(rng, bank, index, first, first + share, sign)
+        if not before and not after:
+            return main
+        neighbours = rng.choice(self.others, 2)
+        left, right = rng.uniform(0.4, 0.9), rng.uniform(0.1, 0.6)  # it ends, and the next one begins
+        parts = [
+            self._part(rng, bank, int(neighbours[0]), left - 0.02 * before, left, before),
+            main,
+            self._part(rng, bank, int(neighbours[1]), right, right + 0.02 * after, after),
+        ]
+        return _joined(parts, gaps)
+
+    def _plan(self, rng: np.random.Generator) -> tuple[int, int, int, tuple[int, int]]:
+        """Frames before, of and after the sign, and of the two movements between them; they fill the window."""
+        v, total = self.views, self.frames
+        if rng.random() >= v.context:
+            return 0, total, 0, (0, 0)
+        sign = int(rng.integers(max(2, round(v.sign * total)), total + 1))
+        # The sign covers the window's middle: the label is that of the sign there.
+        low, high = max(0, total // 2 - sign + 1), min(total - sign, total // 2)
+        begin = int(rng.integers(low, high + 1))
+        end = total - begin - sign
+        gaps = tuple(min(int(rng.integers(0, v.transition + 1)), max(0, room - 1)) for room in (begin, end))
+        return begin - gaps[0], sign, end - gaps[1], (gaps[0], gaps[1])
+
+    def _part(
+        self, rng: np.random.Generator, bank: PoseBank, index: int, first: float, last: float, frames: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``frames`` frames between two shares of a clip, in a tempo that drifts."""
+        if not frames:
+            return bank.coordinates[:0], bank.present[:0]
+        speed = np.exp(rng.normal(0, self.config.time_warp, frames - 1))
+        path = np.concatenate([[0.0], np.cumsum(speed)])[:frames]
+        times = (first + path / max(path[-1], 1e-9) * (last - first)) * (int(bank.lengths[index]) - 1)
+        coordinates, present = bank.at(np.array([index]), times[None])
+        return coordinates[0], present[0]
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]], gaps: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Three parts one after the other; the hands go straight from one to the next in ``gaps`` frames."""
+    (x0, p0), (x1, p1), (x2, p2) = parts
+    into = _between(x0[-1] if len(x0) else x1[0], x1[0], gaps[0])
+    out = _between(x1[-1], x2[0] if len(x2) else x1[-1], gaps[1])
+    seen_in, seen_out = np.repeat(p1[:1], gaps[0], 0), np.repeat(p1[-1:], gaps[1], 0)
+    return np.concatenate([x0, into, x1, out, x2]), np.concatenate([p0, seen_in, p1, seen_out, p2])
+
+
+def _between(start: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
+    share = ((np.arange(frames) + 1) / (frames + 1)).astype(np.float32)[:, None, None]
+    return start * (1 - share) + end * share
