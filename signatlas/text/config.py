@@ -25,6 +25,7 @@ class TextConfig(BaseModel):
     heads: int = Field(4, ge=1)
     feedforward: int = Field(256, ge=8)
     dropout: float = Field(0.0, ge=0, lt=1)
+    init: Literal["random", "usem3"] = Field("random", description="of the embeddings of 'pieces': USE-m3's own")
 
     @model_validator(mode="after")
     def _complete(self) -> TextConfig:
