@@ -46,8 +46,8 @@ def test_by_hand_with_a_tie_that_counts_against_the_query_and_adds_no_row() -> N
     assert asked["T2V"].ranks().tolist() == [1, 2, 1, 2]
     found = both_directions(FOUR, one_each, one_each)
     assert found["V2T"] == {
-        "R@1": 0.5, "R@5": 1.0, "R@10": 1.0, "MedR": 1.5, "MeanR": 1.75, "MRR": pytest.approx((1 + 1 / 3 + 1 + 0.5) / 4),
-        "queries": 4, "left_out": 0, "gallery": 4,
+        "R@1": 0.5, "R@5": 1.0, "R@10": 1.0, "MedR": 1.5, "MeanR": 1.75,
+        "MRR": pytest.approx((1 + 1 / 3 + 1 + 0.5) / 4), "queries": 4, "left_out": 0, "gallery": 4,
     }  # fmt: skip
     assert found["T2V"]["MeanR"] == 1.5
 
