@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -39,25 +39,31 @@ def near(texts: Sequence[Sequence[str]], marks: Sequence[int]) -> list[int]:
 
     ``texts`` are lists of tokens, best without duplicates: each is compared with every other that may be near.
     """
+    found = [0] * len(texts)
+    for i, j in near_pairs(texts, NEAR):
+        found[i] |= marks[j]
+        found[j] |= marks[i]
+    return found
+
+
+def near_pairs(texts: Sequence[Sequence[str]], share: Fraction) -> Iterator[tuple[int, int]]:
+    """All pairs of texts, none empty, whose token sets have at least this Jaccard index; in no order."""
     often = Counter(token for text in texts for token in set(text))
     ranked = [sorted(set(text), key=lambda token: (often[token], token)) for text in texts]
     sets = [frozenset(text) for text in ranked]
-    found = [0] * len(texts)
     rare: dict[str, list[int]] = defaultdict(list)
     for i in sorted(range(len(texts)), key=lambda i: len(sets[i])):
         own, size = sets[i], len(sets[i])
         if not size:
             continue
-        least = math.ceil(NEAR * size)  # the size of the smallest set that may be near, and the tokens it must share
+        least = math.ceil(share * size)  # the size of the smallest set that may be near, and the tokens it must share
         prefix = ranked[i][: size - least + 1]
         for j in {j for token in prefix for j in rare[token] if len(sets[j]) >= least}:
             shared = len(own & sets[j])
-            if shared * NEAR.denominator >= NEAR.numerator * (size + len(sets[j]) - shared):
-                found[i] |= marks[j]
-                found[j] |= marks[i]
+            if shared * share.denominator >= share.numerator * (size + len(sets[j]) - shared):
+                yield i, j
         for token in prefix:
             rare[token].append(i)
-    return found
 
 
 def describe_texts(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
