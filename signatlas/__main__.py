@@ -66,6 +66,14 @@ COMMANDS: Entries = {
         "export": Entry("signatlas.commands.export:export", "Clips as .pose files with an index.csv."),
         "doctor": Entry("signatlas.commands.corpus:doctor", "Check files, checksums, poses; --probes: shortcuts."),
     },
+    "features": {
+        "extract": Entry(
+            "trainers.pipelines.features_command:extract", "Slide a sign classifier over continuous signing."
+        ),
+        "glosses": Entry("signatlas.commands.features:glosses", "Oracle: a fixed vector for each true gloss."),
+        "import": Entry("signatlas.commands.features:import_", "Precomputed features: .npy or .pkl, a file a clip."),
+        "info": Entry("signatlas.commands.features:info", "What a folder of features holds."),
+    },
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
     "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),
     "index": {
@@ -84,6 +92,7 @@ COMMANDS: Entries = {
 
 GROUP_HELP = {
     "corpus": "Fetch, import, compose and look at corpora.",
+    "features": "Clip features of continuous signing, for sentence retrieval.",
     "import": "Make a corpus of recordings that are on this machine.",
     "index": "Build, check and activate index snapshots.",
 }
