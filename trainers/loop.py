@@ -76,6 +76,16 @@ def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int) -> di
     }
 
 
+def _optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+    )
+
+
 def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int) -> Any:
     """Wrap a model in a DeepSpeed engine; joins the process group that Ray Train made."""
     import deepspeed
@@ -83,11 +93,8 @@ def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int) -> 
     if not torch.cuda.is_available():
         # DeepSpeed would compile its shared-memory collectives on first use: 40 s, and a compiler, for nothing here.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
-    )
     engine, *_ = deepspeed.initialize(
-        model=model, optimizer=optimiser, config=deepspeed_config(config, batch_size, world()[1])
+        model=model, optimizer=_optimiser(model, config), config=deepspeed_config(config, batch_size, world()[1])
     )
     return engine
 

@@ -12,13 +12,15 @@ class Strict(BaseModel):
 
 
 class OptimiserConfig(Strict):
-    """AdamW under DeepSpeed, linear warm-up and cosine decay to zero."""
+    """AdamW or SGD under DeepSpeed, linear warm-up and cosine decay to zero."""
 
+    name: Literal["adamw", "sgd"] = "adamw"
     epochs: int = Field(60, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     warmup: float = Field(0.1, ge=0, le=1, description="share of all steps")
     clip: float = Field(1.0, gt=0, description="largest global gradient norm")
     precision: Literal["fp32", "bf16"] = "fp32"
