@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from signatlas.retrieval.confidence import Confidence
@@ -32,15 +34,31 @@ class ShardPart(_Part):
     count: int
 
 
+class FeaturesPart(_Part):
+    """The clip features that the entries were encoded from."""
+
+    path: str
+    fingerprint: str
+    kind: str
+
+
 class Manifest(_Part):
-    """One version of an index: what is in it, what it was made from, and the sha256 of each of its files."""
+    """One version of an index: what is in it, what it was made from, and the sha256 of each of its files.
+
+    ``kind`` says what an entry is: a recording of one sign, embedded by a sign encoder; a clip or a text, encoded by a
+    dual encoder, then with tokens beside the vectors where its similarity compares tokens.
+    """
 
     format: int = 1
+    kind: Literal["signs", "clips", "texts"] = "signs"
     version: str
     created: str  # ISO 8601, UTC
     signatlas: str
     model: ModelPart
     corpus: CorpusPart
+    features: FeaturesPart | None = None
+    languages: tuple[str, ...] = ()  # of the texts, for entries that are texts
+    tokens: int = 0  # of all entries
     factory: str
     metric: str = "inner_product"
     dims: int

@@ -95,6 +95,7 @@ class LocalSearch:
     """All shards of a snapshot in this process."""
 
     def __init__(self, snapshot: Snapshot):
+        snapshot.require_signs()
         self.snapshot, self.catalogue = snapshot, Catalogue(snapshot)
         self.shards = [snapshot.shard(n) for n in range(len(snapshot.manifest.shards))]
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +23,19 @@ from signatlas.errors import SnapshotError
 from signatlas.files import filesystem, folder_atomically, sha256_file, write_text_atomically
 from signatlas.models import folder as model_folder
 from signatlas.retrieval import index as faiss_index
-from signatlas.retrieval.confidence import calibrate
-from signatlas.retrieval.manifest import CorpusPart, Manifest, ModelPart, ShardPart
+from signatlas.retrieval.confidence import Confidence, calibrate
+from signatlas.retrieval.manifest import CorpusPart, FeaturesPart, Manifest, ModelPart, ShardPart
 from signatlas.retrieval.shard import Shard
+from signatlas.retrieval.tokens import TokenTable
 
 if TYPE_CHECKING:
+    from signatlas.models.dual_encoder import DualEncoder
     from signatlas.models.sign_encoder import SignEncoder
 
 CURRENT = "CURRENT"
 MODEL_FILES = ("config.json", model_folder.WEIGHTS, "README.md")
+MODEL_FOLDERS = ("text", "sign_encoders")  # of a dual encoder: its tokenizer, and what its features were made with
+UNCALIBRATED = Confidence(rule="none: scores of sentences are not put into words")
 ROW_COLUMNS = ("id", "gloss", "sign_language", "source", "split", "texts", "num_frames", "fps", "width", "height",
                "signer_kind")  # fmt: skip
 ROW_SCHEMA = pa.schema([SCHEMA.field(name) for name in ROW_COLUMNS])
@@ -53,9 +57,13 @@ def write(
     shards: int = 1,
     version: str | None = None,
     absent: np.ndarray | None = None,
+    kind: Literal["signs", "clips", "texts"] = "signs",
+    tokens: TokenTable | None = None,
+    features: FeaturesPart | None = None,
 ) -> Snapshot:
     """Write one version: unit ``vectors`` float32 [N, E] with ``rows`` [N] of ``ROW_SCHEMA``; whole or not at all.
 
+    ``tokens`` [N] of clips or texts are compared with a query's, after the vectors have chosen candidates.
     ``absent`` [M, E] are embeddings of signs that the index lacks, for the words of confidence (see ``calibrate``).
     ``version`` defaults to the time and a hash of the content. Raises SnapshotError when the version exists, the
     factory does not fit or there is nothing to index.
@@ -63,32 +71,36 @@ def write(
     if len(rows) == 0:
         raise SnapshotError(f"nothing to index: no clip of {corpus.path} was chosen; see --source and --split")
     if not 1 <= shards <= len(rows):
-        raise SnapshotError(f"cannot cut {len(rows)} clips into {shards} shards; choose --shards 1 to {len(rows)}")
+        raise SnapshotError(
+            f"cannot cut {len(rows)} {'texts' if kind == 'texts' else 'clips'} into {shards} shards; "
+            f"choose --shards 1 to {len(rows)}"
+        )
     # Sorted by id: within a shard equal scores then come in the order of ids.
     order = np.argsort(np.array(rows["id"].to_pylist(), dtype=object))
     rows, vectors = rows.take(pa.array(order)).combine_chunks(), vectors[order]
     now = datetime.now(UTC)
     version = _check_name(version or f"{now:%Y%m%d-%H%M%S}-{_content_hash(vectors, rows, factory, shards)}")
-    source = model_folder.locate(model)
     try:
         with folder_atomically(Path(root) / version) as partial:
-            (partial / "model").mkdir()
-            for name in MODEL_FILES:
-                if (source / name).is_file():
-                    shutil.copyfile(source / name, partial / "model" / name)
-            parts = _write_shards(partial, vectors, rows, factory, shards)
+            _copy_model(model_folder.locate(model), partial / "model")
+            parts = _write_shards(partial, vectors, rows, factory, shards, tokens, order)
             files = _checksums(partial)
             manifest = Manifest(
+                format=1 if kind == "signs" else 2,
+                kind=kind,
                 version=version,
                 created=now.isoformat(timespec="seconds"),
                 signatlas=signatlas.__version__,
                 model=ModelPart(name=os.fspath(model), sha256=files[f"model/{model_folder.WEIGHTS}"]),
                 corpus=corpus,
+                features=features,
+                languages=_languages(rows) if kind == "texts" else (),
+                tokens=0 if tokens is None else len(tokens.tokens),
                 factory=factory,
                 dims=vectors.shape[1],
                 count=len(rows),
                 shards=parts,
-                confidence=calibrate(vectors, rows["gloss"].to_pylist(), absent),
+                confidence=calibrate(vectors, rows["gloss"].to_pylist(), absent) if kind == "signs" else UNCALIBRATED,
                 files=files,
             )
             (partial / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -97,9 +109,30 @@ def write(
     return Snapshot(Path(root), manifest)
 
 
+def _copy_model(source: Path, target: Path) -> None:
+    target.mkdir()
+    for name in MODEL_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    for name in MODEL_FOLDERS:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
+
+
+def _languages(rows: pa.Table) -> tuple[str, ...]:
+    return tuple(sorted({text["language"] for texts in rows["texts"].to_pylist() for text in texts or []}))
+
+
 def _write_shards(
-    folder: Path, vectors: np.ndarray, rows: pa.Table, factory: str, shards: int
+    folder: Path,
+    vectors: np.ndarray,
+    rows: pa.Table,
+    factory: str,
+    shards: int,
+    tokens: TokenTable | None,
+    order: np.ndarray,
 ) -> tuple[ShardPart, ...]:
+    """``order`` are the places that the sorted rows have in ``tokens``."""
     home = np.array([shard_of(id, shards) for id in rows["id"].to_pylist()])
     parts = []
     for number in range(shards):
@@ -108,6 +141,8 @@ def _write_shards(
         (folder / name).mkdir()
         faiss_index.write(faiss_index.build(vectors[chosen], factory), folder / name / "index.faiss")
         pq.write_table(rows.take(pa.array(chosen)), folder / name / "ids.parquet", compression="zstd")
+        if tokens is not None:
+            tokens.write(folder / name, order[chosen])
         parts.append(ShardPart(name=name, count=len(chosen)))
     return tuple(parts)
 
@@ -210,12 +245,27 @@ class Snapshot:
         return Shard.load(self.path / name)
 
     def encoder(self, *, verify: bool = False) -> SignEncoder:
-        """The model that made the vectors, from the snapshot's own copy."""
+        """The model that made the vectors, from the snapshot's own copy. Raises SnapshotError for clips and texts."""
         from signatlas.models.sign_encoder import SignEncoder
 
+        self.require_signs()
         if verify:
             self.verify("model")
         return SignEncoder.from_pretrained(self.path / "model")
+
+    def dual_encoder(self) -> DualEncoder:
+        """The model that made vectors and tokens of clips or texts, from the snapshot's own copy."""
+        from signatlas.models.dual_encoder import DualEncoder
+
+        return DualEncoder.from_pretrained(self.path / "model")
+
+    def require_signs(self) -> None:
+        """Raises SnapshotError unless the entries are recordings of single signs, which alone can be served so far."""
+        if self.manifest.kind != "signs":
+            raise SnapshotError(
+                f"{self.path} is an index of {self.manifest.kind}, searched with 'signatlas search "
+                f"{'--text' if self.manifest.kind == 'clips' else '--clip or --pose'}' only, not served yet"
+            )
 
     def rows(self) -> pa.Table:
         """One row of ``ROW_SCHEMA`` a recording, shard after shard."""

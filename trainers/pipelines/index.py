@@ -38,10 +38,9 @@ def build(
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
-    if version and (Path(out) / version).exists():
-        raise SnapshotError(f"{Path(out) / version} exists already: versions are never changed; choose another")
-    _check_names("source", sources, {row["source"] for row in opened.metadata()}, opened.path)
-    _check_names("split", splits, set(opened.info.counts), opened.path)
+    check_version(out, version)
+    check_names("source", sources, {row["source"] for row in opened.metadata()}, opened.path)
+    check_names("split", splits, set(opened.info.counts), opened.path)
     vectors, rows = collect(
         embedded(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
     )
@@ -51,16 +50,7 @@ def build(
         vectors,
         rows,
         model=source_model,
-        corpus=CorpusPart(
-            name=opened.info.name,
-            path=opened.path if "://" in opened.path else str(Path(opened.path).absolute()),
-            fingerprint=opened.info.fingerprint,
-            licence=opened.info.licence,
-            sign_languages=opened.info.sign_languages,
-            synthetic=opened.info.synthetic,
-            sources=sources,
-            splits=splits,
-        ),
+        corpus=corpus_part(opened, sources, splits),
         factory=factory,
         shards=shards,
         version=version,
@@ -71,7 +61,28 @@ def build(
     return written
 
 
-def _check_names(what: str, wanted: tuple[str, ...] | None, have: set[str], path: str) -> None:
+def corpus_part(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None) -> CorpusPart:
+    """What the manifest says of the corpus."""
+    return CorpusPart(
+        name=corpus.info.name,
+        path=corpus.path if "://" in corpus.path else str(Path(corpus.path).absolute()),
+        fingerprint=corpus.info.fingerprint,
+        licence=corpus.info.licence,
+        sign_languages=corpus.info.sign_languages,
+        synthetic=corpus.info.synthetic,
+        sources=sources,
+        splits=splits,
+    )
+
+
+def check_version(out: str | os.PathLike[str], version: str | None) -> None:
+    """Before the work, not after it. Raises SnapshotError when the version exists."""
+    if version and (Path(out) / version).exists():
+        raise SnapshotError(f"{Path(out) / version} exists already: versions are never changed; choose another")
+
+
+def check_names(what: str, wanted: tuple[str, ...] | None, have: set[str], path: str) -> None:
+    """Raises SnapshotError for a source or split that the corpus does not have."""
     for name in wanted or ():
         if name not in have:
             raise SnapshotError(f"{path} has no {what} '{name}', only {', '.join(sorted(have))}")

@@ -1,0 +1,107 @@
+"""The entries of a sentence index: a corpus's clips or its distinct texts, encoded by a dual encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from signatlas.corpus.format import Corpus
+from signatlas.errors import FeatureError, SnapshotError
+from signatlas.features.store import FeatureStore
+from signatlas.models.dual_encoder import DualEncoder, Tokens
+from signatlas.retrieval.snapshot import ROW_COLUMNS, ROW_SCHEMA
+from signatlas.retrieval.tokens import TokenTable
+
+Kind = Literal["clips", "texts"]
+Progress = Callable[[int], Any]
+BATCH = 64
+
+
+class Entries(NamedTuple):
+    """Rows [N] of ``ROW_SCHEMA``, unit vectors float32 [N, E]; tokens where the model compares token by token."""
+
+    rows: pa.Table
+    vectors: np.ndarray
+    tokens: TokenTable | None
+
+
+def check_features(store: FeatureStore, corpus: Corpus, model: DualEncoder) -> None:
+    """Raises FeatureError unless the features are of this corpus and as wide as the model takes them."""
+    if store.info.corpus_fingerprint != corpus.info.fingerprint:
+        raise FeatureError(
+            f"{store.path} holds features of another corpus ({store.info.corpus}) than {corpus.path}: "
+            "make them with 'signatlas features extract'"
+        )
+    if store.info.width != model.features:
+        raise FeatureError(
+            f"{store.path} holds features {store.info.width} wide, the model takes {model.features}: "
+            "name the features it was trained on"
+        )
+
+
+def clip_batches(model: DualEncoder, store: FeatureStore, ids: Sequence[str]) -> Iterator[Tokens]:
+    """Clips encoded from their features, ``BATCH`` at a time. Raises FeatureError for an id without features."""
+    positions, sign = store.positions(ids), model.config.sign
+    for start in range(0, len(positions), BATCH):
+        chosen = positions[start : start + BATCH]
+        yield model.embed_features([store.batch(chosen, alpha=sign.alpha, limit=sign.max_clips)])
+
+
+def text_batches(model: DualEncoder, texts: Sequence[str]) -> Iterator[Tokens]:
+    for start in range(0, len(texts), BATCH):
+        yield model.embed_texts(texts[start : start + BATCH])
+
+
+def clip_rows(metadata: Sequence[dict[str, Any]]) -> pa.Table:
+    """One row a clip."""
+    return pa.Table.from_pylist([{name: row[name] for name in ROW_COLUMNS} for row in metadata], schema=ROW_SCHEMA)
+
+
+def text_rows(metadata: Sequence[dict[str, Any]], languages: tuple[str, ...] | None = None) -> pa.Table:
+    """One row a distinct text and language, with the data of its first clip by id; ids such as `clip#de`."""
+    seen: set[tuple[str, str]] = set()
+    rows = []
+    for row in sorted(metadata, key=lambda row: str(row["id"])):
+        taken: dict[str, int] = {}
+        for text in row["texts"] or []:
+            language = text["language"]
+            taken[language] = number = taken.get(language, 0) + 1
+            if (languages and language not in languages) or (language, text["text"]) in seen:
+                continue
+            seen.add((language, text["text"]))
+            id = f"{row['id']}#{language}" + (f"-{number}" if number > 1 else "")
+            rows.append({**{name: row[name] for name in ROW_COLUMNS}, "id": id, "texts": [text]})
+    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+
+
+def encode(
+    model: DualEncoder, kind: Kind, rows: pa.Table, store: FeatureStore | None, progress: Progress | None = None
+) -> Entries:
+    """Encode ``rows``; clips need their features. Raises SnapshotError when there is nothing to encode."""
+    if len(rows) == 0:
+        raise SnapshotError(f"nothing to index: no {kind} were chosen; see --source, --split and --language")
+    if kind == "texts":
+        batches = text_batches(model, [texts[0]["text"] for texts in rows["texts"].to_pylist()])
+    elif store is not None:
+        batches = clip_batches(model, store, rows["id"].to_pylist())
+    else:
+        raise SnapshotError("clips are indexed from their features: name them with --features")
+    vectors: list[np.ndarray] = []
+
+    def pooled_too() -> Iterator[Tokens]:
+        for batch in batches:
+            vectors.append(model.pooled(batch).numpy())
+            if progress:
+                progress(sum(map(len, vectors)))
+            yield batch
+
+    if model.config.similarity.kind == "fine_grained":
+        tokens: TokenTable | None = TokenTable.of(pooled_too())
+    else:
+        tokens = None
+        for _ in pooled_too():
+            pass
+    return Entries(rows, np.concatenate(vectors), tokens)

@@ -1,0 +1,174 @@
+"""Two-stage search of clips by text and of texts by clip: equal to exhaustive scoring, in any number of shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from signatlas.corpus.format import Clip, Corpus
+from signatlas.errors import FeatureError, SnapshotError
+from signatlas.features.store import FeatureStore
+from signatlas.models.dual_encoder import DualEncoder, Tokens
+from signatlas.retrieval import entries, snapshot
+from signatlas.retrieval.manifest import CorpusPart, FeaturesPart
+from signatlas.retrieval.search import LocalSearch
+from signatlas.retrieval.sentences import SentenceSearch, features_of, of_language
+from signatlas.retrieval.snapshot import Snapshot
+from signatlas.retrieval.tokens import unit
+from tests.retrieval.conftest import dual_encoder
+
+Build = Callable[..., Snapshot]
+
+
+@pytest.fixture(scope="session")
+def build(small_corpus: Path, features: FeatureStore, part: CorpusPart, dual_model: Path) -> Build:
+    def call(root: Path, kind: entries.Kind = "clips", model: Path = dual_model, **options: object) -> Snapshot:
+        metadata = Corpus.open(small_corpus).metadata()
+        rows = entries.clip_rows(metadata) if kind == "clips" else entries.text_rows(metadata)
+        encoded = entries.encode(DualEncoder.from_pretrained(model), kind, rows, features)
+        made = FeaturesPart(path=str(features.path), fingerprint=features.fingerprint, kind="windows")
+        return snapshot.write(root, encoded.vectors, encoded.rows, model=model, corpus=part, kind=kind,
+                              tokens=encoded.tokens, features=made, **options)  # type: ignore[arg-type]  # fmt: skip
+
+    return call
+
+
+def encoded_clips(model: DualEncoder, features: FeatureStore) -> Tokens:
+    batch = features.batch(np.arange(len(features)), alpha=0.8, limit=12)
+    encoded = model.embed_features([batch])
+    # What an index stores: unit tokens in float16.
+    return encoded._replace(tokens=torch.from_numpy(unit(encoded.tokens.numpy()).astype(np.float16)).float())
+
+
+TEXTS = ["W\u00f6rt 3", "word 7 word", "W\u00f6rt 0", "word 11", "word word W\u00f6rt 2 5"]
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max", "softmax"])
+def test_with_all_candidates_it_is_exhaustive_scoring(
+    build: Build, features: FeatureStore, tmp_path: Path, aggregation: str
+) -> None:
+    folder = dual_encoder(tmp_path / "model", aggregation=aggregation)
+    model = DualEncoder.from_pretrained(folder)
+    exact = model.score(encoded_clips(model, features), model.embed_texts(TEXTS)).numpy().T
+    answers = []
+    for shards in (1, 3):
+        searcher = SentenceSearch(build(tmp_path / "index", model=folder, shards=shards, version=f"s{shards}"))
+        answers.append(searcher.rank(searcher.by_texts(TEXTS), 120, candidates=120))
+        assert searcher.scored == 120 * len(TEXTS)
+    assert answers[0] == answers[1]  # ids and scores, to the last bit
+    for row, ranked in zip(exact, answers[0], strict=True):
+        found = dict(ranked)
+        np.testing.assert_allclose([found[id] for id in features.ids], row, atol=5e-6)
+        assert [s for _, s in ranked] == sorted((s for _, s in ranked), reverse=True)
+
+
+def test_candidates_bound_what_is_scored(build: Build, tmp_path: Path) -> None:
+    searcher = SentenceSearch(build(tmp_path, shards=2))
+    query = searcher.by_texts(TEXTS[:1])
+    (best,) = searcher.rank(query, 10, candidates=120)
+    searcher.scored = 0
+    (few,) = searcher.rank(query, 10, candidates=15)
+    assert searcher.scored == 30 and len(few) == 10
+    exact = dict(searcher.rank(query, 120, candidates=120)[0])
+    assert all(score == exact[id] for id, score in few)  # candidates may be missed, scores are never approximate
+    assert few[0][1] <= best[0][1]
+
+
+@pytest.mark.parametrize("kind", ["cls", "mean"])
+def test_pooled_similarities_have_no_second_stage(
+    build: Build, features: FeatureStore, tmp_path: Path, kind: str
+) -> None:
+    folder = dual_encoder(tmp_path / "model", kind=kind)
+    model = DualEncoder.from_pretrained(folder)
+    written = build(tmp_path / "index", model=folder, shards=2)
+    assert written.manifest.tokens == 0 and not list(written.path.rglob("tokens.npy"))
+    searcher = SentenceSearch(written)
+    (ranked,) = searcher.rank(searcher.by_texts(TEXTS[:1]), 120)
+    clips = model.embed_features([features.batch(np.arange(len(features)), alpha=0.8, limit=12)])
+    exact = model.score(clips, model.embed_texts(TEXTS[:1])).flatten().numpy()
+    np.testing.assert_allclose([dict(ranked)[id] for id in features.ids], exact, atol=2e-6)
+    assert searcher.scored == 0
+
+
+def test_texts_are_found_by_a_clip(build: Build, features: FeatureStore, clips: list[Clip], tmp_path: Path) -> None:
+    written = build(tmp_path, "texts", shards=2)
+    assert written.manifest.languages == ("de", "en") and written.manifest.count == 24  # distinct texts
+    searcher = SentenceSearch(written)
+    model = searcher.model
+    query = searcher.by_features(features_of(written, model, features.path, clips[3].id))
+    (ranked,) = searcher.rank([query], 24)
+    texts = {row["id"]: row["texts"][0]["text"] for row in written.rows().to_pylist()}
+    one = features.batch([3], alpha=0.8, limit=12)
+    exact = model.score(model.embed_features([one]), model.embed_texts([texts[id] for id, _ in ranked]))[0]
+    np.testing.assert_allclose([s for _, s in ranked], exact.numpy(), atol=2e-3)  # tokens are stored in float16
+    (german,) = searcher.rank([query], 24, accept=of_language("de"))
+    assert german == [pair for pair in ranked if pair[0].endswith("#de")] and len(german) == 12
+    (few,) = searcher.rank([query], 3, candidates=4, accept=of_language("en"))
+    assert len(few) == 3 and all(id.endswith("#en") for id, _ in few)
+
+
+def test_layout_manifest_and_what_is_copied(build: Build, features: FeatureStore, tmp_path: Path) -> None:
+    written = build(tmp_path, shards=2, version="v1")
+    found = {p.relative_to(written.path).as_posix() for p in written.path.rglob("*") if p.is_file()}
+    assert {"shard-001/tokens.npy", "shard-001/offsets.npy"} <= found
+    assert any(name.startswith("model/text/") for name in found)
+    manifest = json.loads((written.path / "manifest.json").read_text())
+    assert (manifest["format"], manifest["kind"]) == (2, "clips") and sorted(manifest["files"]) == sorted(
+        found - {"manifest.json"}
+    )
+    assert manifest["tokens"] == np.minimum(features.counts, 12).sum()
+    assert manifest["confidence"]["probable"] is None
+    shard = written.shard(0)
+    assert isinstance(shard.tokens.tokens, np.memmap) and shard.tokens.tokens.dtype == np.float16  # type: ignore[union-attr]
+
+
+def test_a_shard_may_stay_empty(build: Build, tmp_path: Path) -> None:
+    searcher = SentenceSearch(build(tmp_path, "texts", shards=24))
+    assert min(part.count for part in searcher.snapshot.manifest.shards) == 0
+
+
+def test_damaged_tokens_are_refused_by_name(build: Build, tmp_path: Path) -> None:
+    written = build(tmp_path, shards=2, version="v1")
+    np.save(written.path / "shard-001" / "offsets.npy", np.array([0, 3]))
+    with pytest.raises(SnapshotError, match=r"shard-001 of .*offsets\.npy does not match"):
+        Snapshot.open(tmp_path, "v1")
+    with pytest.raises(SnapshotError, match="shard-001 is refused: tokens"):
+        written.shard(1)
+    (written.path / "shard-000" / "tokens.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(SnapshotError, match="shard-000 is refused: its tokens cannot be read"):
+        written.shard(0)
+
+
+def test_kinds_are_not_mixed_up(build: Build, write: Callable[..., Snapshot], tmp_path: Path) -> None:
+    signs, clips, texts = write(tmp_path / "signs"), build(tmp_path / "clips"), build(tmp_path / "texts", "texts")
+    with pytest.raises(SnapshotError, match="index of single signs"):
+        SentenceSearch(signs)
+    with pytest.raises(SnapshotError, match="search --text"):
+        LocalSearch(clips)
+    with pytest.raises(SnapshotError, match="index of clips, searched with --text"):
+        SentenceSearch(clips).by_features(np.zeros((2, 24), np.float32))
+    with pytest.raises(SnapshotError, match="index of texts"):
+        SentenceSearch(texts).by_texts(["word"])
+
+
+def test_features_must_belong(build: Build, features: FeatureStore, small_corpus: Path, tmp_path: Path) -> None:
+    model = SentenceSearch(build(tmp_path)).model
+    corpus = Corpus.open(small_corpus)
+    entries.check_features(features, corpus, model)
+    other = FeatureStore(features.path, features.info.model_copy(update={"corpus_fingerprint": "x"}), rows_of(features))
+    with pytest.raises(FeatureError, match="another corpus"):
+        entries.check_features(other, corpus, model)
+    wide = FeatureStore(features.path, features.info.model_copy(update={"width": 7}), rows_of(features))
+    with pytest.raises(FeatureError, match="7 wide, the model takes 24"):
+        entries.check_features(wide, corpus, model)
+
+
+def rows_of(features: FeatureStore):  # type: ignore[no-untyped-def]
+    import pyarrow.parquet as pq
+
+    return pq.read_table(features.path / "rows.parquet")
