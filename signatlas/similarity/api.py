@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args, overload
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from signatlas.similarity import reference
+from signatlas.similarity import reference, tiled
 
 Aggregation = Literal["mean", "max", "softmax"]
 Padding = Literal["masked", "released"]
 Backend = Literal["auto", "reference", "tiled", "triton"]
+Direction = Literal["video_to_text", "text_to_video"]
+
+
+@overload
+def fine_grained(
+    video: Tensor,
+    text: Tensor,
+    video_mask: Tensor,
+    text_mask: Tensor,
+    *,
+    tau: float = 0.07,
+    aggregation: Aggregation = "mean",
+    padding: Padding = "masked",
+    backend: Backend = "auto",
+    only: None = None,
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def fine_grained(
+    video: Tensor,
+    text: Tensor,
+    video_mask: Tensor,
+    text_mask: Tensor,
+    *,
+    tau: float = 0.07,
+    aggregation: Aggregation = "mean",
+    padding: Padding = "masked",
+    backend: Backend = "auto",
+    only: Direction,
+) -> tuple[Tensor | None, Tensor | None]: ...
 
 
 def fine_grained(
@@ -25,7 +56,8 @@ def fine_grained(
     aggregation: Aggregation = "mean",
     padding: Padding = "masked",
     backend: Backend = "auto",
-) -> tuple[Tensor, Tensor]:
+    only: Direction | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
     """(video_to_text, text_to_video), each [A, B] in -1..1, of all pairs of A videos and B texts (CiCo, Eq. 2).
 
     ``video`` [A, L, D] are clip tokens, ``text`` [B, T, D] word tokens, normalised here; the masks, bool [A, L] and
@@ -34,12 +66,27 @@ def fine_grained(
 
     ``aggregation`` takes, instead of the mean, the max or the softmax-weighted sum (supplement, Table 2).
     ``padding="masked"`` leaves padding out everywhere; ``"released"`` lets padded tokens take part in the inner
-    softmax, as the authors' code does. Raises ValueError for shapes that do not fit and rows without a token.
+    softmax, as the authors' code does. ``backend`` changes the time and the memory, not the result: ``"auto"`` takes
+    ``"tiled"``. ``only`` one direction leaves None in place of the other and saves its work. Half-precision tokens are
+    compared in fp32. Raises ValueError for shapes that do not fit and rows without a token.
     """
     _check(video, text, video_mask, text_mask, tau)
-    video, text = F.normalize(video, dim=-1), F.normalize(text, dim=-1)
-    del backend
-    return reference.fine_grained(video, text, video_mask, text_mask, tau=tau, aggregation=aggregation, padding=padding)
+    if aggregation not in get_args(Aggregation) or padding not in get_args(Padding):
+        raise ValueError(f"no such aggregation or padding: {aggregation!r}, {padding!r}")
+    video, text = _unit(video, text)
+    if backend == "reference":
+        clips, words = reference.fine_grained(
+            video, text, video_mask, text_mask, tau=tau, aggregation=aggregation, padding=padding
+        )
+        return (clips if only != "text_to_video" else None), (words if only != "video_to_text" else None)
+    settings = tiled.Settings(tau, aggregation, padding, only != "text_to_video", only != "video_to_text")
+    return tiled.fine_grained(video, text, video_mask, text_mask, settings)
+
+
+def _unit(video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens brought to length one, in fp32 or the wider of the two types."""
+    dtype = torch.promote_types(torch.promote_types(video.dtype, text.dtype), torch.float32)
+    return F.normalize(video.to(dtype), dim=-1), F.normalize(text.to(dtype), dim=-1)
 
 
 def _check(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, tau: float) -> None:
