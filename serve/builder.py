@@ -24,7 +24,9 @@ def build(config: ServeConfig | dict[str, Any], previous: str | None = None) -> 
     Raises SnapshotError when the version cannot be opened, UserError for a wrong configuration.
     """
     config = parse(config)
-    manifest = Snapshot.open(config.index, config.version, verify=False).manifest
+    snapshot = Snapshot.open(config.index, config.version, verify=False)
+    snapshot.require_signs()
+    manifest = snapshot.manifest
     # The version is user_config and no argument: a configuration deployed with `serve deploy` swaps it in place.
     fixed = config.model_copy(update={"version": None})
     described = f"{signatlas.__version__} {len(manifest.shards)} {fixed.model_dump_json()}"

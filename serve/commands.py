@@ -53,6 +53,7 @@ def serve(
     )
     # Everything that can be wrong is looked at before Ray takes its seconds to start.
     snapshot = Snapshot.open(config.index, version, verify=True)
+    snapshot.require_signs()
     require_free_port(host, port)
     with connected(address, num_cpus=num_cpus, worker_logs=False):
         # A supervisor's SIGTERM ends it like Ctrl-C. After connecting, because Ray sets a handler of its own.
@@ -135,7 +136,7 @@ def take_up(config: ServeConfig, served: str) -> str:
     found = current(config.index)
     if found == served:
         return served
-    Snapshot.open(config.index, found, verify=True)
+    Snapshot.open(config.index, found, verify=True).require_signs()
     try:
         start(config.model_copy(update={"version": found}), previous=served)
     except UserError:

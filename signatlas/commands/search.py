@@ -1,4 +1,4 @@
-"""signatlas search: find a sign in an index by a clip or a pose file, here or through a running service."""
+"""signatlas search: find signs by a clip or a pose file, sentences by a text, here or through a running service."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from signatlas.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from signatlas.retrieval.snapshot import Snapshot
 
 KEY = "SIGNATLAS_API_KEY"
 
@@ -29,11 +31,36 @@ class Query(NamedTuple):
     gloss: str | None = None
 
 
+class _Asked(NamedTuple):
+    clip: str | None
+    corpus: str | None
+    pose: Path | None
+    top: int
+    either_hand: bool
+
+
+class Sentence(NamedTuple):
+    """What belongs to a search of sentences alone."""
+
+    text: str | None
+    language: str | None
+    features: Path | None
+    candidates: int
+
+
 def search(
     index: Annotated[Path | None, typer.Option(help="Index folder.")] = None,
     clip: Annotated[str | None, typer.Option(help="Id of a clip of the index's corpus or of --corpus.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus folder or URI of --clip.")] = None,
     pose: Annotated[Path | None, typer.Option(help="A .pose file, or a .npy array [frames, 75, 3].")] = None,
+    text: Annotated[str | None, typer.Option(help="A sentence, to find clips that say it.")] = None,
+    language: Annotated[str | None, typer.Option(help="Of --text, or of the texts that are wanted: de, en ...")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Clip features of --clip, for an index of texts. [those of the index]")
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Entries of each shard that are scored token by token, for sentences.")
+    ] = 200,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 10,
     either_hand: Annotated[
         bool, typer.Option("--either-hand/--same-hand", help="Also search as a signer of the other hand would sign it.")
@@ -41,52 +68,70 @@ def search(
     url: Annotated[str | None, typer.Option(help="Ask this running service instead of a folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Find a sign in an index by a clip or a pose file.
+    """Find a sign in an index by a clip or a pose file, clips by a text, or texts by a clip.
 
     Example: signatlas search --index indexes/dgs --pose recording.pose --top 5
+
+    Example: signatlas search --index indexes/cico --text "morgen regen im norden"
     """
-    if (clip is None) == (pose is None):
-        raise UserError("name what to look for: either --clip ID or --pose FILE")
+    if [clip, pose, text].count(None) != 2:
+        raise UserError("name what to look for: either --clip ID or --pose FILE or --text WORDS")
     if (index is None) == (url is None):
         raise UserError("name where to look: either --index FOLDER or --url http://HOST:PORT")
+    sentence = Sentence(text, language, features, candidates)
     if index is not None:
-        asked, answer = _ask_folder(index, clip, corpus, pose, top, either_hand)
+        asked, answer = _ask_folder(index, _Asked(clip, corpus, pose, top, either_hand), sentence)
+    elif text is not None or language is not None or features is not None:
+        raise UserError("a service answers no texts yet: search the folder, with --index")
     else:
         asked, answer = _ask_service(url or "", clip, corpus, pose, top, either_hand)
     if json:
         print(jsonlib.dumps(answer, ensure_ascii=False, allow_nan=False))
+    elif "kind" in answer:
+        from signatlas.commands.search_sentences import print_table
+
+        print_table(asked, answer)
     else:
         _print_table(asked, answer)
 
 
-def _ask_folder(
-    index: Path, clip: str | None, corpus: str | None, pose: Path | None, top: int, either_hand: bool
-) -> tuple[str, dict[str, Any]]:
-    from signatlas.retrieval.search import LocalSearch
+def _ask_folder(index: Path, asked: _Asked, sentence: Sentence) -> tuple[str, dict[str, Any]]:
+    from signatlas.commands import search_sentences
     from signatlas.retrieval.snapshot import Snapshot
 
     snapshot = Snapshot.open(index)
+    if sentence.text is not None:
+        return f'"{sentence.text}"', search_sentences.by_text(snapshot, sentence, asked.top)
+    if snapshot.manifest.kind == "signs" and (sentence.language or sentence.features):
+        raise UserError(f"{index} is an index of single signs: it takes no --language and no --features")
     part = snapshot.manifest.corpus
-    if pose is not None:
-        query = read_query(pose)
+    if asked.pose is not None:
+        query = read_query(asked.pose)
     else:
-        query = _clip_query(clip or "", corpus or part.path, None if corpus else part.fingerprint)
+        query = _clip_query(asked.clip or "", asked.corpus or part.path, None if asked.corpus else part.fingerprint)
+    if snapshot.manifest.kind == "signs":
+        return _describe(query), _signs(snapshot, query, asked)
+    return _describe(query), search_sentences.by_clip(snapshot, query, sentence, asked.top)
+
+
+def _signs(snapshot: Snapshot, query: Query, asked: _Asked) -> dict[str, Any]:
+    from signatlas.retrieval.search import LocalSearch
+
     searcher = LocalSearch(snapshot)
     found = searcher.search(
         query.poses,
         aspect=query.width / query.height if query.width and query.height else None,
         source=query.source,
-        k=top,
-        mirror="best" if either_hand else "none",
+        k=asked.top,
+        mirror="best" if asked.either_hand else "none",
         leave_out=query.id,
     )
-    answer = {
+    return {
         "index_version": snapshot.version,
-        "synthetic": part.synthetic,
+        "synthetic": snapshot.manifest.corpus.synthetic,
         "verdict": searcher.catalogue.verdict(found),
         "hits": [hit.model_dump() for hit in found],
     }
-    return _describe(query), answer
 
 
 def _describe(query: Query) -> str:

@@ -12,7 +12,7 @@ from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder import DualEncoder
 from signatlas.retrieval.merge import Ranked, merge
-from signatlas.retrieval.search import Catalogue, Hit
+from signatlas.retrieval.search import Catalogue
 from signatlas.retrieval.snapshot import Snapshot
 from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, queries, rank
 
@@ -63,9 +63,6 @@ class SentenceSearch:
                 f"{self.snapshot.path} is an index of clips, searched with --text; "
                 "to search by a clip build one of texts: 'signatlas index build --entries texts'"
             )
-
-    def hits(self, ranked: Ranked) -> list[Hit]:
-        return self.catalogue.hits(ranked)
 
 
 def of_language(language: str | None) -> Accept | None:

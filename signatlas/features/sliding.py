@@ -1,0 +1,67 @@
+"""Clip features of poses in this process, with the sign encoders that lie beside a dual encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from signatlas.errors import FeatureError
+from signatlas.features.store import FeatureInfo, subsample
+from signatlas.features.windows import starts
+from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.sign_classifier import SignClassifier
+from signatlas.pose.bank import PoseBank
+
+COPIES = "sign_encoders"  # the folder beside the model's weights, a sign classifier a stream
+
+
+class Slider:
+    """Slides a dual encoder's own sign encoders over clips, as its training features were made."""
+
+    def __init__(self, folder: Path, model: DualEncoder):
+        """``folder`` is that of ``model``. Raises FeatureError when it holds no sign encoders."""
+        made = FeatureInfo.model_validate(
+            {
+                "width": model.features,
+                "corpus": "",
+                "corpus_fingerprint": "",
+                **model.record.get("features_made", _WINDOWS),
+            }
+        )
+        self.streams = {
+            stream: SignClassifier.from_pretrained(folder / COPIES / stream)
+            for stream in made.streams
+            if (folder / COPIES / stream).is_dir()
+        }
+        if made.kind != "windows" or set(self.streams) != set(made.streams):
+            raise FeatureError(
+                f"the model in {folder} has no sign encoders of its own, so it cannot take poses: "
+                "name clip features with --features"
+            )
+        self.made, self.sign = made, model.config.sign
+
+    def of(self, poses: np.ndarray, aspect: float | None = None, source: str | None = None) -> np.ndarray:
+        """Features float32 [windows, width] of one clip [frames, 75, 3], mixed and subsampled as the model takes them.
+
+        ``aspect`` is width/height; where it is unknown, what the encoders assume of ``source`` holds. Raises PoseError.
+        """
+        found = {}
+        for stream, encoder in self.streams.items():
+            window = self.made.window or encoder.config.frames
+            first = starts(len(poses), window, self.made.stride or 1, self.made.limit)
+            bank = PoseBank([(poses, aspect or encoder.config.aspect.get(source or ""))], encoder.config.points)
+            values = encoder.window_features(bank, np.zeros(len(first), np.int64), first, window=window)
+            found[stream] = values.astype(np.float16)[subsample(len(values), self.sign.max_clips)]
+        return mixed(found, self.made.streams, self.sign.alpha)
+
+
+_WINDOWS = {"kind": "windows", "streams": ("agnostic",)}
+
+
+def mixed(found: dict[str, np.ndarray], streams: Sequence[str], alpha: float) -> np.ndarray:
+    """(1 - alpha) aware + alpha agnostic, float32 (CiCo, Eq. 1); a single stream stands for both."""
+    if len(streams) == 1:
+        return found[streams[0]].astype(np.float32)
+    return np.asarray(np.float32(1 - alpha) * found["aware"] + np.float32(alpha) * found["agnostic"], np.float32)

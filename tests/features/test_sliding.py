@@ -1,0 +1,60 @@
+"""Features of poses computed here are those that the pipeline stored for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from signatlas.corpus.format import Corpus
+from signatlas.errors import FeatureError
+from signatlas.features import store, windows
+from signatlas.features.sliding import COPIES, Slider
+from signatlas.features.store import FeatureInfo
+from signatlas.models.config import DualEncoderConfig
+from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.sign_classifier import SignClassifier
+from signatlas.models.sign_encoder import SignEncoderConfig
+from signatlas.pose.bank import PoseBank
+
+SIZES = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
+
+
+def dual(folder: Path, **made: object) -> DualEncoder:
+    config = DualEncoderConfig.model_validate(
+        {"sign": {"max_clips": 3, "alpha": 0.7, **SIZES}, "text": {"max_tokens": 6, **SIZES}, "embedding": 16}
+    )
+    DualEncoder.build(config, ["word"], 16, record={"features_made": made} if made else {}).save_pretrained(folder)
+    return DualEncoder.from_pretrained(folder)
+
+
+def test_two_streams_are_mixed_as_the_store_mixes_them(small_corpus: Path, tmp_path: Path) -> None:
+    corpus = Corpus.open(small_corpus)
+    clips = [clip for clip, _ in zip(corpus, range(12), strict=False)]
+    made = {"kind": "windows", "streams": ("agnostic", "aware"), "window": 4, "stride": 1, "limit": 7}
+    model = dual(tmp_path / "dual", **made)
+    arrays: dict[str, list[np.ndarray]] = {}
+    for seed, stream in enumerate(made["streams"]):  # type: ignore[arg-type, var-annotated]
+        torch.manual_seed(seed)
+        config = SignEncoderConfig(points="nose_hands", dims=2, frames=4, embedding=8, **SIZES)  # type: ignore[arg-type]
+        encoder = SignClassifier(config, ("a", "b"))
+        encoder.save_pretrained(tmp_path / "dual" / COPIES / stream)
+        bank = PoseBank.from_clips(clips, config.points, config.aspect)
+        which, first = windows.all_starts(bank.lengths, 4, 1, 7)
+        found = encoder.eval().window_features(bank, which, first, window=4)
+        arrays[stream] = np.split(found, np.flatnonzero(np.diff(which)) + 1)
+    info = FeatureInfo.model_validate({**made, "width": 16, "corpus": "small", "corpus_fingerprint": "x"})
+    stored = store.write(tmp_path / "f", info, [c.id for c in clips], [len(a) for a in arrays["aware"]], arrays)
+    slider = Slider(tmp_path / "dual", model)
+    for position, clip in enumerate(clips):
+        found = slider.of(clip.poses, 640 / 480)
+        np.testing.assert_allclose(found, stored.of(position, alpha=0.7, limit=3), atol=2e-3)
+
+
+def test_a_model_without_sign_encoders_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match=r"no sign encoders of its own.*--features"):
+        Slider(tmp_path / "dual", dual(tmp_path / "dual"))
+    with pytest.raises(FeatureError, match="no sign encoders"):
+        Slider(tmp_path / "oracle", dual(tmp_path / "oracle", kind="glosses", streams=("agnostic",)))
