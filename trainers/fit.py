@@ -21,16 +21,25 @@ TASKS = {
     "sign_encoder": "trainers.sign_encoder:build",
     "contrastive": "trainers.contrastive:build",
     "sign_classifier": "trainers.sign_classifier:build",
+    "pseudo_label": "trainers.pseudo_label:build",
 }
+# What a task makes once, in the run's folder, before its workers start: (recipe, folder, quiet) -> completed recipe.
+PREPARE = {"pseudo_label": "trainers.pseudo_label:prepare"}
 
 # Settings that may name a folder of this machine.
-PATHS = ("data.corpus", "data.features", "model.sign.pretrained", "model.text.name")
+PATHS = ("data.corpus", "data.features", "data.model", "model.sign.pretrained", "model.text.name")
 
 
 def build_task(recipe: Recipe) -> Task:
     module, function = TASKS[recipe.task].split(":")
     task: Task = getattr(importlib.import_module(module), function)(recipe)
     return task
+
+
+def _prepared(recipe: Recipe, folder: Path, quiet: bool) -> Recipe:
+    module, function = PREPARE[recipe.task].split(":")
+    prepared: Recipe = getattr(importlib.import_module(module), function)(recipe, folder, quiet)
+    return prepared
 
 
 def worker(config: dict[str, Any]) -> None:
@@ -69,6 +78,9 @@ def fit(
         print(f"{folder}: going on from the last checkpoint", flush=True)
     cpus = math.ceil(recipe.scaling.workers * recipe.scaling.cpus_per_worker) + 1
     with connected(address, num_cpus=cpus, worker_logs=verbose):
+        if recipe.task in PREPARE:
+            recipe = _prepared(recipe, folder.local, quiet)
+            steps = recipe.optimiser.epochs * build_task(recipe).steps_per_epoch
         result = _train(recipe, steps, storage_path, folder.local, quiet)
     results = _finish(recipe, result, folder.local)
     folder.publish()

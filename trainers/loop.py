@@ -45,6 +45,7 @@ class Task(Protocol):
 
     def after_step(self, model: nn.Module) -> None:
         """What follows each optimiser step, such as a limit on a parameter; called on every rank."""
+        return
 
     def memory(self) -> dict[str, Tensor]:
         """What training remembers beside the weights; a resumed run is given it back. The same on every rank."""
@@ -52,6 +53,7 @@ class Task(Protocol):
 
     def remember(self, memory: dict[str, Tensor]) -> None:
         """Take back what :meth:`memory` gave."""
+        return
 
 
 def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:

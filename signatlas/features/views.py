@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from signatlas.features.windows import take
 from signatlas.pose.augment import AugmentConfig, Augmenter
 from signatlas.pose.bank import PoseBank
 
@@ -109,3 +110,23 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray]], gaps: tuple[int, int]) -
 def _between(start: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
     share = ((np.arange(frames) + 1) / (frames + 1)).astype(np.float32)[:, None, None]
     return start * (1 - share) + end * share
+
+
+class SegmentViews(Augmenter):
+    """Draws a window inside a segment of a clip, at the clip's own speed, then changed.
+
+    A view depends on (seed, epoch, position) alone.
+    """
+
+    def of(
+        self, bank: PoseBank, segments: np.ndarray, epoch: int, positions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates float32 [B, F, P, 3] and presence bool [B, F, P] of ``segments`` int [B, 3]: clip, start, end."""
+        generators = [self._generator(epoch, int(position)) for position in positions]
+        room = np.maximum(0, segments[:, 2] - segments[:, 1] - self.frames)
+        first = segments[:, 1] + [int(rng.integers(0, r + 1)) for rng, r in zip(generators, room, strict=True)]
+        coordinates, present = take(bank, segments[:, 0], first, self.frames, self.frames)
+        keep = np.ones(present.shape[:2], bool)
+        for i, generator in enumerate(generators):
+            self._change(generator, coordinates[i], present[i], keep[i])
+        return coordinates, present

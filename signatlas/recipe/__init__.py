@@ -15,18 +15,20 @@ from pydantic import BaseModel, ValidationError
 from signatlas.errors import RecipeError
 from signatlas.recipe.base import OptimiserConfig, ScalingConfig, Strict
 from signatlas.recipe.contrastive import ContrastiveRecipe
+from signatlas.recipe.pseudo_label import PseudoLabelRecipe
 from signatlas.recipe.sign_classifier import SignClassifierRecipe
 from signatlas.recipe.sign_encoder import GroupConfig, SelectConfig, SignEncoderRecipe
 
 __all__ = [
-    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "Recipe", "ScalingConfig", "SelectConfig",
-    "SignClassifierRecipe", "SignEncoderRecipe", "Strict", "dump", "load", "parse",
+    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "PseudoLabelRecipe", "Recipe", "ScalingConfig",
+    "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "Strict", "dump", "load", "parse",
 ]  # fmt: skip
-Recipe = SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe
+Recipe = SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe | PseudoLabelRecipe
 RECIPES: dict[str, type[Recipe]] = {
     "sign_encoder": SignEncoderRecipe,
     "contrastive": ContrastiveRecipe,
     "sign_classifier": SignClassifierRecipe,
+    "pseudo_label": PseudoLabelRecipe,
 }
 R = TypeVar("R", bound=BaseModel)
 

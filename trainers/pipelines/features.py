@@ -75,14 +75,17 @@ def _problem(clip: Clip) -> str | None:
 def over_clips(
     corpus: Corpus,
     actor: type[Slider],
-    arguments: Mapping[str, Any],
+    arguments: tuple[Any, ...],
     *,
     splits: tuple[str, ...] = (),
     workers: int = 1,
     gpus: float = 0,
     batch_size: int = 32,
 ) -> Iterator[pa.Table]:
-    """Arrow tables of what ``actor`` makes of the clips, about in the corpus's order. Poses never leave the workers."""
+    """Arrow tables of what ``actor``, made with ``arguments``, makes of the clips, about in the corpus's order.
+
+    Poses never leave the workers. Raises PoseError for a clip that no model can look at.
+    """
     import ray.data
     from ray.data.expressions import col
 
@@ -96,7 +99,7 @@ def over_clips(
         rows = rows.filter(expr=col("split").is_in(list(splits)))
     found = rows.map_batches(
         actor,
-        fn_constructor_kwargs=dict(arguments),
+        fn_constructor_args=arguments,
         batch_format="pyarrow",
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
@@ -158,9 +161,7 @@ def extract(
     done = [0, 0]
 
     def stream(name: str) -> Iterator[tuple[str, np.ndarray]]:
-        arguments = {
-            "model": _absolute(models[name]), "window": frames, "stride": stride, "limit": limit, "threads": threads
-        }  # fmt: skip
+        arguments = (absolute_model(models[name]), frames, stride, limit, threads)
         for table in over_clips(corpus, FeatureSlider, arguments, workers=workers, gpus=gpus):
             for id, raw in zip(table["id"].to_pylist(), table["features"].to_pylist(), strict=True):
                 yield id, np.frombuffer(raw, np.float16).reshape(-1, info.width)
@@ -173,5 +174,6 @@ def extract(
     return store.write(out, info, ids, counts, streams, models=folders, overwrite=overwrite)
 
 
-def _absolute(model: str) -> str:
+def absolute_model(model: str) -> str:
+    """The same folder or Hub name, seen from any folder."""
     return os.path.abspath(model) if os.path.isdir(model) else model

@@ -1,0 +1,46 @@
+"""The recipe of the domain-aware encoder: pseudo-labels of continuous signing, and fine-tuning on them (CiCo)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from signatlas.pose.augment import AugmentConfig
+from signatlas.recipe.base import OptimiserConfig, RunRecipe, Strict
+
+
+class SpotConfig(Strict):
+    """How windows become segments; the defaults are CiCo's."""
+
+    threshold: float = Field(0.6, ge=0, lt=1, description="least softmax value of a window's best class")
+    merge: int = Field(3, ge=0, description="windows of a class that start so many frames apart are one segment")
+    suppress: int = Field(24, ge=0, description="at most so many frames from a segment no other of its class begins")
+    stride: int = Field(1, ge=1, description="frames from one window to the next")
+
+
+class PseudoLabelDataConfig(Strict):
+    corpus: str = Field(description="continuous signing; its train split is learned from, its dev split chosen on")
+    model: str = Field(description="the sign classifier that begins: a folder or a Hub name")
+    segments: str | None = Field(None, description="folder of 'signatlas spot' on train; made when left out")
+    dev_segments: str | None = Field(None, description="the same on dev")
+
+
+class PseudoLabelSelectConfig(Strict):
+    """How the best checkpoint is chosen: on the first model's segments of dev, never on true spans."""
+
+    metric: Literal["accuracy", "top5"] = "accuracy"
+    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
+
+
+class PseudoLabelRecipe(RunRecipe):
+    """Find segments with a sign classifier, fine-tune it on them."""
+
+    task: Literal["pseudo_label"] = "pseudo_label"
+    data: PseudoLabelDataConfig
+    spot: SpotConfig = SpotConfig()
+    augment: AugmentConfig = AugmentConfig()
+    batch_size: int = Field(128, ge=2, description="segments in a global batch")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    optimiser: OptimiserConfig = OptimiserConfig(name="sgd", lr=1e-2, momentum=0.9, epochs=15, weight_decay=0.0)
+    select: PseudoLabelSelectConfig = PseudoLabelSelectConfig()

@@ -1,0 +1,1 @@
+"""Signs found in continuous signing: pseudo-labels, and how good they are."""
