@@ -15,12 +15,21 @@ from signatlas.text.tokens import clean, evenly, padded, refuse_empty, share_lon
 
 
 def fetched(name: str | Path, what: str, load: Callable[[], Any]) -> Any:
-    """What ``load`` gives, its failures as ModelErrors of one line."""
+    """What ``load`` gives, its failures as ModelErrors of one line; without reports of weights that are not used."""
+    from transformers.utils import logging
+
+    said, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         return load()
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(f"no {what} at {name}: {reason}") from error
+    finally:
+        logging.set_verbosity(said)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(name: str | Path) -> Any:
@@ -108,7 +117,8 @@ class HubEncoder(nn.Module):
 
     def _cut(self, texts: Sequence[str]) -> list[list[int]]:
         cleaned = [clean(text) for text in texts]
-        return self.tokenizer(cleaned, add_special_tokens=False)["input_ids"] if cleaned else []
+        # Not verbose: it would warn of texts longer than the model takes, which are subsampled.
+        return self.tokenizer(cleaned, add_special_tokens=False, verbose=False)["input_ids"] if cleaned else []
 
     def _pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
         """What is shown, the number of its word and its place in the cleaned text, a token."""

@@ -7,12 +7,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.text.test_thesaurus import write
 
 from signatlas.text import augmentation
 from signatlas.text.augmentation import Augmenter
 from signatlas.text.config import AugmentationConfig
 from signatlas.text.thesaurus import VARIABLE
+from tests.text.test_thesaurus import write
 
 TEXT = "Morgen regnet es, im Norden (und Osten) schneit das schöne Haus."
 
@@ -82,7 +82,7 @@ def test_deletion_takes_so_many_words():
 
 def test_synonyms_replace_known_words_that_carry_meaning(tmp_path):
     write(tmp_path)
-    words = [augmentation._split(part) for part in "Das Haus ist schön.".split()]
+    words = [augmentation._split(part) for part in ["Das", "Haus", "ist", "schön."]]
     thesaurus = augmentation._thesaurus("de", (str(tmp_path),))
     rng = np.random.default_rng(0)
     said = {" ".join(map(str, augmentation.with_synonyms(words, 0.1, rng, thesaurus, "de"))) for _ in range(100)}
@@ -104,12 +104,13 @@ def test_capitals_follow_the_text(tmp_path):
 
 def test_full_uses_all_three_ways_where_a_thesaurus_is(tmp_path):
     write(tmp_path)
-    said = many(AugmentationConfig(mode="full", probability=1), "Das Haus ist schön da", folders=[tmp_path], times=300)
+    text = "Das Haus ist schön da"
+    texts = many(AugmentationConfig(mode="full", probability=1), text, folders=[tmp_path], times=300)
     kinds = Counter(
-        "swap" if sorted(text.split()) == sorted("Das Haus ist schön da".split()) and text != "Das Haus ist schön da"
-        else "synonym" if len(text.split()) == 5 and text != "Das Haus ist schön da"
+        "swap" if said != text and sorted(said.split()) == sorted(text.split())
+        else "synonym" if said != text and len(said.split()) == 5
         else "deletion or none"
-        for text in said
+        for said in texts
     )  # fmt: skip
     assert min(kinds["swap"], kinds["synonym"], kinds["deletion or none"]) > 70
 
@@ -118,7 +119,7 @@ def test_without_a_thesaurus_it_says_so_once(caplog):
     with caplog.at_level(logging.WARNING):
         said = many(AugmentationConfig(mode="full", probability=1), "alpha beta gamma delta", "qq")
     assert len([r for r in caplog.records if "no thesaurus of 'qq'" in r.message]) == 1
-    assert all(set(text.split()) <= set("alpha beta gamma delta".split()) for text in said)
+    assert all(set(text.split()) <= {"alpha", "beta", "gamma", "delta"} for text in said)
 
 
 def test_characters_are_the_words_of_chinese_and_latin_words_stay_whole():
