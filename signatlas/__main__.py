@@ -74,6 +74,7 @@ COMMANDS: Entries = {
         "import": Entry("signatlas.commands.features:import_", "Precomputed features: .npy or .pkl, a file a clip."),
         "info": Entry("signatlas.commands.features:info", "What a folder of features holds."),
     },
+    "spot": Entry("trainers.pipelines.spot_command:spot", "Find signs in continuous signing: pseudo-labels."),
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
     "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),
     "index": {
