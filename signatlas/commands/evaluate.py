@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from signatlas.errors import UserError
 if TYPE_CHECKING:
     from signatlas.corpus.format import Clip, Corpus
     from signatlas.evaluation.suites import Outcome, Suite
+    from signatlas.models.dual_encoder import DualEncoder
     from signatlas.models.sign_encoder import SignEncoder
 
 
@@ -33,14 +34,73 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results, by default runs/evaluations/MODEL/....")
     ] = None,
-    pictures: Annotated[int, typer.Option(help="Draw nearest neighbours of this many queries, right and wrong.")] = 0,
+    features: Annotated[
+        Path | None, typer.Option(help="Sentences: folder of clip features, by default that of the model's training.")
+    ] = None,
+    languages: Annotated[
+        list[str] | None, typer.Option(help="Sentences: languages of the texts, such as de,en; may be repeated.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(help="Draw nearest neighbours of this many queries, right and wrong; sentences: recall.png.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Evaluate a model on a corpus: retrieval figures with intervals, chance and 1-NN beside, runs on disk.
 
+    A sign encoder needs a protocol. A dual encoder finds sentences by text and texts by video, and needs none.
+
     Example: signatlas evaluate runs/dgs_gesture/model --corpus data/dgs --protocol closed
+
+    Example: signatlas evaluate runs/cico/model --corpus data/multi-composed --languages de,en
     """
+    from signatlas.models import dual_encoder, folder
+
+    of_signs = {
+        "--protocol": protocol, "--words": words != "all", "--adjust": adjust, "--gallery": gallery,
+        "--queries": queries,
+    }  # fmt: skip
+    if folder.read_config(folder.locate(model)).get("model_type") == dual_encoder.MODEL_TYPE:
+        from signatlas.commands.evaluate_sentences import evaluate_sentences
+
+        _refuse(of_signs, f"is for sign encoders, and {model} is a dual encoder: leave it out")
+        evaluate_sentences(
+            model, corpus, features=features, split=split, languages=_codes(languages), out=out,
+            pictures=pictures > 0, json=json, seed=seed,
+        )  # fmt: skip
+        return
+    of_sentences = {"--features": features, "--languages": languages}
+    _refuse(of_sentences, f"is for dual encoders of sentences, and {model} is a sign encoder: leave it out")
+    _evaluate_signs(model, corpus, protocol, split, words, adjust, gallery, queries, out, pictures, json, seed)
+
+
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise UserError for the first option that was given and has no meaning here."""
+    for name, given in options.items():
+        if given:
+            raise UserError(f"{name} {reason}")
+
+
+def _codes(languages: list[str] | None) -> list[str]:
+    """Language codes, one an option or several, separated by commas or spaces."""
+    return [code for given in languages or () for code in given.replace(",", " ").split()]
+
+
+def _evaluate_signs(
+    model: str,
+    corpus: str,
+    protocol: str | None,
+    split: str,
+    words: str,
+    adjust: list[str] | None,
+    gallery: str | None,
+    queries: str | None,
+    out: Path | None,
+    pictures: int,
+    json: bool,
+    seed: int,
+) -> None:
+    """A sign encoder under a protocol, or on two parts of a corpus."""
     from rich.console import Console
 
     from signatlas.corpus.format import Corpus
@@ -153,7 +213,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
     return {"path": corpus.path, **{name: getattr(info, name) for name in names}}
 
 
-def describe_model(name: str, encoder: SignEncoder) -> dict[str, Any]:
+def describe_model(name: str, encoder: SignEncoder | DualEncoder) -> dict[str, Any]:
     """Where the model is, what it is, and the card that came with it."""
     from signatlas.files import sha256_bytes
     from signatlas.models import folder

@@ -77,10 +77,10 @@ def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The rows of one result's table: (label, one cell for each figure in ``SHOWN``)."""
 
     def cells(metrics: dict[str, float]) -> list[str]:
-        return [_number(name, metrics[name]) for name in SHOWN]
+        return [number(name, metrics[name]) for name in SHOWN]
 
     def ranges(intervals: dict[str, tuple[float, float]]) -> list[str]:
-        return ["-".join(_number(name, end, digits=2) for end in intervals[name]) for name in SHOWN]
+        return ["-".join(number(name, end, digits=2) for end in intervals[name]) for name in SHOWN]
 
     rows = [("model", cells(result["metrics"])), ("95 %", ranges(result["intervals"]))]
     rows.append(("by word", ranges(result["group_intervals"])))
@@ -89,7 +89,7 @@ def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     return [*rows, ("chance", cells(result["chance"]))]
 
 
-def _number(name: str, value: float, digits: int = 3) -> str:
+def number(name: str, value: float, digits: int = 3) -> str:
     """Ranks as they are, fractions with so many digits and no leading zero."""
     if name in ("MedR", "MeanR"):
         return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

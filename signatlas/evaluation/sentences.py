@@ -141,7 +141,7 @@ def languages(
 
     Each scores [V, T], the texts in the same order in every language. Returns ``by_language`` (figures of both
     directions); ``MRV``, the mean rank variance by direction, of ranks and ``relative``, of ranks by the size of the
-    gallery; and for several languages ``mixed`` (see :func:`mixed_gallery`). Raises ValueError as
+    gallery, with chance beside; and for several languages ``mixed`` (see :func:`mixed_gallery`). Raises ValueError as
     :func:`both_directions` does.
     """
     asked = {code: directions(scores, group_of_video, group_of_text) for code, scores in scores_by_language.items()}
@@ -150,7 +150,12 @@ def languages(
         found = np.stack([both[direction].ranks() for both in asked.values()])
         found = found[:, (found > 0).all(0)]
         size = next(iter(asked.values()))[direction].relevant.shape[1]
-        spread[direction] = {"MRV": mean_rank_variance(found), "relative": mean_rank_variance(found / size)}
+        by_chance = chance_of_rank_variance(len(asked), size)
+        spread[direction] = {
+            "MRV": mean_rank_variance(found),
+            "relative": mean_rank_variance(found / size),
+            "chance": {"MRV": by_chance, "relative": by_chance / size**2},
+        }
     result: dict[str, Any] = {
         "by_language": {code: {name: figures(one) for name, one in both.items()} for code, both in asked.items()},
         "MRV": spread,
@@ -158,6 +163,11 @@ def languages(
     if len(asked) > 1:
         result["mixed"] = mixed_gallery(scores_by_language, group_of_video, group_of_text)
     return result
+
+
+def chance_of_rank_variance(languages: int, gallery: int) -> float:
+    """MRV of independent random orders of one relevant item: (G^2 - 1) / 12 * (K - 1) / K."""
+    return (gallery**2 - 1) / 12 * (languages - 1) / languages
 
 
 def mixed_gallery(

@@ -8,6 +8,7 @@ import pytest
 from signatlas.evaluation.sentences import (
     Paired,
     both_directions,
+    chance_of_rank_variance,
     described,
     directions,
     languages,
@@ -144,8 +145,17 @@ def test_languages_mean_rank_variance_by_hand() -> None:
     assert found["MRV"]["V2T"]["relative"] == pytest.approx((first / 4).var(0).mean())
     assert found["by_language"]["de"] == both_directions(FOUR, np.arange(4), np.arange(4))
     same = languages({"de": FOUR, "en": FOUR}, np.arange(4), np.arange(4))
-    assert same["MRV"]["T2V"] == {"MRV": 0.0, "relative": 0.0}
+    assert same["MRV"]["T2V"]["MRV"] == same["MRV"]["T2V"]["relative"] == 0.0
     assert "mixed" not in languages({"de": FOUR}, np.arange(4), np.arange(4))
+
+
+def test_rank_variance_by_chance_is_that_of_random_orders() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {code: rng.random((400, 400)) for code in ("de", "en", "fr")}
+    found = languages(drawn, np.arange(400), np.arange(400))["MRV"]["T2V"]
+    assert found["chance"]["MRV"] == pytest.approx(chance_of_rank_variance(3, 400))
+    assert found["MRV"] == pytest.approx(found["chance"]["MRV"], rel=0.15)
+    assert found["relative"] == pytest.approx(found["chance"]["relative"], rel=0.15)
 
 
 def test_a_mixed_gallery_tells_which_language_is_preferred() -> None:
