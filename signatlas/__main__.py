@@ -77,12 +77,15 @@ COMMANDS: Entries = {
     "spot": Entry("trainers.pipelines.spot_command:spot", "Find signs in continuous signing: pseudo-labels."),
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
     "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),
+    "compare": Entry("signatlas.commands.compare:compare", "Sentence evaluations side by side, with paired tests."),
     "index": {
         "build": Entry("trainers.pipelines.commands:build", "Embed a corpus and write a sharded, checksummed index."),
         "verify": Entry("signatlas.commands.index:verify", "Check every file of an index against its checksum."),
         "activate": Entry("signatlas.commands.index:activate", "Make one version of an index the live one."),
     },
-    "search": Entry("signatlas.commands.search:search", "Find a sign in an index by a clip or a pose file."),
+    "search": Entry("signatlas.commands.search:search", "Find signs by a clip, clips by a text, texts by a clip."),
+    "show": {"map": Entry("signatlas.commands.maps:show_map", "Which part of a clip answers to which word.")},
+    "mine": Entry("signatlas.commands.maps:mine", "Mine a dictionary: the windows that answer best to each word."),
     "serve": Entry("serve.commands:serve", "Serve an index over HTTP with Ray Serve."),
     "submit": Entry("cluster.commands:submit", "Submit a signatlas command to a cluster as a Ray job."),
     "jobs": Entry("cluster.commands:jobs", "List the jobs of a cluster."),
@@ -96,6 +99,7 @@ GROUP_HELP = {
     "features": "Clip features of continuous signing, for sentence retrieval.",
     "import": "Make a corpus of recordings that are on this machine.",
     "index": "Build, check and activate index snapshots.",
+    "show": "Pictures of what a model sees.",
 }
 INTRODUCTION = """signatlas learns, searches and serves joint spaces of sign language.
 

@@ -1,0 +1,1 @@
+"""Which part of the signing answers to which word."""
