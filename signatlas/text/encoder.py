@@ -22,7 +22,7 @@ ENCODERS = {
 
 class TextEncoder(Protocol):
     """An ``nn.Module`` whose forward maps ids int64 [B, T] and mask bool [B, T] to word tokens [B, T, width] and one
-    vector a text [B, width]; padding changes nothing."""
+    vector a text [B, width]; padding changes nothing. The ids of ``sentence`` are vectors, float32 [B, 1, 512]."""
 
     width: int
 
@@ -32,6 +32,15 @@ class TextEncoder(Protocol):
 
     def words(self, text: str) -> list[str]:
         """What each token of a text shows, in the order of :meth:`tokenize`, for people to read."""
+
+    def word_spans(self, text: str) -> list[tuple[str, list[int]]]:
+        """Whole words of a text with the positions of their tokens; words of which no token is kept are left out."""
+
+    def unknown_rate(self, texts: Sequence[str]) -> float:
+        """The share of tokens that the encoder cannot tell from other unknown ones."""
+
+    def long_rate(self, texts: Sequence[str]) -> float:
+        """The share of texts that have more than ``max_tokens`` tokens and are subsampled."""
 
     def save_assets(self, folder: Path) -> None:
         """Write tokenizer and sizes; the weights are saved with the dual encoder."""

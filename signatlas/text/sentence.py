@@ -81,6 +81,16 @@ class SentenceEncoder(nn.Module):
         x = self.layers(ids_B1D[:, 0].to(next(self.parameters()).dtype))
         return x[:, None], x
 
+    def unknown_rate(self, texts: Sequence[str]) -> float:
+        """The share of pieces that USE-m3 does not know."""
+        rows = usem3.pieces([clean(text) for text in texts])
+        known = [usem3.is_known(piece) for row in rows for piece in row]
+        return known.count(False) / max(len(known), 1)
+
+    def long_rate(self, texts: Sequence[str]) -> float:
+        """None: USE-m3 reads texts of any length."""
+        return 0.0
+
     def words(self, text: str) -> list[str]:
         """The text itself."""
         return [clean(text)]

@@ -49,6 +49,12 @@ def pieces(texts: Sequence[str]) -> list[list[str]]:
     return [list(row) for row in processor().encode(list(texts), out_type=str)]
 
 
+def is_known(piece: str) -> bool:
+    """Whether USE-m3 has an embedding of its own for a piece."""
+    sp = processor()
+    return bool(sp.piece_to_id(piece) != sp.unk_id())
+
+
 def embeddings(of: Sequence[str]) -> np.ndarray:
     """USE-m3's embeddings of pieces, float32 [len(of), 512]; an unknown piece has that of ``<unk>``."""
     sp = processor()

@@ -32,6 +32,12 @@ def test_ids_are_use_m3_vectors_whatever_was_asked_before():
     torch.testing.assert_close(ids[:, 0], torch.from_numpy(usem3.sentence_vectors(TEXTS[:2])))
 
 
+def test_unknown_rate():
+    encoder = SentenceEncoder.build(TextConfig(kind="sentence"))
+    assert encoder.unknown_rate(["Haus", "🙂"]) == pytest.approx(1 / 3)  # ▁Haus, ▁, 🙂
+    assert encoder.unknown_rate([]) == encoder.long_rate(["Haus " * 99]) == 0
+
+
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(sentence, "REMEMBERED", 3)
     encoder = SentenceEncoder.build(TextConfig(kind="sentence"))
