@@ -37,7 +37,7 @@ def recall(curves: Sequence[Curve], path: str | os.PathLike[str], *, title: str 
         _by_rank(lower, chosen)
         upper.set_title(panel)
         lower.set_xlabel("rank")
-        upper.legend(fontsize=8, frameon=False, loc="upper left")
+        upper.legend(fontsize=8, frameon=False, loc="best")
     grid[0, 0].set_ylabel("R@K")
     grid[1, 0].set_ylabel("share of queries")
     if title:
