@@ -115,3 +115,54 @@ def film() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny sign classifier of five words with random weights, as a model folder; it is sure of what it says."""
+    import torch
+
+    from signatlas.models.sign_classifier import SignClassifier
+    from signatlas.models.sign_encoder import SignEncoderConfig
+
+    torch.manual_seed(0)
+    config = SignEncoderConfig(points="nose_hands", dims=2, streams=("position", "shape"), frames=16, width=16,
+                               depth=1, heads=2, feedforward=16)  # fmt: skip
+    model = SignClassifier(config, tuple(f"word {n}" for n in range(5)), {"recipe": "made in the test"})
+    with torch.no_grad():
+        model.head.weight.mul_(10)
+    folder = tmp_path_factory.mktemp("models") / "classifier"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def continuous_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 clips of continuous movement, 10 to 60 frames, each with true glosses and their spans; all splits."""
+    import numpy as np
+
+    from signatlas.corpus.format import Clip, CorpusInfo, write_corpus
+    from signatlas.pose import skeleton as sk
+
+    clips = []
+    for number in range(24):
+        rng = np.random.default_rng(number)
+        frames = (10, 16, 17, 40, 60)[number % 5]
+        glosses = tuple(f"WORD-{w}" for w in rng.integers(0, 6, 2))
+        spans = ((0, frames // 2), (frames // 2, frames))
+        poses = np.full((frames, sk.NUM_POINTS, 3), np.nan, np.float32)
+        poses[:, sk.NOSE, :2] = (0.5, 0.2)
+        for gloss, (first, end) in zip(glosses, spans, strict=True):
+            start, stop = np.random.default_rng(int(gloss[-1])).uniform(0.2, 0.8, (2, 2))
+            path = start + np.linspace(0, 1, end - first)[:, None] * (stop - start)
+            shape = np.random.default_rng(int(gloss[-1]) + 50).normal(0, 0.05, (sk.NUM_HAND, 2))
+            poses[first:end, sk.RIGHT_HAND, :2] = path[:, None] + shape + rng.normal(0, 0.003, (sk.NUM_HAND, 2))
+        split = ("train", "train", "dev", "test")[number // 5 % 4]
+        texts = (("de", f"Satz {number}"), ("en", f"sentence {number}"))
+        clips.append(Clip(f"made/{split}/{number:02d}", split, poses, "gsg", "made", glosses=glosses, texts=texts,
+                          gloss_spans=spans, fps=25.0, width=512, height=512))  # fmt: skip
+    signs = {f"WORD-{n}": {"word": f"word {n}"} for n in range(6)}
+    info = CorpusInfo("made", "1", "Apache-2.0", "made in the test", ("gsg",), synthetic=True, made={"signs": signs})
+    folder = tmp_path_factory.mktemp("corpora") / "continuous"
+    write_corpus(folder, info, clips, clips_per_file=10, rows_per_group=4)
+    return folder
