@@ -71,8 +71,16 @@ def fine_grained(
     compared in fp32. Raises ValueError for shapes that do not fit and rows without a token.
     """
     _check(video, text, video_mask, text_mask, tau)
-    if aggregation not in get_args(Aggregation) or padding not in get_args(Padding):
-        raise ValueError(f"no such aggregation or padding: {aggregation!r}, {padding!r}")
+    for name, value, known in (
+        ("aggregation", aggregation, Aggregation),
+        ("padding", padding, Padding),
+        ("backend", backend, Backend),
+    ):
+        if value not in get_args(known):
+            raise ValueError(f"{name} {value!r}: use one of {', '.join(get_args(known))}")
+    if padding == "masked":
+        # Padding may hold anything: it is neither read nor given a gradient.
+        video, text = video.masked_fill(~video_mask[..., None], 0), text.masked_fill(~text_mask[..., None], 0)
     video, text = _unit(video, text)
     if backend == "reference":
         clips, words = reference.fine_grained(

@@ -32,8 +32,6 @@ def video_blocks(tokens_BND: Tensor, mask_BN: Tensor, *, cut: bool, scale: float
     for rows, length in _plan(mask_BN, cut, size):
         tokens, mask = tokens_BND[rows, :length], mask_BN[rows, :length]
         tokens = tokens if scale == 1 else tokens * scale
-        if cut:
-            tokens = tokens.masked_fill(~mask[..., None], 0)
         blocks.append(Block(rows, length, tokens.flatten(0, 1), None if bool(mask.all()) else mask))
     return blocks
 
@@ -44,8 +42,6 @@ def text_blocks(tokens_BND: Tensor, mask_BN: Tensor, *, cut: bool) -> list[Block
     blocks = []
     for rows, length in _plan(mask_BN, cut, size):
         tokens, mask = tokens_BND[rows, :length].transpose(0, 1), mask_BN[rows, :length].T
-        if cut:
-            tokens = tokens.masked_fill(~mask[..., None], 0)
         blocks.append(Block(rows, length, tokens.flatten(0, 1), None if bool(mask.all()) else mask.contiguous()))
     return blocks
 

@@ -54,7 +54,9 @@ def fine_grained(
 
 class _Tiled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, settings: Settings) -> Any:
+    def forward(
+        ctx: Any, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, settings: Settings
+    ) -> Any:
         ctx.save_for_backward(video, text, video_mask, text_mask)
         ctx.settings = settings
         ctx.set_materialize_grads(False)
