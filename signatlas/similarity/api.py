@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args, overload
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -16,36 +16,6 @@ Backend = Literal["auto", "reference", "tiled", "triton"]
 Direction = Literal["video_to_text", "text_to_video"]
 
 
-@overload
-def fine_grained(
-    video: Tensor,
-    text: Tensor,
-    video_mask: Tensor,
-    text_mask: Tensor,
-    *,
-    tau: float = 0.07,
-    aggregation: Aggregation = "mean",
-    padding: Padding = "masked",
-    backend: Backend = "auto",
-    only: None = None,
-) -> tuple[Tensor, Tensor]: ...
-
-
-@overload
-def fine_grained(
-    video: Tensor,
-    text: Tensor,
-    video_mask: Tensor,
-    text_mask: Tensor,
-    *,
-    tau: float = 0.07,
-    aggregation: Aggregation = "mean",
-    padding: Padding = "masked",
-    backend: Backend = "auto",
-    only: Direction,
-) -> tuple[Tensor | None, Tensor | None]: ...
-
-
 def fine_grained(
     video: Tensor,
     text: Tensor,
@@ -57,7 +27,7 @@ def fine_grained(
     padding: Padding = "masked",
     backend: Backend = "auto",
     only: Direction | None = None,
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """(video_to_text, text_to_video), each [A, B] in -1..1, of all pairs of A videos and B texts (CiCo, Eq. 2).
 
     ``video`` [A, L, D] are clip tokens, ``text`` [B, T, D] word tokens, normalised here; the masks, bool [A, L] and
@@ -82,13 +52,14 @@ def fine_grained(
         # Padding may hold anything: it is neither read nor given a gradient.
         video, text = video.masked_fill(~video_mask[..., None], 0), text.masked_fill(~text_mask[..., None], 0)
     video, text = _unit(video, text)
+    of_clips, of_words = only != "text_to_video", only != "video_to_text"
     if backend == "reference":
         clips, words = reference.fine_grained(
             video, text, video_mask, text_mask, tau=tau, aggregation=aggregation, padding=padding
         )
-        return (clips if only != "text_to_video" else None), (words if only != "video_to_text" else None)
-    settings = tiled.Settings(tau, aggregation, padding, only != "text_to_video", only != "video_to_text")
-    return tiled.fine_grained(video, text, video_mask, text_mask, settings)
+        return cast(tuple[Tensor, Tensor], (clips if of_clips else None, words if of_words else None))
+    settings = tiled.Settings(tau, aggregation, padding, of_clips, of_words)
+    return cast(tuple[Tensor, Tensor], tiled.fine_grained(video, text, video_mask, text_mask, settings))
 
 
 def _unit(video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:

@@ -216,7 +216,7 @@ def _gradient_block(v: Block, t: Block, settings: Settings, clips: Tensor | None
 def _coefficients(
     E: Tensor, F: Tensor, dim: int, valid: Tensor | None, gradient: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor]:
-    """(h, k) of this direction's part of the gradient of S, F h + E k, with F = E x: h = g / Z, k = h (1 / unit - r)."""
+    """(h, k) of one direction, whose part of the gradient of S is E x h + E k: h = g / Z, k = h (1 / unit - r)."""
     total, mean = _sums(E, F, dim, settings, valid)
     _, share = _aggregate(mean * (settings.tau * settings.unit), valid, settings)
     # x counts in `unit`s, so the bracket 1 + unit (x - r) becomes unit (x + 1 / unit - r).

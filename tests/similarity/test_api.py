@@ -69,6 +69,6 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="tau must be positive"):
         fine_grained(video, text, video_mask, text_mask, tau=0.0)
     with pytest.raises(ValueError, match="aggregation"):
-        fine_grained(video, text, video_mask, text_mask, aggregation="median")  # type: ignore[call-overload]
+        fine_grained(video, text, video_mask, text_mask, aggregation="median")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="backend"):
-        fine_grained(video, text, video_mask, text_mask, backend="fast")  # type: ignore[call-overload]
+        fine_grained(video, text, video_mask, text_mask, backend="fast")  # type: ignore[arg-type]
