@@ -28,17 +28,14 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 class PieceEncoder(nn.Module):
     """A bidirectional Transformer over the pieces that the training texts use, with a CLS token before them.
 
-    A piece that training did not see is taken in another case if that was seen (a query in lower case), and is
-    ``<unk>`` otherwise; :meth:`unknown_rate` tells how often.
+    A word with pieces that training did not see is read in the case in which the fewest are unknown (people search in
+    lower case); what stays unknown is ``<unk>``, and :meth:`unknown_rate` tells how often.
     """
 
     def __init__(self, config: TextConfig, pieces: Sequence[str]):
         super().__init__()
         self.config, self.pieces, self.width = config, tuple(pieces), config.width
         self._ids = {piece: FIRST + i for i, piece in enumerate(self.pieces)}
-        self._folded: dict[str, int] = {}
-        for piece, id in self._ids.items():
-            self._folded.setdefault(piece.casefold(), id)
         self.embed = nn.Embedding(FIRST + len(self.pieces), config.width)
         nn.init.normal_(self.embed.weight, std=0.02)
         self.cls = nn.Parameter(torch.randn(config.width) * 0.02)
@@ -140,14 +137,26 @@ class PieceEncoder(nn.Module):
         return spans
 
     def _cut(self, texts: Sequence[str]) -> list[list[str]]:
-        return usem3.pieces([clean(text) for text in texts])
+        rows = usem3.pieces([clean(text) for text in texts])
+        return [self._recased(row) if self._unknown(row) else row for row in rows]
+
+    def _unknown(self, row: Sequence[str]) -> int:
+        return sum(piece not in self._ids for piece in row)
+
+    def _recased(self, row: Sequence[str]) -> list[str]:
+        """The pieces, each word in the case with the fewest unknown ones; pieces never cross a space."""
+        found: list[str] = []
+        for word in "".join(row).split(SPACE)[1:]:
+            cases = usem3.pieces([word, word.lower(), word.capitalize(), word.upper()])
+            found += min(cases, key=self._unknown)  # the first of equal ones
+        return found
 
     def _kept(self, text: str) -> list[tuple[int, str]]:
         row = self._cut([text])[0]
         return [(i, row[i]) for i in evenly(len(row), self.config.max_tokens)]
 
     def _id(self, piece: str) -> int:
-        return self._ids.get(piece) or self._folded.get(piece.casefold(), FIRST - 1)
+        return self._ids.get(piece, FIRST - 1)
 
 
 def _shown(piece: str) -> str:

@@ -75,9 +75,11 @@ def test_unknown_pieces(encoder):
     assert encoder.tokenize(["Auto"])[0].tolist() == [[1]]
 
 
-def test_a_piece_in_another_case_is_known(encoder):
-    assert encoder.tokenize(["das HAUS"])[0].tolist()[0][0] == encoder.tokenize(["Das"])[0].item()
-    assert encoder.unknown_rate(["das", "morgen"]) == 0
+def test_an_unknown_word_is_read_in_another_case_if_it_is_known_then(encoder):
+    as_trained, _ = encoder.tokenize(["Morgen im Norden, Haus"])
+    assert encoder.tokenize(["morgen IM norden, HAUS"])[0].tolist() == as_trained.tolist()
+    assert encoder.words("das auto und haus") == ["Das", "[auto]", "[und]", "Haus"]
+    assert encoder.words("drink") == ["drink"]
 
 
 @pytest.mark.parametrize("text", ["", "  \n ", "\u200b"])
