@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from signatlas.models.dual_encoder import DualEncoder, Tokens
 
 BLOCK = 128  # videos and texts that are compared at a time
+TOLD = 0.01  # the share of unknown tokens from which they are told of
 
 
 def evaluate_sentences(
@@ -54,7 +55,7 @@ def evaluate_sentences(
     document: dict[str, Any] = {
         "protocol": "sentences",
         "split": split,
-        "languages": codes,
+        "languages": list(asked.texts),
         "seed": seed,
         "notes": notes(encoder, opened, store, asked) + _whole(masks),
         "corpus": describe_corpus(opened),
@@ -161,10 +162,11 @@ def notes(encoder: DualEncoder, corpus: Corpus, store: FeatureStore, asked: Sent
             found.append(
                 f"note: {code}: {again} of {len(texts)} texts are the same as an earlier one: errors when strict"
             )
-        long = getattr(encoder.text, "long_rate", lambda _: 0.0)(texts)
-        if long:
+        if long := encoder.text.long_rate(texts):
             most = encoder.config.text.max_tokens
             found.append(f"note: {code}: {long:.1%} of the texts have more than {most} tokens: subsampled evenly")
+        if (unknown := encoder.text.unknown_rate(texts)) >= TOLD:
+            found.append(f"note: {code}: {unknown:.1%} of the tokens are unknown to the model")
     return found
 
 

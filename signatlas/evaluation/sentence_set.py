@@ -12,6 +12,7 @@ import numpy as np
 from signatlas.corpus.texts import tokens
 from signatlas.errors import TextError
 from signatlas.evaluation.sentences import Asked, Paired, directions
+from signatlas.text.language import check_language
 
 Row = dict[str, Any]
 # How2Sign films a sentence with several signers: SENTENCE_NAME is the sentence's id, the signer and the view.
@@ -62,8 +63,10 @@ def sentence_set(rows: Iterable[Row], languages: Sequence[str], where: str) -> S
     found = sorted({text["language"] for row in rows for text in row["texts"] or ()})
     if not found:
         raise TextError(f"{where} has no texts: nothing can be asked; choose another --split or --corpus")
-    if unknown := [code for code in languages if code not in found]:
-        raise TextError(f"{where} has no texts in '{unknown[0]}': choose --languages from {', '.join(found)}")
+    try:
+        languages = list(dict.fromkeys(check_language(code, found) for code in languages))
+    except TextError as error:
+        raise TextError(f"{where} has {error}; choose --languages from these") from error
     kept = [row for row in rows if all(text_of(row, code) for code in languages)]
     if not kept:
         raise TextError(f"{where}: no clip has texts in all of {', '.join(languages)}; evaluate one at a time")

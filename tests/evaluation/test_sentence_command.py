@@ -46,7 +46,7 @@ def reports(dual_encoders: Path, sentence_corpus: Corpus, tmp_path_factory: pyte
     assert done.returncode == 0, done.stderr
     (folder / "printed.txt").write_text(done.stdout)
     model = dual_encoders / "second/model"
-    second = run(evaluate, model, "--corpus", sentence_corpus.path, "--languages", "de en", "--out", folder / "second")
+    second = run(evaluate, model, "--corpus", sentence_corpus.path, "--languages", "DE en", "--out", folder / "second")
     assert second.exception is None, second.exception
     return {name: folder / name for name in ("first", "second", "printed.txt")}
 
@@ -128,7 +128,7 @@ def test_languages_and_features_come_from_the_record(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--languages", "fr"], "has no texts in 'fr': choose --languages from de, en"),
+        (["--languages", "fr"], "has no texts in language 'fr': there are de, en; choose --languages from these"),
         (["--split", "tset"], "no split 'tset'"),
         (["--protocol", "closed"], "--protocol is for sign encoders"),
         (["--words", "dev"], "--words is for sign encoders"),

@@ -51,7 +51,7 @@ def test_clips_without_a_text_in_each_language_are_left_out_and_counted() -> Non
 @pytest.mark.parametrize(
     ("texts", "languages", "why"),
     [
-        ({"de": "Ja"}, ["de", "xx"], "made has no texts in 'xx': choose --languages from de"),
+        ({"de": "Ja"}, ["de", "xx"], "made has no texts in language 'xx': there are de; choose --languages from these"),
         ({}, ["de"], "made has no texts: nothing can be asked"),
         ({"de": "..."}, ["de"], "no clip has texts in all of de"),
     ],
