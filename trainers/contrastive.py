@@ -103,7 +103,7 @@ class ContrastiveTask(Task):
 
     def _logits(self, sign: Tokens, clean: Tokens, augmented: Tokens | None, scale: Tensor) -> tuple[Tensor, Tensor]:
         """CiCo: video to text from the texts as they are, text to video from the augmented ones."""
-        settings, backend = self.recipe.model.similarity, backend=self.recipe.loss.backend
+        settings, backend = self.recipe.model.similarity, self.recipe.loss.backend
         if augmented is None:
             to_text, to_video = similarity(sign, clean, settings, backend=backend)
         elif settings.kind == "fine_grained":

@@ -17,7 +17,7 @@ from signatlas.errors import FeatureError, ModelError
 from signatlas.models import folder
 from signatlas.models.caching import in_chunks
 from signatlas.models.config import DualEncoderConfig, SimilarityConfig
-from signatlas.models.sign_transformer import SignTransformer, pretrained_trunk
+from signatlas.models.sign_transformer import SignTransformer, pretrained_trunk, text_projection
 from signatlas.similarity import fine_grained, mean_pooled, pooled
 from signatlas.text import encoder as text_encoders
 from signatlas.text.encoder import TextEncoder
@@ -69,13 +69,14 @@ class DualEncoder(nn.Module):
         name = config.sign.pretrained
         if name and not load_pretrained:
             raise ModelError("a pretrained trunk is loaded in training only; its sizes are saved with the model")
-        self.sign = SignTransformer(config.sign, features, pretrained_trunk(name) if name else None)
+        trunk, sign_projection = pretrained_trunk(name) if name else (None, None)
+        self.sign = SignTransformer(config.sign, features, trunk)
         self.text = text
-        self.sign_head = nn.Linear(self.sign.width, config.embedding, bias=False)
-        self.text_head = nn.Linear(text.width, config.embedding, bias=False)
-        for head in (self.sign_head, self.text_head):
-            nn.init.normal_(head.weight, std=head.in_features**-0.5)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
+        words = text_projection(str(config.text.name)) if load_pretrained and config.text.kind == "clip" else None
+        self.sign_head = _head(self.sign.width, config.embedding, sign_projection)
+        self.text_head = _head(text.width, config.embedding, words)
+        # Of one dimension: DeepSpeed takes no scalars.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
 
     @classmethod
     def build(cls, config: DualEncoderConfig, texts: Iterable[str], features: int, **options: Any) -> DualEncoder:
@@ -88,7 +89,7 @@ class DualEncoder(nn.Module):
         """Tokens of B videos and of C texts, and the logit multiplier. ``chunk``: rows that are encoded at a time."""
         sign = in_chunks(self.encode_sign, (features_BLF, mask_BL), chunk)
         text = in_chunks(self.encode_text, (ids_CT, text_mask_CT), chunk)
-        return Tokens(*sign), Tokens(*text), self.log_scale.exp()
+        return Tokens(*sign), Tokens(*text), self.log_scale.exp().squeeze(0)
 
     def encode_sign(self, features_BLF: Tensor, mask_BL: Tensor) -> Tokens:
         tokens, cls = self.sign(features_BLF, mask_BL)
@@ -97,11 +98,6 @@ class DualEncoder(nn.Module):
     def encode_text(self, ids_BT: Tensor, mask_BT: Tensor) -> Tokens:
         tokens, cls = self.text(ids_BT, mask_BT)
         return Tokens(self.text_head(tokens), mask_BT, self.text_head(cls))
-
-    @torch.no_grad()
-    def clamp_scale(self) -> None:
-        """Keep the multiplier at most 100; called after each optimiser step."""
-        self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
     def score(self, sign: Tokens, text: Tokens) -> Tensor:
         """The one matrix [A, B] that ranks in both directions: beta I2T + (1 - beta) T2I (facts: Loss)."""
@@ -170,6 +166,15 @@ class DualEncoder(nn.Module):
         model = cls(config, text_encoders.load(config.text, path / "text"), features, record=record)
         folder.load_weights(path, model)
         return model.eval()
+
+
+def _head(width: int, embedding: int, released: Tensor | None) -> nn.Linear:
+    """A projection into the joint space: CLIP's own where there is one of this size, else random."""
+    head = nn.Linear(width, embedding, bias=False)
+    nn.init.normal_(head.weight, std=width**-0.5)
+    if released is not None and released.shape == head.weight.shape:
+        head.weight.data.copy_(released)
+    return head
 
 
 def joined(parts: Sequence[Tokens]) -> Tokens:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from signatlas.errors import ModelError
 from signatlas.models.config import SignConfig
+from signatlas.text.hub import fetched, refuse_missing
 
 
 class SignTransformer(nn.Module):
@@ -72,12 +72,27 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def pretrained_trunk(name: str) -> Any:
-    """The vision model inside a CLIP model, of the Hub or a folder. Raises ModelError."""
-    from transformers import CLIPVisionModel
+def pretrained_trunk(name: str) -> tuple[Any, Tensor]:
+    """The vision model inside a CLIP model, of the Hub or a folder, and its projection [E, W]. Raises ModelError."""
+    from transformers import CLIPVisionModelWithProjection
 
-    try:
-        model = CLIPVisionModel.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"no CLIP model at {name}: {str(error).splitlines()[0]}") from error
-    return getattr(model, "vision_model", model)
+    model, info = fetched(
+        name,
+        "CLIP vision model",
+        lambda: CLIPVisionModelWithProjection.from_pretrained(name, dtype=torch.float32, output_loading_info=True),
+    )
+    refuse_missing(name, info)
+    return model.vision_model, model.visual_projection.weight.detach()
+
+
+def text_projection(name: str) -> Tensor:
+    """The projection [E, W] of a CLIP model's text side. Raises ModelError."""
+    from transformers import CLIPTextModelWithProjection
+
+    model, info = fetched(
+        name,
+        "CLIP text model",
+        lambda: CLIPTextModelWithProjection.from_pretrained(name, dtype=torch.float32, output_loading_info=True),
+    )
+    refuse_missing(name, info)
+    return model.text_projection.weight.detach()

@@ -20,14 +20,16 @@ def main() -> None:
     from deepspeed.utils import safe_get_full_grad
 
     from signatlas.recipe import load
+    from trainers.fit import build_task
     from trainers.loop import start_engine
-    from trainers.sign_encoder import SignEncoderTask
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=int(rank), world_size=int(ranks))
-    overrides = ["model.dropout=0", f"optimiser.zero={zero}", f"optimiser.precision={precision}", "optimiser.clip=1e-9"]
+    overrides = [f"optimiser.zero={zero}", f"optimiser.precision={precision}", "optimiser.clip=1e-9"]
     recipe = load(recipe_file, overrides)
-    task = SignEncoderTask(recipe)
+    if recipe.task == "sign_encoder":
+        recipe = load(recipe_file, [*overrides, "model.dropout=0"])
+    task = build_task(recipe)
     engine = start_engine(task.model, recipe.optimiser, task.batch_size)
     task.begin_epoch(3)
     loss = task.loss(engine, 0)

@@ -1,0 +1,199 @@
+"""Sentence retrieval through the shared loop: what it learns, ranks, caching, memory, controls and mistakes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from signatlas.errors import UserError
+from signatlas.models.dual_encoder import LARGEST_SCALE, DualEncoder
+from signatlas.recipe import load, parse
+from signatlas.recipe.contrastive import ContrastiveRecipe
+from tests.trainers.sentence_data import small_settings, write_sentences
+from tests.trainers.test_gradients import gradients
+from trainers.contrastive import ContrastiveTask, build
+from trainers.fit import fit
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("sentences")
+    return small_settings(*write_sentences(folder), folder / "runs")
+
+
+def recipe_of(settings: dict[str, Any], **changes: Any) -> ContrastiveRecipe:
+    """The small recipe with settings changed: ``loss__chunk=3``."""
+    changed = copy.deepcopy(settings)
+    for name, value in changes.items():
+        *path, last = name.split("__")
+        place = changed
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return parse(ContrastiveRecipe, changed, "recipe")
+
+
+def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of(settings, **changes).model_dump(mode="json")))
+    return path
+
+
+RICH = {
+    "data__languages": ["de", "en"],
+    "augment__mode": "swap",
+    "augment__probability": 1.0,
+    "loss__identical": "share",
+    "loss__queue": 6,
+}
+
+
+@pytest.fixture(scope="module")
+def alone(settings, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("alone")
+    return gradients(written(settings, folder, **RICH), 1, folder / "g.pt")
+
+
+@pytest.mark.parametrize(("ranks", "zero"), [(4, 0), (2, 1)])
+def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alone, tmp_path, ranks, zero):
+    """Two languages, augmented texts, shared identical texts: after DeepSpeed's reduction, before clipping."""
+    recipe = written(settings, tmp_path, **RICH, scaling__workers=ranks)
+    several = gradients(recipe, ranks, tmp_path / "g.pt", zero)
+    assert several["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    largest = max(float(g.abs().max()) for g in alone["gradients"].values())
+    assert largest > 1e-3
+    assert float(alone["gradients"]["log_scale"].abs()) > 1e-4, "the logit scale learns"
+    for name, gradient in alone["gradients"].items():
+        error = float((several["gradients"][name] - gradient).abs().max())
+        assert error < 1e-5 * largest, name
+
+
+def test_the_same_under_zero_3_in_bf16_with_gradient_caching(settings, alone, tmp_path):
+    recipe = written(settings, tmp_path, **RICH, scaling__workers=2, loss__chunk=3)
+    several = gradients(recipe, 2, tmp_path / "g.pt", 3, "bf16")
+    flat, other = (torch.cat([g.flatten() for g in r["gradients"].values()]) for r in (alone, several))
+    assert float(torch.cosine_similarity(flat, other, dim=0)) > 0.98
+    assert float(other.norm() / flat.norm()) == pytest.approx(1, abs=0.05)
+
+
+def step_gradients(task: ContrastiveTask) -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    task.encoder.train()
+    task.encoder.zero_grad()
+    task.loss(task.encoder, 0).backward()
+    return {name: p.grad.clone() for name, p in task.encoder.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", ["fine_grained", "cls", "mean"])
+def test_every_parameter_learns(settings, kind):
+    """A parameter without a gradient would break DeepSpeed, and be a mistake."""
+    task = build(recipe_of(settings, model__similarity__kind=kind))
+    found = step_gradients(task)
+    idle = {name for name, gradient in found.items() if not gradient.any()}
+    assert idle <= {"sign.positions"}, idle
+
+
+def test_gradient_caching_changes_nothing(settings):
+    plain, cached = (build(recipe_of(settings, loss__chunk=chunk)) for chunk in (None, 3))
+    for (name, a), b in zip(step_gradients(plain).items(), step_gradients(cached).values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_batches_are_a_function_of_seed_and_epoch(settings):
+    task, again = build(recipe_of(settings)), build(recipe_of(settings))
+    task.begin_epoch(3)
+    assert not np.array_equal(task.plan, again.plan)
+    again.begin_epoch(3)
+    np.testing.assert_array_equal(task.plan, again.plan)
+    assert len(np.unique(task.plan)) == task.plan.size, "no clip twice in an epoch"
+
+
+def test_equal_texts_can_be_videos_of_one_sentence(settings):
+    task = build(recipe_of(settings, data__sentences="text", loss__batch_size=2))
+    seen = set()
+    for epoch in range(30):
+        task.begin_epoch(epoch)
+        seen.add(tuple(sorted({0, 1} & set(task.plan.ravel().tolist()))))
+    assert (0, 1) not in seen
+    assert {(0,), (1,)} <= seen
+
+
+def test_the_scale_stays_within_its_limit(settings):
+    task = build(recipe_of(settings))
+    with torch.no_grad():
+        task.encoder.log_scale.fill_(9.0)
+    task.after_step(task.encoder)
+    assert task.encoder.log_scale.exp().item() == pytest.approx(LARGEST_SCALE)
+
+
+def test_the_queue_is_part_of_a_checkpoint(settings):
+    task, resumed = (build(recipe_of(settings, loss__queue=10)) for _ in range(2))
+    task.loss(task.encoder, 0)
+    resumed.remember(task.memory())
+    a, b = (t.loss(t.encoder, 1).item() for t in (task, resumed))
+    assert a == b
+    fresh = build(recipe_of(settings, loss__queue=10))
+    assert fresh.loss(fresh.encoder, 1).item() < a, "more negatives, more to tell apart"
+
+
+@pytest.fixture(scope="module")
+def trained(settings, ray_session) -> dict[str, Any]:
+    return fit(recipe_of(settings, optimiser__epochs=30, select__every=10, scaling__workers=2), quiet=True)
+
+
+def test_it_learns_and_the_model_says_what_it_is(settings, trained):
+    untrained = build(recipe_of(settings)).evaluate(build(recipe_of(settings)).encoder)
+    assert trained["best"]["dev_MRR"] > max(0.6, 1.5 * untrained["dev_MRR"])
+    model = DualEncoder.from_pretrained(trained["model"])
+    assert model.record["languages"] == ["de"]
+    assert model.record["features_fingerprint"]
+    card = (Path(trained["model"]) / "README.md").read_text()
+    assert "dual encoder" in card
+    assert "Apache-2.0" in card
+    assert "synthetic" in card
+
+
+def test_a_saved_model_gives_the_same_figures(settings, trained):
+    task = build(recipe_of(settings))
+    found = task.evaluate(DualEncoder.from_pretrained(trained["model"]))
+    assert found["dev_MRR"] == pytest.approx(trained["best"]["dev_MRR"], abs=1e-6)
+    history = [json.loads(line) for line in (Path(trained["model"]).parent / "history.jsonl").read_text().splitlines()]
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_texts_of_other_clips_teach_nothing(settings):
+    task, control = build(recipe_of(settings)), build(recipe_of(settings, data__shuffle_pairs=True))
+    assert sorted(task.data.texts["de"]) == sorted(control.data.texts["de"])
+    assert np.mean([a == b for a, b in zip(task.data.texts["de"], control.data.texts["de"], strict=True)]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scaling__workers": 3}, "not divisible by 3 workers"),
+        ({"data__languages": ["fr"]}, "no text in 'fr', only in de, en"),
+        ({"model__sign__alpha": 1.5}, "alpha"),
+        ({"model__sign__features": 99}, "width 99"),
+        ({"loss__batch_size": 500}, "more than the"),
+        ({"data__features": "nowhere"}, "no clip features"),
+        ({"model__text__kind": "clip"}, "needs the name"),
+    ],
+)
+def test_mistakes_are_one_line(settings, changes, words):
+    with pytest.raises(UserError, match=words) as caught:
+        build(recipe_of(settings, **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cico_multi_composed", "cico_phoenix_composed", "cico_how2sign", "cico_phoenix14t", "cico_csl_daily"])
+def test_recipes_load(name):
+    recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
+    assert isinstance(recipe, ContrastiveRecipe)
+    assert recipe.name == name
