@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from signatlas.similarity import reference, tiled
+from signatlas.similarity import fused, reference, tiled
 
 Aggregation = Literal["mean", "max", "softmax"]
 Padding = Literal["masked", "released"]
@@ -37,8 +37,9 @@ def fine_grained(
     ``aggregation`` takes, instead of the mean, the max or the softmax-weighted sum (supplement, Table 2).
     ``padding="masked"`` leaves padding out everywhere; ``"released"`` lets padded tokens take part in the inner
     softmax, as the authors' code does. ``backend`` changes the time and the memory, not the result: ``"auto"`` takes
-    ``"tiled"``. ``only`` one direction leaves None in place of the other and saves its work. Half-precision tokens are
-    compared in fp32. Raises ValueError for shapes that do not fit and rows without a token.
+    ``"triton"`` on a GPU where its kernels can, else ``"tiled"``. ``only`` one direction leaves None in place of the
+    other and saves its work. Half-precision tokens are compared in fp32; the Triton kernels multiply them as they are
+    and accumulate in fp32. Raises ValueError for shapes that do not fit and rows without a token.
     """
     _check(video, text, video_mask, text_mask, tau)
     for name, value, known in (
@@ -51,15 +52,32 @@ def fine_grained(
     if padding == "masked":
         # Padding may hold anything: it is neither read nor given a gradient.
         video, text = video.masked_fill(~video_mask[..., None], 0), text.masked_fill(~text_mask[..., None], 0)
-    video, text = _unit(video, text)
-    of_clips, of_words = only != "text_to_video", only != "video_to_text"
-    if backend == "reference":
-        clips, words = reference.fine_grained(
-            video, text, video_mask, text_mask, tau=tau, aggregation=aggregation, padding=padding
-        )
-        return cast(tuple[Tensor, Tensor], (clips if of_clips else None, words if of_words else None))
-    settings = tiled.Settings(tau, aggregation, padding, of_clips, of_words)
-    return cast(tuple[Tensor, Tensor], tiled.fine_grained(video, text, video_mask, text_mask, settings))
+    operand = torch.promote_types(video.dtype, text.dtype)
+    settings = tiled.Settings(tau, aggregation, padding, only != "text_to_video", only != "video_to_text")
+    pair: tiled.Pair
+    chosen = _choose(backend, video, text, aggregation)
+    # Under autocast products would be rounded to half precision, whose error is divided by tau.
+    with torch.autocast(video.device.type, enabled=False):
+        video, text = _unit(video, text)
+        if chosen == "reference":
+            clips, words = reference.fine_grained(
+                video, text, video_mask, text_mask, tau=tau, aggregation=aggregation, padding=padding
+            )
+            pair = (clips if settings.of_clips else None), (words if settings.of_words else None)
+        elif chosen == "tiled":
+            pair = tiled.fine_grained(video, text, video_mask, text_mask, settings)
+        else:
+            pair = fused.fine_grained(video, text, video_mask, text_mask, settings, operand)
+    return cast(tuple[Tensor, Tensor], pair)
+
+
+def _choose(backend: Backend, video: Tensor, text: Tensor, aggregation: Aggregation) -> Backend:
+    if backend in ("reference", "tiled") or (backend == "auto" and not video.is_cuda):
+        return "tiled" if backend == "auto" else backend
+    refusal = fused.unavailable(video, text, aggregation)
+    if backend == "triton" and refusal is not None:
+        raise ValueError(f"backend 'triton': {refusal}; use backend='auto'")
+    return "triton" if refusal is None else "tiled"
 
 
 def _unit(video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:

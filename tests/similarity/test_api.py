@@ -52,6 +52,27 @@ def test_half_precision_is_compared_in_fp32(backend: str) -> None:
     assert half.grad is not None and half.grad.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("backend", ["reference", "tiled"])
+def test_autocast_does_not_round_the_cosines(backend: str) -> None:
+    batch = ragged(3, 4, 3, 5, 6, 8)
+    plain = fine_grained(*batch, backend=backend)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = fine_grained(*batch, backend=backend)
+    assert torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1])
+
+
+def test_triton_by_name_says_why_it_cannot() -> None:
+    batch = ragged(4, 3, 3, 4, 4, 8)
+    for message, options in (
+        ("aggregation 'mean' only, not 'max'", {"aggregation": "max"}),
+        ("kernels run on a GPU, the tokens are on cpu", {}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fine_grained(*batch, backend="triton", **options)
+    with pytest.raises(ValueError, match="at most 128 tokens a row, got 129 and 4"):
+        fine_grained(*ragged(5, 2, 2, 129, 4, 8), backend="triton")
+
+
 def test_what_does_not_fit_is_refused() -> None:
     video, text, video_mask, text_mask = ragged(2, 3, 3, 4, 4, 8)
     empty = video_mask.clone()

@@ -1,0 +1,74 @@
+"""The Triton kernels, run by Triton's interpreter and compiled for a GPU, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="needs triton")
+
+REPOSITORY = Path(__file__).parents[2]
+
+INTERPRETED = """
+import torch
+from signatlas.similarity import fused
+from tests.similarity.compare import furthest, ragged, run
+
+fused.TILES = {"scores": (32, 32), "gradients": (16, 32)}
+fused.CHUNK = (18, 14)
+# bf16 and fp16 round the normalised tokens (2**-9 and 2**-12 of a coordinate) and the gradient of the cosines.
+limits = {torch.float32: (1e-5, 1e-5), torch.float16: (1e-3, 5e-3), torch.bfloat16: (4e-3, 2e-2)}
+cases = [((3, 5, 9, 7, 24), torch.float32, padding, tau) for padding in ("masked", "released") for tau in (7e-4, 7e-2)]
+cases += [((2, 3, 1, 1, 8), torch.float32, "masked", 7e-2), ((3, 2, 17, 4, 40), torch.float32, "masked", 7e-3)]
+cases += [((3, 5, 9, 7, 24), dtype, "masked", tau) for dtype in (torch.float16, torch.bfloat16) for tau in (7e-3, 7e-2)]
+for shape, dtype, padding, tau in cases:
+    batch = tuple(part.to(dtype) if part.is_floating_point() else part for part in ragged(3, *shape))
+    expected = run(batch, "reference", torch.float64, tau=tau, padding=padding)
+    scores, gradients = furthest(run(batch, "triton", dtype, tau=tau, padding=padding), expected)
+    # Below the switch tokens stay in fp32; only the gradient that is handed out is rounded.
+    allowed = (1e-5 if tau < 7e-2 else limits[dtype][0]), max(limits[dtype][1], 2e-4 if tau < 7e-3 else 0)
+    assert scores <= allowed[0] and gradients <= allowed[1], (shape, dtype, padding, tau, scores, gradients)
+print("equal")
+"""
+
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from signatlas.similarity import fused, triton_kernels
+
+numbers = dict(A="i32", B="i32", L="i32", T="i32", D="i32", tau="fp32")
+pointers = ("clips_out", "words_out", "of_to_text", "of_to_video", "video_share", "text_share")
+for kernel, tile in fused.TILES.items():
+    function = getattr(triton_kernels, kernel)
+    fixed = dict(GA=tile[0] // 64, GB=tile[1] // 32, LP=64, TP=32, BD=64, GROUP=8, MASKED=True, SHARED=True,
+                 PRECISION="ieee", WIDEN=False)
+    types = numbers | dict.fromkeys(fixed, "constexpr") | dict.fromkeys(pointers, "*fp32")
+    signature = {name: types.get(name, "*bf16") for name in function.arg_names}
+    built = triton.compile(ASTSource(function, signature, fixed), target=GPUTarget("cuda", 90, 32),
+                           options=dict(num_warps=8, num_stages=3))
+    assert "wgmma.mma_async" in built.asm["ptx"] and len(built.asm["cubin"]) > 1000
+print("built")
+"""
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_interpreted_kernels_equal_the_definition() -> None:
+    assert python(INTERPRETED, TRITON_INTERPRET="1", OMP_NUM_THREADS="1") == "equal\n"
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
+    """In bf16 for sm_90, which needs no GPU: what they compute there, the interpreter cannot tell."""
+    assert python(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path)) == "built\n"
