@@ -4,6 +4,9 @@ A tile is GA videos by GB texts: one product [GA * LP, D] x [D, GB * TP] accumul
 rounded up to powers of two. All that follows happens in registers. x is S / tau.
 """
 
+# Kernels take pointers and compile-time constants that Python has no types for.
+# mypy: allow-untyped-defs
+
 import triton
 import triton.language as tl
 

@@ -19,12 +19,12 @@ from signatlas.similarity import fused
 from tests.similarity.compare import furthest, ragged, run
 
 fused.TILES = {"scores": (32, 32), "gradients": (16, 32)}
-fused.CHUNK = (18, 14)
+fused.CHUNK = (18, 28)
 # bf16 and fp16 round the normalised tokens (2**-9 and 2**-12 of a coordinate) and the gradient of the cosines.
 limits = {torch.float32: (1e-5, 1e-5), torch.float16: (1e-3, 5e-3), torch.bfloat16: (4e-3, 2e-2)}
 cases = [((3, 5, 9, 7, 24), torch.float32, padding, tau) for padding in ("masked", "released") for tau in (7e-4, 7e-2)]
-cases += [((2, 3, 1, 1, 8), torch.float32, "masked", 7e-2), ((3, 2, 17, 4, 40), torch.float32, "masked", 7e-3)]
-cases += [((3, 5, 9, 7, 24), dtype, "masked", tau) for dtype in (torch.float16, torch.bfloat16) for tau in (7e-3, 7e-2)]
+cases += [((2, 3, 1, 1, 8), torch.float32, "masked", 7e-2), ((2, 2, 17, 4, 40), torch.float32, "masked", 7e-3)]
+cases += [((2, 3, 9, 7, 24), dtype, "masked", tau) for dtype in (torch.float16, torch.bfloat16) for tau in (7e-3, 7e-2)]
 for shape, dtype, padding, tau in cases:
     batch = tuple(part.to(dtype) if part.is_floating_point() else part for part in ragged(3, *shape))
     expected = run(batch, "reference", torch.float64, tau=tau, padding=padding)
