@@ -49,7 +49,7 @@ def import_(
 ) -> None:
     """Import clip features that were computed elsewhere, such as the I3D features that CiCo releases.
 
-    A file holds an array [windows, width], or a dict with it as 'feature'. Pickles are read without running code.
+    A file holds an array, windows by width, or a dict with it as 'feature'. Pickles are read without running code.
     A clip's file is named by its id, or by the end of it: corpus/train/x may lie in train/x.pkl or x.pkl.
 
     Example: signatlas features import i3d/ --corpus data/phoenix14t --out data/features/phoenix-i3d
