@@ -73,7 +73,11 @@ class HubEncoder(nn.Module):
         ids, mask, at = self._marked(ids_BT, mask_BT)
         states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         start = len(self._before)
-        return states[:, start : start + ids_BT.shape[1]], states[:, 0], states[torch.arange(len(ids)), at]
+        return (
+            states[:, start : start + ids_BT.shape[1]],
+            states[:, 0],
+            states[torch.arange(len(ids), device=ids.device), at],
+        )
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
         """The share of tokens that are the tokenizer's unknown one; 0 where there is no token."""
@@ -104,10 +108,10 @@ class HubEncoder(nn.Module):
     def _marked(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ids and mask with marks, and where in each row the marks after the words begin."""
         B, T = ids_BT.shape
-        start, after = len(self._before), torch.tensor(self._after, device=ids_BT.device)
+        start, after = len(self._before), torch.tensor(self._after, dtype=torch.int64, device=ids_BT.device)
         pad = self.tokenizer.pad_token_id
         ids = ids_BT.new_full((B, start + T + len(after)), 0 if pad is None else pad)
-        ids[:, :start] = torch.tensor(self._before, device=ids.device)
+        ids[:, :start] = torch.tensor(self._before, dtype=torch.int64, device=ids.device)
         ids[:, start : start + T] = torch.where(mask_BT, ids_BT, ids[:, start : start + T])
         ends = start + mask_BT.sum(1)
         places = ends[:, None] + torch.arange(len(after), device=ids.device)
