@@ -53,10 +53,10 @@ def pairs(
         for place, (row, said) in enumerate(batch):
             clips = unit(sign.tokens[place][sign.mask[place]].numpy())
             words = unit(text.tokens[place][text.mask[place]].numpy())
-            spans = model.text.word_spans(said)  # type: ignore[attr-defined]
+            spans = model.text.word_spans(said)
             yield Pair(
                 row, said, sign_to_word(clips, words, spans, model.config.similarity.tau), clips,
-                _frames(model, store, row),
+                token_frames(model, store, row),
             )  # fmt: skip
 
 
@@ -64,7 +64,8 @@ def _text(row: dict[str, Any], language: str) -> str:
     return next((text["text"] for text in row["texts"] or () if text["language"] == language), "")
 
 
-def _frames(model: DualEncoder, store: FeatureStore, row: dict[str, Any]) -> np.ndarray:
+def token_frames(model: DualEncoder, store: FeatureStore, row: dict[str, Any]) -> np.ndarray:
+    """Middle frames float [L] of the clip tokens that the model makes of a clip."""
     stored = int(store.counts[store.positions([row["id"]])[0]])
     return clip_frames(store.info, row["num_frames"], stored, model.config.sign.max_clips, row["gloss_spans"])
 

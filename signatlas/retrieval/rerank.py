@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 
 from signatlas.models.config import SimilarityConfig
 from signatlas.retrieval.tokens import TokenTable
@@ -20,9 +21,9 @@ def scores(query: np.ndarray, side: Side, candidates: TokenTable, config: Simila
     A candidate's score depends on nothing but the pair: the products are taken in float64, where the order of their
     sum does not show, and every sum runs within one candidate.
     """
-    tokens = candidates.tokens.astype(np.float64)
-    tokens /= np.sqrt(np.einsum("me,me->m", tokens, tokens))[:, None]  # float16 has left them not quite of length one
-    S = (tokens @ query.astype(np.float64).T).astype(np.float32)  # [M, T]
+    tokens = torch.from_numpy(np.ascontiguousarray(candidates.tokens)).double().numpy()  # numpy takes five times as long
+    length = np.sqrt(np.einsum("me,me->m", tokens, tokens))  # float16 has left them not quite of length one
+    S = (tokens @ query.astype(np.float64).T / length[:, None]).astype(np.float32)  # [M, T]
     starts, lengths = candidates.offsets[:-1], np.diff(candidates.offsets)
     of_tokens, of_query = _attended(S, starts, lengths, config.tau)
     by_candidate = _over_candidate(of_tokens[:, None], starts, lengths, config)[:, 0]
