@@ -12,6 +12,7 @@ def compare(
     reports: Annotated[list[Path], typer.Argument(help="Folders that 'signatlas evaluate' wrote.")],
     by: Annotated[str, typer.Option(help="What the paired test compares: R@1, R@5, R@10 or MRR.")] = "R@1",
     seed: Annotated[int, typer.Option(help="Seed of the paired test.")] = 0,
+    mean: Annotated[bool, typer.Option("--mean", help="Average the models of one recipe: its seeds.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -27,14 +28,16 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from signatlas.evaluation.compare import as_cells, as_markdown, compared, read
+    from signatlas.evaluation.compare import as_cells, as_markdown, averaged, compared, read
 
     rows = compared([read(folder) for folder in reports], by, seed)
+    rows = averaged(rows) if mean else rows
     if json:
         print(dumps(rows, indent=2, ensure_ascii=False))
         return
     names = {f"{row['corpus']}, {row['split']}{', synthetic signing' if row['synthetic'] else ''}" for row in rows}
-    title = f"{'; '.join(sorted(names))}; p: {by} against the first, two-sided paired randomisation"
+    what = "means, range of R@1" if mean else f"p: {by} against the first, two-sided paired randomisation"
+    title = f"{'; '.join(sorted(names))}; {what}"
     if markdown:
         print(f"{title}\n\n{as_markdown(rows)}")
         return

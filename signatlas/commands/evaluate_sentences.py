@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from signatlas.errors import FeatureError
+from signatlas.errors import FeatureError, ModelError
 
 if TYPE_CHECKING:
     from signatlas.corpus.format import Corpus
@@ -116,7 +116,7 @@ def open_features(path: Path | None, encoder: DualEncoder, corpus: Corpus) -> Fe
 
 
 def score(encoder: DualEncoder, store: FeatureStore, asked: SentenceSet) -> dict[str, np.ndarray]:
-    """float32 [V, T] by language: encode every video and text, and compare them in blocks."""
+    """float32 [V, T] by language: encode every video and text, compare in blocks. Raises ModelError for NaN."""
     from signatlas.commands.shared import bars
 
     sign = encoder.config.sign
@@ -130,6 +130,8 @@ def score(encoder: DualEncoder, store: FeatureStore, asked: SentenceSet) -> dict
             words = encoder.embed_texts(texts)
             starts = progress.track(range(0, len(positions), BLOCK), description=f"scores, {code}")
             found[code] = np.concatenate([_compared(encoder, videos.rows(slice(i, i + BLOCK)), words) for i in starts])
+            if (broken := int(np.isnan(found[code]).any(1).sum())) > 0:
+                raise ModelError(f"{broken} of {len(positions)} clips have NaN scores in {code}: train the model again")
     return found
 
 

@@ -95,6 +95,7 @@ def compared(saved: Sequence[Saved], measure: str = "R@1", seed: int = 0) -> lis
         for one in held:
             row: dict[str, Any] = {"run": one.name, "language": code, "corpus": one.report["corpus"]["name"]}
             row["split"], row["synthetic"] = one.report["split"], one.report["corpus"]["synthetic"]
+            row["recipe"] = one.report["model"]["record"].get("recipe")
             for direction in DIRECTIONS:
                 p = None if one is held[0] else tested(held[0], one, (code, "strict", direction), measure, seed)
                 figures = {texts: one.metrics(code, texts, direction) for texts in ("strict", "merged")}
@@ -103,18 +104,48 @@ def compared(saved: Sequence[Saved], measure: str = "R@1", seed: int = 0) -> lis
     return rows
 
 
+def averaged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for all models of a recipe (its seeds), language, corpus and split: means, and ``range`` of strict R@1.
+
+    p is left out: it is about queries, not about seeds. A model without a recipe in its record stays alone.
+    """
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        key = (row["recipe"] or row["run"], row["language"], row["corpus"], row["split"])
+        groups.setdefault(key, []).append(row)
+    return [_mean(name, members) for (name, *_), members in groups.items()]
+
+
+def _mean(name: str, members: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    row = {**members[0], "run": f"{name} ({len(members)})"}
+    for direction in DIRECTIONS:
+        held = [member[direction] for member in members]
+        means = {
+            texts: {n: float(np.mean([one[texts][n] for one in held])) for n in held[0][texts]}
+            for texts in ("strict", "merged")
+        }
+        first = [one["strict"]["R@1"] for one in held]
+        row[direction] = {**means, "p": None, "range": (min(first), max(first))}
+    return row
+
+
 def as_cells(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for people; merged R@1 stands as ``m R@1``, p is that against the language's first row."""
+    """Header and rows for people; merged R@1 stands as ``m R@1``, p is that against the language's first row.
+
+    Averaged rows have the range of R@1 in place of p.
+    """
+    last = "range" if any("range" in row[DIRECTIONS[0]] for row in rows) else "p"
     header = ["run", ""]
     for direction in DIRECTIONS:
-        header += [f"{direction} R@1", *SHOWN[1:], "m R@1", "p"]
+        header += [f"{direction} R@1", *SHOWN[1:], "m R@1", last]
     cells = []
     for row in rows:
         line = [row["run"], row["language"]]
         for direction in DIRECTIONS:
             found = row[direction]
             line += [number(name, found["strict"][name]) for name in SHOWN]
-            line += [number("R@1", found["merged"]["R@1"]), _p(found["p"])]
+            ends = "-".join(number("R@1", end) for end in found.get("range", ()))
+            line += [number("R@1", found["merged"]["R@1"]), ends or _p(found["p"])]
         cells.append(line)
     return header, cells
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +16,25 @@ from signatlas.commands.compare import compare
 from signatlas.commands.evaluate import evaluate
 from signatlas.corpus.format import Corpus, CorpusInfo, write_corpus
 from signatlas.errors import UserError
-from signatlas.evaluation.compare import as_cells, compared, randomisation, read
+from signatlas.evaluation.compare import as_cells, averaged, compared, randomisation, read
 from signatlas.evaluation.runfiles import read_ranking
 from signatlas.features.store import FeatureStore, write
 from signatlas.metrics import retrieval
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def run(command: Any, *arguments: object) -> Any:
     app = typer.Typer()
     app.command()(command)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
 def reports(dual_encoders: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Evaluations of both models, written by the command in a process of its own and by calls."""
+    """Evaluations of both models, and what the first of them printed."""
     folder = tmp_path_factory.mktemp("reports")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "signatlas", "evaluate", str(dual_encoders / "first/model"), "--corpus",
-         sentence_corpus.path, "--languages", "de,en", "--out", str(folder / "first"), "--pictures", "1"],
-        capture_output=True, text=True, env=environment, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    arguments = ("--corpus", sentence_corpus.path, "--languages", "de,en", "--out", folder / "first", "--pictures", 1)
+    done = run(evaluate, dual_encoders / "first/model", *arguments)
+    assert done.exception is None, done.exception
     (folder / "printed.txt").write_text(done.stdout)
     model = dual_encoders / "second/model"
     second = run(evaluate, model, "--corpus", sentence_corpus.path, "--languages", "DE en", "--out", folder / "second")
@@ -223,6 +214,34 @@ def test_compare_puts_evaluations_side_by_side(reports: dict[str, Path]) -> None
     header, cells = as_cells(compared([read(first / "report.json")]))
     assert {len(line) for line in cells} == {len(header)}
     assert "m R@1" in run(compare, first, second).stdout
+
+
+def test_compare_averages_the_seeds_of_a_recipe(reports: dict[str, Path]) -> None:
+    rows = compared([read(reports[name]) for name in ("first", "second")])
+    assert [row["run"] for row in averaged(rows)] == ["first (1)", "second (1)", "first (1)", "second (1)"]
+    of_one = [{**row, "recipe": "one"} for row in rows]
+    found = averaged(of_one)
+    assert [(row["run"], row["language"]) for row in found] == [("one (2)", "de"), ("one (2)", "en")]
+    values = [row["V2T"]["strict"]["R@5"] for row in rows if row["language"] == "de"]
+    assert found[0]["V2T"]["strict"]["R@5"] == pytest.approx(sum(values) / 2)
+    header, cells = as_cells(found)
+    assert header.count("range") == 2
+    assert "-" in cells[0][-1]
+    assert "means, range of R@1" in run(compare, reports["first"], reports["second"], "--mean", "--markdown").stdout
+
+
+def test_a_model_that_diverged_is_one_line(dual_encoders: Path, sentence_corpus: Corpus, tmp_path: Path) -> None:
+    import torch
+
+    from signatlas.models.dual_encoder import DualEncoder
+
+    model = DualEncoder.from_pretrained(dual_encoders / "first/model")
+    with torch.no_grad():
+        model.text_head.weight.fill_(torch.nan)
+    model.save_pretrained(tmp_path / "broken")
+    result = run(evaluate, tmp_path / "broken", "--corpus", sentence_corpus.path, "--out", tmp_path / "out")
+    assert isinstance(result.exception, UserError)
+    assert "24 of 24 clips have NaN scores in de" in str(result.exception)
 
 
 def test_compare_refuses_what_it_cannot_read(reports: dict[str, Path], tmp_path: Path) -> None:
