@@ -51,7 +51,7 @@ def fine_grained(
             raise ValueError(f"{name} {value!r}: use one of {', '.join(get_args(known))}")
     if padding == "masked":
         # Padding may hold anything: it is neither read nor given a gradient.
-        video, text = video.masked_fill(~video_mask[..., None], 0), text.masked_fill(~text_mask[..., None], 0)
+        video, text = _without_padding(video, video_mask), _without_padding(text, text_mask)
     operand = torch.promote_types(video.dtype, text.dtype)
     settings = tiled.Settings(tau, aggregation, padding, only != "text_to_video", only != "video_to_text")
     pair: tiled.Pair
@@ -78,6 +78,10 @@ def _choose(backend: Backend, video: Tensor, text: Tensor, aggregation: Aggregat
     if backend == "triton" and refusal is not None:
         raise ValueError(f"backend 'triton': {refusal}; use backend='auto'")
     return "triton" if refusal is None else "tiled"
+
+
+def _without_padding(tokens: Tensor, mask: Tensor) -> Tensor:
+    return tokens if bool(mask.all()) else tokens.masked_fill(~mask[..., None], 0)
 
 
 def _unit(video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
