@@ -14,7 +14,25 @@ from signatlas.models.dual_encoder import DualEncoder
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.pose.bank import PoseBank
 
+_UNKNOWN = {"kind": "precomputed", "streams": ("agnostic",)}
 COPIES = "sign_encoders"  # the folder beside the model's weights, a sign classifier a stream
+
+
+def own_encoders(folder: Path, model: DualEncoder) -> tuple[FeatureInfo, dict[str, Path]]:
+    """How the features that a model was trained on were made, and the folder of the encoder of each stream.
+
+    ``folder`` is that of ``model``. Raises FeatureError when it holds no sign encoders.
+    """
+    made = FeatureInfo.model_validate(
+        {"width": model.features, "corpus": "", "corpus_fingerprint": "", **model.record.get("features_made", _UNKNOWN)}
+    )
+    folders = {s: folder / COPIES / s for s in made.streams if (folder / COPIES / s).is_dir()}
+    if made.kind != "windows" or set(folders) != set(made.streams):
+        raise FeatureError(
+            f"the model in {folder} has no sign encoders of its own, so it cannot take poses: "
+            "name clip features with --features"
+        )
+    return made, folders
 
 
 class Slider:
@@ -22,25 +40,9 @@ class Slider:
 
     def __init__(self, folder: Path, model: DualEncoder):
         """``folder`` is that of ``model``. Raises FeatureError when it holds no sign encoders."""
-        made = FeatureInfo.model_validate(
-            {
-                "width": model.features,
-                "corpus": "",
-                "corpus_fingerprint": "",
-                **model.record.get("features_made", _WINDOWS),
-            }
-        )
-        self.streams = {
-            stream: SignClassifier.from_pretrained(folder / COPIES / stream)
-            for stream in made.streams
-            if (folder / COPIES / stream).is_dir()
-        }
-        if made.kind != "windows" or set(self.streams) != set(made.streams):
-            raise FeatureError(
-                f"the model in {folder} has no sign encoders of its own, so it cannot take poses: "
-                "name clip features with --features"
-            )
-        self.made, self.sign = made, model.config.sign
+        self.made, folders = own_encoders(folder, model)
+        self.streams = {stream: SignClassifier.from_pretrained(path) for stream, path in folders.items()}
+        self.sign = model.config.sign
 
     def of(self, poses: np.ndarray, aspect: float | None = None, source: str | None = None) -> np.ndarray:
         """Features float32 [windows, width] of one clip [frames, 75, 3], mixed and subsampled as the model takes them.
@@ -55,9 +57,6 @@ class Slider:
             values = encoder.window_features(bank, np.zeros(len(first), np.int64), first, window=window)
             found[stream] = values.astype(np.float16)[subsample(len(values), self.sign.max_clips)]
         return mixed(found, self.made.streams, self.sign.alpha)
-
-
-_WINDOWS = {"kind": "windows", "streams": ("agnostic",)}
 
 
 def mixed(found: dict[str, np.ndarray], streams: Sequence[str], alpha: float) -> np.ndarray:

@@ -29,7 +29,10 @@ def mined_map(
         own = places[labels == word]
         marker = MARKERS[number // len(CYCLE) % len(MARKERS)]
         axes.scatter(own[:, 0], own[:, 1], s=22, color=CYCLE[number % len(CYCLE)], marker=marker, lw=0, alpha=0.8)
-        axes.annotate(word, np.median(own, 0), fontsize=9, ha="center", bbox={"fc": "white", "alpha": 0.7, "lw": 0})
+        # Above its points: clusters are small, and a label in their middle would hide them.
+        top = (np.median(own[:, 0]), np.quantile(own[:, 1], 0.95))
+        box = {"fc": "white", "alpha": 0.6, "lw": 0, "pad": 1}
+        axes.annotate(word, top, (0, 7), textcoords="offset points", fontsize=9, ha="center", bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title or f"{len(tokens)} mined windows of {len(set(words))} words, UMAP")

@@ -29,7 +29,8 @@ def build(
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Clip features of the corpus, for a dual encoder; see 'signatlas features'.")
+        Path | None,
+        typer.Option(help="Clip features of the corpus, for a dual encoder. [made of the poses by its sign encoders]"),
     ] = None,
     entries: Annotated[
         Kind | None, typer.Option(help="What a dual encoder indexes: clips for search by text, or texts. [clips]")
@@ -64,7 +65,11 @@ def build(
     if is_dual(model):
         kind = (entries or Kind.clips).value
         languages = tuple(language) if language else None
-        built = _sentences(model, corpus, out, kind=kind, features=features, languages=languages, **common)
+        common |= {"kind": kind, "languages": languages}
+        if kind == "clips" and features is None:
+            built = _sentences_from_poses(model, corpus, out, address, workers=workers, gpus=gpus, **common)
+        else:
+            built = _sentences(model, corpus, out, features=features, **common)
     elif features or entries or language:
         raise SnapshotError(f"{model} is a sign encoder: it takes no --features, --entries or --language")
     else:
@@ -95,6 +100,29 @@ def _sentences(model: str, corpus: str, out: Path, *, kind: str, **options: Any)
     with Console(stderr=True).status(f"encoding {kind}") as status:
         options["progress"] = lambda done: status.update(f"{done:,} {kind} encoded")
         return build_index(model, corpus, out, kind=kind, **options)  # type: ignore[arg-type]
+
+
+def _sentences_from_poses(
+    model: str, corpus: str, out: Path, address: str | None, *, workers: int, gpus: float, **options: Any
+) -> Snapshot:
+    from rich.console import Console
+
+    from cluster.connect import connected
+    from signatlas.features.sliding import own_encoders
+    from signatlas.models.dual_encoder import DualEncoder
+    from signatlas.models.folder import locate
+    from trainers.pipelines.sentence_index import temporary_features
+
+    own_encoders(locate(model), DualEncoder.from_pretrained(model))  # a mistake should not wait for Ray
+    console = Console(stderr=True)
+    with connected(address, worker_logs=False), console.status("starting Ray Data") as status:
+        made = temporary_features(
+            model, corpus, out, workers=workers, gpus=gpus,
+            progress=lambda clips, windows: status.update(f"{clips:,} clips, {windows:,} windows"),
+        )  # fmt: skip
+        with made as features:
+            status.stop()
+            return _sentences(model, corpus, out, features=features, keeps=False, **options)
 
 
 def _described(manifest: Manifest) -> str:

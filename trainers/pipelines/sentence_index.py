@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import SnapshotError, TextError
+from signatlas.features.sliding import own_encoders
 from signatlas.features.store import FeatureStore
 from signatlas.models import folder as model_folder
 from signatlas.models.dual_encoder import MODEL_TYPE, DualEncoder
 from signatlas.retrieval import entries, snapshot
 from signatlas.retrieval.manifest import FeaturesPart
 from signatlas.retrieval.snapshot import Snapshot
+from trainers.pipelines.features import Progress, extract
 from trainers.pipelines.index import check_names, check_version, corpus_part
 
 
@@ -29,6 +34,7 @@ def build(
     *,
     kind: entries.Kind = "clips",
     features: str | os.PathLike[str] | None = None,
+    keeps: bool = True,
     languages: tuple[str, ...] | None = None,
     shards: int = 1,
     factory: str = "Flat",
@@ -40,8 +46,8 @@ def build(
 ) -> Snapshot:
     """Encode the clips of ``corpus`` from their features, or its distinct texts, and write a version under ``out``.
 
-    ``languages`` narrows the texts. Raises CorpusError, ModelError, FeatureError, TextError or SnapshotError; then
-    nothing was written.
+    ``languages`` narrows the texts; the index names the features if their folder ``keeps``. Raises CorpusError,
+    ModelError, FeatureError, TextError or SnapshotError; then nothing was written.
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
@@ -68,11 +74,38 @@ def build(
         version=version,
         kind=kind,
         tokens=encoded.tokens,
-        features=None if store is None else _part(store),
+        features=_part(store) if store is not None and keeps else None,
     )
     if activate:
         snapshot.activate(out, written.version)
     return written
+
+
+@contextmanager
+def temporary_features(
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 1,
+    gpus: float = 0,
+    progress: Progress | None = None,
+) -> Iterator[Path]:
+    """Features of the whole corpus by the model's own sign encoders, beside ``out`` until the block ends.
+
+    Needs a connected Ray. Raises FeatureError when the model has no sign encoders.
+    """
+    folder = model_folder.locate(model)
+    made, encoders = own_encoders(folder, DualEncoder.from_pretrained(folder))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".features-") as temporary:
+        models = {stream: str(path) for stream, path in encoders.items()}
+        target = Path(temporary) / "features"
+        extract(
+            models, Corpus.open(corpus), target, window=made.window, stride=made.stride or 1, limit=made.limit,
+            workers=workers, gpus=gpus, progress=progress,
+        )  # fmt: skip
+        yield target
 
 
 def _chosen(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None) -> list[dict[str, Any]]:

@@ -1,0 +1,56 @@
+"""Building an index of clips from poses alone, with the model's own sign encoders; needs Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from signatlas.__main__ import main
+from signatlas.corpus.format import Corpus
+from signatlas.features.sliding import COPIES, Slider
+from signatlas.models.config import DualEncoderConfig
+from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.sign_classifier import SignClassifier
+from signatlas.models.sign_encoder import SignEncoderConfig
+from signatlas.retrieval.snapshot import Snapshot
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+SIZES = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in words])
+    return int(ended.value.code or 0)
+
+
+def test_clips_are_indexed_from_their_poses(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    made = {"kind": "windows", "streams": ("agnostic",), "window": 4, "stride": 1, "limit": 7}
+    config = DualEncoderConfig.model_validate(
+        {"sign": {"max_clips": 5, **SIZES}, "text": {"max_tokens": 6, **SIZES}, "embedding": 16}
+    )
+    model = DualEncoder.build(config, ["word"], 16, record={"features_made": made})
+    model.save_pretrained(tmp_path / "dual")
+    assert run("index", "build", tmp_path / "dual", small_corpus, "--out", tmp_path / "index") == 2
+    assert "has no sign encoders of its own" in capsys.readouterr().err
+    encoder = SignEncoderConfig(points="nose_hands", dims=2, frames=4, embedding=8, **SIZES)  # type: ignore[arg-type]
+    SignClassifier(encoder, ("a", "b")).save_pretrained(tmp_path / "dual" / COPIES / "agnostic")
+    assert run("index", "build", tmp_path / "dual", small_corpus, "--out", tmp_path / "index", "--split", "dev") == 0
+    built = Snapshot.open(tmp_path / "index")
+    clips = {clip.id: clip for clip in Corpus.open(small_corpus).split("dev")}
+    assert built.manifest.count == len(clips) == 24 and built.manifest.features is None
+    assert not list((tmp_path / "index").glob(".features-*"))
+    shard, slider = built.shard(0), Slider(built.path / "model", model)  # the snapshot takes poses by itself
+    assert shard.tokens is not None
+    for number, id in enumerate(shard.ids[:4]):
+        found = slider.of(clips[id].poses, 640 / 480)
+        encoded = model.embed_features([(found[None], np.ones((1, len(found)), bool))])
+        stored = shard.index.reconstruct(number)
+        np.testing.assert_allclose(stored, model.pooled(encoded)[0].numpy(), atol=2e-3)
+        assert shard.tokens.offsets[number + 1] - shard.tokens.offsets[number] == len(found)
