@@ -2,7 +2,9 @@
 
 Over the real clips of a split (the curve), or over as many as --entries says: a further entry takes tokens of one
 encoded clip of that split, drawn with replacement, plus Gaussian noise of the deviation that tokens of one gloss have
-around their mean, measured by the true spans. None comes closer to another than the closest two real clips are. Run:
+around their mean, measured by the true spans. The windows of one sign share their noise, as they share a signer and a
+recording; noise of each token for itself would average out in the pooled vector. No entry comes closer to another, by
+the cosine of pooled vectors, than the closest two real clips are: such copies are drawn again. Run:
 
     python -m benchmarks.search --model runs/cico_phoenix_composed/model --corpus data/phoenix-composed \\
         --features data/features/phoenix [--entries 100000]
@@ -67,8 +69,13 @@ def closest(vectors: np.ndarray) -> float:
     return float(cosines.max())
 
 
-def grown(real: Gallery, count: int, deviation: np.ndarray, limit: float, seed: int) -> tuple[Gallery, int]:
-    """``real`` and copies up to ``count``, none with a cosine above ``limit`` to another; how many were redrawn."""
+def grown(
+    real: Gallery, signs: Sequence[np.ndarray], count: int, deviation: np.ndarray, limit: float, seed: int
+) -> tuple[Gallery, int]:
+    """``real`` and copies up to ``count``, none with a cosine above ``limit`` to another; how many were redrawn.
+
+    ``signs`` number the signs of each real entry by token, as :func:`numbered` does.
+    """
     rng = np.random.default_rng(seed)
     width = real.vectors.shape[1]
     vectors = np.empty((count, width), np.float32)
@@ -76,7 +83,8 @@ def grown(real: Gallery, count: int, deviation: np.ndarray, limit: float, seed: 
     vectors[:done] = real.vectors
     parts, lengths = [np.asarray(real.tokens.tokens)], list(np.diff(real.tokens.offsets))
     while done < count:
-        drawn = [_copy(real.tokens, int(rng.integers(len(real.tokens))), deviation, rng) for _ in range(BLOCK)]
+        chosen = rng.integers(len(real.tokens), size=BLOCK)
+        drawn = [_copy(real.tokens, int(number), signs[number], deviation, rng) for number in chosen]
         pooled = unit(np.stack([unit(tokens.astype(np.float32)).mean(0) for tokens in drawn]))
         far = (pooled @ vectors[:done].T).max(1) <= limit
         among = pooled @ pooled.T
@@ -96,10 +104,18 @@ def grown(real: Gallery, count: int, deviation: np.ndarray, limit: float, seed: 
     return Gallery(vectors, TokenTable(np.concatenate(parts), offsets)), rejected
 
 
-def _copy(tokens: TokenTable, number: int, deviation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def numbered(glosses: Sequence[str | None]) -> np.ndarray:
+    """Tokens that stand side by side in the same gloss, or between the same two, get the same number."""
+    return np.cumsum([place > 0 and gloss != glosses[place - 1] for place, gloss in enumerate(glosses)])
+
+
+def _copy(
+    tokens: TokenTable, number: int, signs: np.ndarray, deviation: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     own = tokens.tokens[tokens.offsets[number] : tokens.offsets[number + 1]].astype(np.float32)
-    chosen = own[rng.integers(len(own), size=len(own))]
-    return unit(chosen + deviation * rng.standard_normal(chosen.shape, dtype=np.float32)).astype(np.float16)
+    chosen = rng.integers(len(own), size=len(own))
+    noise = deviation * rng.standard_normal((int(signs.max()) + 1, own.shape[1]), dtype=np.float32)
+    return unit(own[chosen] + noise[signs[chosen]]).astype(np.float16)
 
 
 def exhaustive(model: DualEncoder, asked: Sequence[Query], tokens: TokenTable) -> tuple[np.ndarray, float]:
@@ -203,7 +219,7 @@ def _grow(
     glosses = [[gloss_at(row, frame) for frame in token_frames(model, store, row)] for row in rows]
     deviation = within_gloss_deviation(real.tokens, glosses)
     limit = closest(real.vectors)
-    gallery, rejected = grown(real, arguments.entries, deviation, limit, arguments.seed)
+    gallery, rejected = grown(real, [numbered(g) for g in glosses], arguments.entries, deviation, limit, arguments.seed)
     print(f"within-gloss deviation of unit tokens: {deviation.mean():.4f} a dimension ({deviation.min():.4f} to "
           f"{deviation.max():.4f}), length {np.linalg.norm(deviation):.3f}; closest real pair {limit:.6f}, "
           f"{rejected:,} copies redrawn")  # fmt: skip
