@@ -14,6 +14,8 @@ from signatlas.errors import ModelError
 from signatlas.files import folder_atomically
 
 WEIGHTS = "model.safetensors"
+# What a model folder may hold; text/ and sign_encoders/ belong to dual encoders.
+FILES = ["config.json", WEIGHTS, "README.md", "text/*", "sign_encoders/*"]
 
 
 def save(
@@ -52,7 +54,7 @@ def locate(name: str | os.PathLike[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(text, allow_patterns=["config.json", WEIGHTS, "README.md"]))
+        return Path(snapshot_download(text, allow_patterns=FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise ModelError(f"no model at {text}: not a folder, and the Hub does not give it") from error
 

@@ -192,7 +192,9 @@ def test_mistakes_are_one_line(settings, changes, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["cico_multi_composed", "cico_phoenix_composed", "cico_how2sign", "cico_phoenix14t", "cico_csl_daily"])
+@pytest.mark.parametrize(
+    "name", ["cico_multi_composed", "cico_phoenix_composed", "cico_how2sign", "cico_phoenix14t", "cico_csl_daily"]
+)
 def test_recipes_load(name):
     recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
     assert isinstance(recipe, ContrastiveRecipe)

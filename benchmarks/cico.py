@@ -1,0 +1,102 @@
+"""Arms of sentence retrieval on a composed corpus, trained and evaluated side by side on one budget.
+
+Each arm is the recipe with one setting changed; the gloss oracle and shuffled pairing are its controls. Arms that have
+finished are not run again. Example: python -m benchmarks.cico --corpus multi --parallel 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# Corpus -> (recipe, corpus folder, folder of true glosses as features).
+CORPORA = {
+    "multi": ("recipes/cico_multi_composed.yaml", "data/multi-composed", "data/features/multi-glosses"),
+    "phoenix": ("recipes/cico_phoenix_composed.yaml", "data/phoenix-composed", "data/features/phoenix-glosses"),
+}
+# What each arm changes. Learning rates go with the square root of the batch, as all arms see each clip equally often.
+ARMS: dict[str, list[str]] = {
+    "cico": [],
+    "clip": ["model.similarity.kind=cls"],
+    "clip_mean": ["model.similarity.kind=mean"],
+    "max": ["model.similarity.aggregation=max"],
+    "softmax": ["model.similarity.aggregation=softmax"],
+    "released": ["model.similarity.padding=released"],
+    "batch64": ["loss.batch_size=64", "optimiser.lr=7.0e-4"],
+    "batch512": ["loss.batch_size=512", "optimiser.lr=2.0e-3"],
+    "en": ["data.languages=[en]"],
+    "de_en": ["data.languages=[de,en]", "loss.identical=share"],
+    "agnostic": ["model.sign.alpha=1.0"],
+    "aware": ["model.sign.alpha=0.0"],
+    "augmented": ["augment.mode=swap"],
+    "random": ["model.text.init=random"],
+    "oracle": [],
+    "shuffled": ["data.shuffle_pairs=true"],
+}
+FIRST = ("cico", "clip", "clip_mean", "max", "batch64", "batch512", "en", "de_en", "oracle", "shuffled")
+
+
+def run_arm(corpus: str, arm: str, seed: int, more: list[str]) -> tuple[str, float]:
+    """Train and evaluate one arm; returns its evaluation folder and the seconds it took."""
+    recipe, folder, glosses = CORPORA[corpus]
+    name = f"cico_{corpus}_{arm}_{seed}"
+    settings = [*ARMS[arm], *more, f"seed={seed}"]
+    if arm == "oracle":
+        settings.append(f"data.features={glosses}")
+    signatlas = [str(Path(sys.executable).with_name("signatlas"))]
+    started = time.monotonic()
+    train = [*signatlas, "train", recipe, "--name", name, "--json"]
+    for setting in settings:
+        train += ["--set", setting]
+    say(train)
+    out = f"runs/evaluations/{name}"
+    languages = {"en": "en", "de_en": "de,en"}.get(arm, "de")
+    say([*signatlas, "evaluate", f"runs/{name}/model", "--corpus", folder, "--languages", languages, "--out", out,
+         "--pictures", "1"])  # fmt: skip
+    return out, time.monotonic() - started
+
+
+def say(command: list[str]) -> None:
+    """Run a command; what it printed is shown when it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        print(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", choices=list(CORPORA), default="multi")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(FIRST))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--parallel", type=int, default=2, help="arms at a time, a thread each")
+    parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
+    arguments = parser.parse_args()
+    jobs = [(arm, seed) for arm in arguments.arms for seed in arguments.seeds]
+    seconds: dict[str, float] = {}
+    folders = []
+    with ThreadPoolExecutor(arguments.parallel) as pool:
+        futures = {job: pool.submit(run_arm, arguments.corpus, *job, arguments.set) for job in jobs}
+        for (arm, seed), future in futures.items():
+            folder, took = future.result()
+            folders.append(folder)
+            seconds[f"{arm}_{seed}"] = round(took, 1)
+            print(f"{arm} {seed}: {took:.0f} s, {folder}", flush=True)
+    compared = subprocess.run(
+        [str(Path(sys.executable).with_name("signatlas")), "compare", *folders, "--markdown"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    print(compared.stdout)
+    print(json.dumps({"benchmark": "cico", "corpus": arguments.corpus, "seeds": arguments.seeds, "seconds": seconds,
+                      "reports": folders, "cores": os.cpu_count()}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
