@@ -172,3 +172,27 @@ def rows_of(features: FeatureStore):  # type: ignore[no-untyped-def]
     import pyarrow.parquet as pq
 
     return pq.read_table(features.path / "rows.parquet")
+
+
+def test_an_index_of_before_opens_as_it_did(write: Callable[..., Snapshot], clips: list[Clip], tmp_path: Path) -> None:
+    written = write(tmp_path, shards=2, version="v1")
+    path = written.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in ("kind", "features", "languages", "tokens"):
+        del manifest[name]
+    path.write_text(json.dumps(manifest))
+    old = Snapshot.open(tmp_path, "v1")
+    assert old.manifest == written.manifest and old.manifest.format == 1 and old.shard(0).tokens is None
+    assert LocalSearch(old).search(clips[0].poses, aspect=640 / 480, k=1)[0].id == clips[0].id
+
+
+def test_a_running_service_does_not_take_sentences_up(
+    build: Build, write: Callable[..., Snapshot], tmp_path: Path
+) -> None:
+    from serve.commands import take_up
+    from serve.config import ServeConfig
+
+    write(tmp_path, version="v1")
+    snapshot.activate(tmp_path, build(tmp_path, version="v2").version)
+    with pytest.raises(SnapshotError, match="not served yet"):
+        take_up(ServeConfig(index=str(tmp_path)), "v1")
