@@ -86,27 +86,29 @@ class _Fused(torch.autograd.Function):
         settings: Settings,
         operand: torch.dtype,
     ) -> Any:
-        ctx.save_for_backward(video, text, video_mask, text_mask)
         # Beyond the switch the rounding of half-precision tokens, divided by tau, would decide the softmax.
         operand = operand if settings.shared else torch.float32
-        ctx.settings, ctx.operand = settings, operand
-        clips, words = (video.new_empty(len(video), len(text)) for _ in range(2))
         tokens = video.to(operand).contiguous(), text.to(operand).contiguous()
-        _launch("scores", tokens, [_shares(video_mask), _shares(text_mask), clips, words], settings)
+        shares = _shares(video_mask), _shares(text_mask)
+        ctx.save_for_backward(*tokens, *shares)
+        ctx.settings = settings
+        clips, words = (video.new_empty(len(video), len(text)) for _ in range(2))
+        _launch("scores", tokens, [*shares, clips, words], settings)
         return clips, words
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, clips: Tensor, words: Tensor) -> Any:
-        video, text, video_mask, text_mask = ctx.saved_tensors
+        video, text, *shares = ctx.saved_tensors
         need_video, need_text = ctx.needs_input_grad[:2]
-        videos, texts = video.to(ctx.operand).contiguous(), text.to(ctx.operand).contiguous()
-        shares = _shares(video_mask), _shares(text_mask)
-        of_video, of_text = torch.zeros_like(video), torch.zeros_like(text)
+        of_video, of_text = (torch.zeros_like(part, dtype=torch.float32) for part in (video, text))
+        # The gradient of one cosine is tiny: in half precision it would vanish, so the largest is brought to one.
+        scale = torch.maximum(clips.abs().amax(), words.abs().amax()).clamp_min(torch.finfo(torch.float32).tiny)
+        clips, words = clips / scale, words / scale
         step = max(1, CHUNK[0] // video.shape[1]), max(1, CHUNK[1] // text.shape[1])
-        for a in (slice(n, n + step[0]) for n in range(0, len(videos), step[0])):
-            for b in (slice(n, n + step[1]) for n in range(0, len(texts), step[1])):
-                v, w = videos[a], texts[b]
+        for a in (slice(n, n + step[0]) for n in range(0, len(video), step[0])):
+            for b in (slice(n, n + step[1]) for n in range(0, len(text), step[1])):
+                v, w = video[a], text[b]
                 D = v.new_empty(v.shape[0] * v.shape[1], w.shape[0] * w.shape[1])
                 pairs = [shares[0][a], shares[1][b], clips[a, b].contiguous(), words[a, b].contiguous(), D]
                 _launch("gradients", (v, w), pairs, ctx.settings)
@@ -114,6 +116,7 @@ class _Fused(torch.autograd.Function):
                     of_video[a] += _product(D, w.flatten(0, 1)).view(v.shape)
                 if need_text:
                     of_text[b] += _product(D.T, v.flatten(0, 1)).view(w.shape)
+        of_video, of_text = of_video.mul_(scale), of_text.mul_(scale)
         return (of_video if need_video else None), (of_text if need_text else None), None, None, None, None
 
 

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 INTERPRETED = """
 import torch
-from signatlas.similarity import fused
+from signatlas.similarity import fused, tiled
 from tests.similarity.compare import furthest, ragged, run
 
 fused.TILES = {"scores": (32, 32), "gradients": (16, 32)}
@@ -32,6 +32,15 @@ for shape, dtype, padding, tau in cases:
     # Below the switch tokens stay in fp32; only the gradient that is handed out is rounded.
     allowed = (1e-5 if tau < 7e-2 else limits[dtype][0]), max(limits[dtype][1], 2e-4 if tau < 7e-3 else 0)
     assert scores <= allowed[0] and gradients <= allowed[1], (shape, dtype, padding, tau, scores, gradients)
+
+# Gradients far below what fp16 can hold keep their digits.
+video, text, *masks = ragged(4, 2, 3, 5, 4, 8)
+video, text = (torch.nn.functional.normalize(part, dim=-1).requires_grad_() for part in (video, text))
+found = []
+for backend, dtype in ((fused.fine_grained, (torch.float16,)), (tiled.fine_grained, ())):
+    clips, words = backend(video, text, *masks, tiled.Settings(0.07, "mean", "masked"), *dtype)
+    found.append(torch.autograd.grad(((clips + 2 * words) * torch.tensor([[1.0, -2, 3], [0.5, 1, -1]]) * 1e-9).sum(), video)[0])
+assert float((found[0] - found[1]).abs().max() / found[1].abs().max()) < 5e-3
 print("equal")
 """
 
