@@ -43,7 +43,7 @@ def gather_with_gradient(local: Tensor) -> Tensor:
     Unlike :func:`gather_rows`, for losses in which each rank computes only its own part of the pairs: a text takes
     gradient from the videos of all ranks. All ranks hold equally many rows.
     """
-    return local if world()[1] == 1 else _Gather.apply(local)  # type: ignore[no-any-return]
+    return local if world()[1] == 1 else _Gather.apply(local)
 
 
 class _Gather(torch.autograd.Function):

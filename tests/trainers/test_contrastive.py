@@ -193,7 +193,15 @@ def test_mistakes_are_one_line(settings, changes, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["cico_multi_composed", "cico_phoenix_composed", "cico_how2sign", "cico_phoenix14t", "cico_csl_daily"]
+    "name",
+    [
+        "cico_multi_composed",
+        "cico_phoenix_composed",
+        "cico_how2sign",
+        "cico_phoenix14t",
+        "cico_csl_daily",
+        "cico_phoenix_composed_full",
+    ],
 )
 def test_recipes_load(name):
     recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")

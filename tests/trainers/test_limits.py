@@ -10,7 +10,8 @@ from pathlib import Path
 
 SCRIPT = """
 import json, os, sys
-os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[1]}
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": sys.argv[1]}
+os.environ["MASTER_ADDR"] = "127.0.0.1"
 import torch
 import torch.distributed as dist
 from torch import nn
