@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +90,9 @@ class ContrastiveTask(Task):
         tokens = nn.functional.pad(own.tokens, (0, 0, 0, pad))
         mask = nn.functional.pad(own.mask, (0, pad))
         return Tokens(
-            gather_with_gradient(tokens), gather_with_gradient(mask.to(torch.uint8)).bool(), gather_with_gradient(own.cls)
+            gather_with_gradient(tokens),
+            gather_with_gradient(mask.to(torch.uint8)).bool(),
+            gather_with_gradient(own.cls),
         )
 
     def _views(self, text: Tokens, ranks: int) -> tuple[Tokens, Tokens | None]:
