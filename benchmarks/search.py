@@ -150,8 +150,9 @@ def curve(model: DualEncoder, asked: Sequence[Query], gallery: Gallery, right: n
     rows = []
     with tempfile.TemporaryDirectory(prefix="signatlas-search-") as folder:
         gallery.tokens.write(Path(folder), np.arange(len(gallery.tokens)))
+        segments = gallery.tokens.segments()
         names = [f"{n:08d}" for n in range(len(gallery.vectors))]
-        shard = Shard("all", faiss_index.build(gallery.vectors), names, TokenTable.open(Path(folder)))
+        shard = Shard("all", faiss_index.build(gallery.vectors), names, TokenTable.open(Path(folder), "all"), segments)
         for candidates in sorted({min(c, len(names)) for c in (*CANDIDATES, len(names))}):
             if len(names) > CANDIDATES[-1] and candidates == len(names):
                 continue  # that is the exhaustive scoring itself

@@ -21,7 +21,9 @@ def scores(query: np.ndarray, side: Side, candidates: TokenTable, config: Simila
     A candidate's score depends on nothing but the pair: the products are taken in float64, where the order of their
     sum does not show, and every sum runs within one candidate.
     """
-    tokens = torch.from_numpy(np.ascontiguousarray(candidates.tokens)).double().numpy()  # numpy takes five times as long
+    tokens = (
+        torch.from_numpy(np.ascontiguousarray(candidates.tokens)).double().numpy()
+    )  # numpy takes five times as long
     length = np.sqrt(np.einsum("me,me->m", tokens, tokens))  # float16 has left them not quite of length one
     S = (tokens @ query.astype(np.float64).T / length[:, None]).astype(np.float32)  # [M, T]
     starts, lengths = candidates.offsets[:-1], np.diff(candidates.offsets)

@@ -11,14 +11,21 @@ import pyarrow.parquet as pq
 from signatlas.errors import SnapshotError
 from signatlas.retrieval import index as faiss_index
 from signatlas.retrieval.merge import Ranked
-from signatlas.retrieval.tokens import TOKENS, TokenTable
+from signatlas.retrieval.tokens import SEGMENT_FOLDER, TOKENS, TokenTable
 
 
 class Shard:
-    """Vectors whose position in ``ids`` is their position in ``index`` and in ``tokens``; ids ascend."""
+    """Vectors whose position in ``ids`` is their position in ``index``, ``tokens`` and ``segments``; ids ascend."""
 
-    def __init__(self, name: str, index: Any, ids: list[str], tokens: TokenTable | None = None):
-        self.name, self.index, self.ids, self.tokens = name, index, ids, tokens
+    def __init__(
+        self,
+        name: str,
+        index: Any,
+        ids: list[str],
+        tokens: TokenTable | None = None,
+        segments: TokenTable | None = None,
+    ):
+        self.name, self.index, self.ids, self.tokens, self.segments = name, index, ids, tokens, segments
 
     @classmethod
     def load(cls, folder: Path) -> Shard:
@@ -26,12 +33,15 @@ class Shard:
         ids = pq.read_table(folder / "ids.parquet", columns=["id"])["id"].to_pylist()
         if len(ids) != index.ntotal:
             raise SnapshotError(f"{folder.name} is refused: {index.ntotal} vectors but {len(ids)} ids; build it again")
-        tokens = TokenTable.open(folder) if (folder / TOKENS).is_file() else None
-        if tokens is not None and len(tokens) != len(ids):
-            raise SnapshotError(
-                f"{folder.name} is refused: tokens of {len(tokens)} entries, {len(ids)} ids; build it again"
-            )
-        return cls(folder.name, index, ids, tokens)
+        if not (folder / TOKENS).is_file():
+            return cls(folder.name, index, ids)
+        tables = [TokenTable.open(place, folder.name) for place in (folder, folder / SEGMENT_FOLDER)]
+        for table in tables:
+            if len(table) != len(ids):
+                raise SnapshotError(
+                    f"{folder.name} is refused: tokens of {len(table)} entries, {len(ids)} ids; build it again"
+                )
+        return cls(folder.name, index, ids, *tables)
 
     def search(self, vectors: np.ndarray, k: int) -> list[Ranked]:
         """The ``k`` best (id, score) of each query of float32 [Q, E]."""

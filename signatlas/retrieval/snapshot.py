@@ -26,7 +26,7 @@ from signatlas.retrieval import index as faiss_index
 from signatlas.retrieval.confidence import Confidence, calibrate
 from signatlas.retrieval.manifest import CorpusPart, FeaturesPart, Manifest, ModelPart, ShardPart
 from signatlas.retrieval.shard import Shard
-from signatlas.retrieval.tokens import TokenTable
+from signatlas.retrieval.tokens import SEGMENT_FOLDER, TokenTable
 
 if TYPE_CHECKING:
     from signatlas.models.dual_encoder import DualEncoder
@@ -133,6 +133,7 @@ def _write_shards(
     order: np.ndarray,
 ) -> tuple[ShardPart, ...]:
     """``order`` are the places that the sorted rows have in ``tokens``."""
+    segments = None if tokens is None else tokens.segments()
     home = np.array([shard_of(id, shards) for id in rows["id"].to_pylist()])
     parts = []
     for number in range(shards):
@@ -141,8 +142,10 @@ def _write_shards(
         (folder / name).mkdir()
         faiss_index.write(faiss_index.build(vectors[chosen], factory), folder / name / "index.faiss")
         pq.write_table(rows.take(pa.array(chosen)), folder / name / "ids.parquet", compression="zstd")
-        if tokens is not None:
+        if tokens is not None and segments is not None:
             tokens.write(folder / name, order[chosen])
+            (folder / name / SEGMENT_FOLDER).mkdir()
+            segments.write(folder / name / SEGMENT_FOLDER, order[chosen])
         parts.append(ShardPart(name=name, count=len(chosen)))
     return tuple(parts)
 

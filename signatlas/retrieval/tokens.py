@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from signatlas.models.dual_encoder import Tokens
 
 TOKENS, OFFSETS = "tokens.npy", "offsets.npy"
+SEGMENT_FOLDER = "segments"  # in a shard's folder, with the same two files
+SEGMENTS = 4
+AT_ONCE = 65536  # segments that are averaged at a time
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -41,19 +44,17 @@ class TokenTable:
         return cls(np.concatenate(parts), np.cumsum(np.concatenate(lengths)))
 
     @classmethod
-    def open(cls, folder: Path) -> TokenTable:
+    def open(cls, folder: Path, shard: str) -> TokenTable:
         """Memory-mapped. Raises SnapshotError, naming the shard, for arrays that do not belong together."""
         try:
             offsets = np.load(folder / OFFSETS, allow_pickle=False)
             mapped: Literal["r"] | None = "r" if len(offsets) > 1 else None
             tokens = np.load(folder / TOKENS, mmap_mode=mapped, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise SnapshotError(
-                f"{folder.name} is refused: its tokens cannot be read ({error}); build it again"
-            ) from error
+            raise SnapshotError(f"{shard} is refused: its tokens cannot be read ({error}); build it again") from error
         if tokens.ndim != 2 or offsets.ndim != 1 or len(offsets) == 0 or offsets[-1] != len(tokens):
             raise SnapshotError(
-                f"{folder.name} is refused: tokens {tokens.shape} do not fit offsets {offsets.shape}; build it again"
+                f"{shard} is refused: tokens {tokens.shape} do not fit offsets {offsets.shape}; build it again"
             )
         return cls(tokens, offsets)
 
@@ -62,13 +63,28 @@ class TokenTable:
 
     def take(self, positions: np.ndarray) -> TokenTable:
         """The entries at ``positions`` int64 [C], read into memory."""
-        starts, ends = self.offsets[positions], self.offsets[positions + 1]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - starts)])
-        tokens = np.empty((int(offsets[-1]), self.tokens.shape[1]), self.tokens.dtype)
-        mapped = self.tokens.view(np.ndarray)  # slices of a memmap itself cost several times as much
-        for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            tokens[offsets[place] : offsets[place + 1]] = mapped[start:end]
-        return TokenTable(tokens, offsets)
+        starts, lengths = self.offsets[positions], np.diff(self.offsets)[positions]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return TokenTable(self.tokens.view(np.ndarray)[rows], offsets)
+
+    def segments(self) -> TokenTable:
+        """Each entry as at most ``SEGMENTS`` parts that follow one another, a part by its unit mean token."""
+        lengths = np.diff(self.offsets)
+        parts = np.minimum(lengths, SEGMENTS)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(parts)])
+        # Token t of an entry of n lies in part floor(t parts / n), so that parts differ by one token at most.
+        within = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], lengths)
+        home = np.repeat(offsets[:-1], lengths) + within * np.repeat(parts, lengths) // np.repeat(lengths, lengths)
+        means = np.empty((int(offsets[-1]), self.tokens.shape[1]), np.float16)
+        starts = np.searchsorted(home, np.arange(len(means)))
+        ends = np.append(starts[1:], len(home))
+        for begin in range(0, len(means), AT_ONCE):
+            chosen = slice(begin, begin + AT_ONCE)
+            first = starts[chosen][0]
+            held = np.asarray(self.tokens[first : ends[chosen][-1]], np.float32)
+            means[chosen] = unit(np.add.reduceat(held, starts[chosen] - first, axis=0)).astype(np.float16)
+        return TokenTable(means, offsets)
 
     def write(self, folder: Path, positions: np.ndarray) -> None:
         """Write the entries at ``positions``, in that order, without a second copy of them in memory."""

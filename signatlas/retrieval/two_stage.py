@@ -1,4 +1,4 @@
-"""Two stages inside a shard: pooled vectors choose candidates, their tokens are scored exactly."""
+"""Two stages inside a shard: pooled vectors and segments choose candidates, whose tokens are scored exactly."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.tokens import unit
 
 CANDIDATES = 200  # of each shard
+SPREAD = 10  # so many times as many entries are chosen by their pooled vector, and narrowed by their segments
 Accept = Callable[[str], bool]
 
 
@@ -50,14 +51,19 @@ def rank(
 ) -> Found:
     """The ``k`` best entries of a shard among those whose id ``accept`` takes; equal scores by id ascending.
 
-    Token by token, at least ``k`` and otherwise ``candidates`` entries are scored. Where the similarity is one of
-    pooled vectors, there is no second stage.
+    The pooled vectors choose ``SPREAD`` times as many entries as ``candidates`` says, their segments (the same
+    similarity over four means an entry) choose the candidates among them, at least ``k``, and these are scored token by
+    token. Where the similarity is one of pooled vectors, they alone decide.
     """
     wanted = k if shard.tokens is None else max(candidates, k)
-    positions, first = _first_stage(shard, query.vector, wanted, accept)
+    spread = wanted if shard.segments is None else wanted * SPREAD
+    positions, first = _first_stage(shard, query.vector, spread, accept)
     if shard.tokens is None or len(positions) == 0:
         return Found([(shard.ids[p], float(s)) for p, s in zip(positions, first, strict=True)], 0)
     positions = np.sort(positions)  # the memory map is read forwards, and equal scores come by id
+    if shard.segments is not None and len(positions) > wanted:
+        coarse = scores(query.tokens, query.side, shard.segments.take(positions), config)
+        positions = np.sort(positions[np.argsort(-coarse, kind="stable")[:wanted]])
     exact = scores(query.tokens, query.side, shard.tokens.take(positions), config)
     best = np.argsort(-exact, kind="stable")[:k]
     return Found([(shard.ids[positions[b]], float(exact[b])) for b in best], len(positions))

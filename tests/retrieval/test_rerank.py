@@ -55,3 +55,14 @@ def test_a_score_depends_on_the_pair_alone() -> None:
     for size in (1, 2, 7, 50, 199):
         chosen = np.sort(rng.choice(300, size, replace=False))
         assert (scores(query, "text", candidates.take(chosen), config) == together[chosen]).all()
+
+
+def test_segments_are_means_of_parts_that_follow_one_another() -> None:
+    whole = table([1, 3, 4, 9, 64])
+    segments = whole.segments()
+    assert np.diff(segments.offsets).tolist() == [1, 3, 4, 4, 4]
+    for entry, parts in ((3, [(0, 3), (3, 5), (5, 7), (7, 9)]), (4, [(0, 16), (16, 32), (32, 48), (48, 64)])):
+        own = whole.tokens[whole.offsets[entry] : whole.offsets[entry + 1]].astype(np.float32)
+        means = unit(np.stack([own[start:end].mean(0) for start, end in parts]))
+        found = segments.tokens[segments.offsets[entry] : segments.offsets[entry + 1]]
+        np.testing.assert_allclose(found.astype(np.float32), means, atol=1e-3)
