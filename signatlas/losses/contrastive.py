@@ -65,11 +65,14 @@ def fine_grained_contrastive(
     """
     targets = batch_targets(len(video), len(text), identical, groups, video.device, video.dtype)
     options = {"tau": tau, "aggregation": aggregation, "padding": padding, "backend": backend}
-    to_text, to_video = fine_grained(video, text, video_mask, text_mask, **options)  # type: ignore[arg-type]
-    if text_augmented is not None:
+    if text_augmented is None:
+        to_text, to_video = fine_grained(video, text, video_mask, text_mask, **options)  # type: ignore[arg-type]
+    else:
         if text_augmented_mask is None:
             raise ValueError("text_augmented needs text_augmented_mask")
-        _, to_video = fine_grained(video, text_augmented, video_mask, text_augmented_mask, **options)  # type: ignore[arg-type]
+        varied = (video, text_augmented, video_mask, text_augmented_mask)
+        to_text, _ = fine_grained(video, text, video_mask, text_mask, only="video_to_text", **options)  # type: ignore[arg-type]
+        _, to_video = fine_grained(*varied, only="text_to_video", **options)  # type: ignore[arg-type]
     return contrast(to_text * logit_scale, to_video * logit_scale, targets, beta=beta, weighting=weighting)
 
 
