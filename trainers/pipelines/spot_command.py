@@ -84,8 +84,7 @@ def _table(judged: dict[str, Any]) -> None:
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.1f}"
 
-    table = Table(title=f"against true spans; chance precision {percent(judged['chance'])} %, "
-                        f"inside any sign {percent(judged['inside'])} %")  # fmt: skip
+    table = Table(title=f"chance {percent(judged['chance'])} %, in any sign {percent(judged['inside'])} %")
     for column in ("sign", "segments", "precision %", "spans", "recall %"):
         table.add_column(column, justify="left" if column == "sign" else "right")
     table.add_row("all", f"{judged['segments']:,}", percent(judged["precision"]),
