@@ -37,7 +37,7 @@ def fine_grained(
     ``aggregation`` takes, instead of the mean, the max or the softmax-weighted sum (supplement, Table 2).
     ``padding="masked"`` leaves padding out everywhere; ``"released"`` lets padded tokens take part in the inner
     softmax, as the authors' code does. ``backend`` changes the time and the memory, not the result: ``"auto"`` takes
-    ``"triton"`` on a GPU where its kernels can, else ``"tiled"``. ``only`` one direction leaves None in place of the
+    ``"tiled"``; ``"triton"`` must be asked for until its kernels have been run on a GPU. ``only`` one direction leaves None in place of the
     other and saves its work. Half-precision tokens are compared in fp32; the Triton kernels multiply them as they are
     and accumulate in fp32. Raises ValueError for shapes that do not fit and rows without a token.
     """
@@ -72,12 +72,13 @@ def fine_grained(
 
 
 def _choose(backend: Backend, video: Tensor, text: Tensor, aggregation: Aggregation) -> Backend:
-    if backend in ("reference", "tiled") or (backend == "auto" and not video.is_cuda):
+    if backend != "triton":
+        # Not triton on a GPU either: its kernels have not been run on one, and a wrong score would be a silent one.
         return "tiled" if backend == "auto" else backend
     refusal = fused.unavailable(video, text, aggregation)
-    if backend == "triton" and refusal is not None:
+    if refusal is not None:
         raise ValueError(f"backend 'triton': {refusal}; use backend='auto'")
-    return "triton" if refusal is None else "tiled"
+    return backend
 
 
 def _without_padding(tokens: Tensor, mask: Tensor) -> Tensor:
