@@ -37,7 +37,7 @@ from signatlas.similarity import fine_grained
 
 K, TARGET, FEWER = 10, 0.99, 50
 BLOCK = 1000  # entries that are scored or compared at a time
-CANDIDATES = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+CANDIDATES = (10, 20, 50, 100, 200, 300, 500, 1000, 2000, 5000)
 
 
 class Gallery(NamedTuple):
@@ -153,9 +153,10 @@ def curve(model: DualEncoder, asked: Sequence[Query], gallery: Gallery, right: n
         segments = gallery.tokens.segments()
         names = [f"{n:08d}" for n in range(len(gallery.vectors))]
         shard = Shard("all", faiss_index.build(gallery.vectors), names, TokenTable.open(Path(folder), "all"), segments)
-        for candidates in sorted({min(c, len(names)) for c in (*CANDIDATES, len(names))}):
-            if len(names) > CANDIDATES[-1] and candidates == len(names):
-                continue  # that is the exhaustive scoring itself
+        for candidates in CANDIDATES:
+            if candidates > max(len(names) // 20, 1000):
+                break
+            candidates = min(candidates, len(names))
             started = time.perf_counter()
             found = [rank(shard, query, model.config.similarity, K, candidates) for query in asked]
             seconds = time.perf_counter() - started
@@ -171,6 +172,8 @@ def curve(model: DualEncoder, asked: Sequence[Query], gallery: Gallery, right: n
             rows.append(row)
             print(f"{candidates:>7} candidates: recall@10 {row['recall@10']:.4f}, first right {first:.4f}, "
                   f"{row['fewer']:>6} x fewer pairs, {row['ms']:.1f} ms", flush=True)  # fmt: skip
+            if hits == right.size:
+                break  # more candidates find no more
     return rows
 
 
