@@ -20,7 +20,9 @@ CORPORA = {
     "multi": ("recipes/cico_multi_composed.yaml", "data/multi-composed", "data/features/multi-glosses"),
     "phoenix": ("recipes/cico_phoenix_composed.yaml", "data/phoenix-composed", "data/features/phoenix-glosses"),
 }
-# What each arm changes. Learning rates go with the square root of the batch, as all arms see each clip equally often.
+# What each arm changes. Epochs are the same, so that a larger batch means fewer updates; learning rates go with the
+# square root of the batch. A last batch that is not full is left out: on multi-composed 512 sees 85 % of the clips an
+# epoch, 64 and 128 see 98 %.
 ARMS: dict[str, list[str]] = {
     "cico": [],
     "clip": ["model.similarity.kind=cls"],
@@ -31,7 +33,9 @@ ARMS: dict[str, list[str]] = {
     "batch64": ["loss.batch_size=64", "optimiser.lr=7.0e-4"],
     "batch512": ["loss.batch_size=512", "optimiser.lr=2.0e-3"],
     "en": ["data.languages=[en]"],
+    "batch512_long": ["loss.batch_size=512", "optimiser.lr=2.0e-3", "optimiser.epochs=64"],
     "de_en": ["data.languages=[de,en]", "loss.identical=share"],
+    "de_en_mask": ["data.languages=[de,en]"],
     "agnostic": ["model.sign.alpha=1.0"],
     "aware": ["model.sign.alpha=0.0"],
     "augmented": ["augment.mode=swap"],
@@ -56,7 +60,7 @@ def run_arm(corpus: str, arm: str, seed: int, more: list[str]) -> tuple[str, flo
         train += ["--set", setting]
     say(train)
     out = f"runs/evaluations/{name}"
-    languages = {"en": "en", "de_en": "de,en"}.get(arm, "de")
+    languages = {"en": "en", "de_en": "de,en", "de_en_mask": "de,en"}.get(arm, "de")
     say([*signatlas, "evaluate", f"runs/{name}/model", "--corpus", folder, "--languages", languages, "--out", out,
          "--pictures", "1"])  # fmt: skip
     return out, time.monotonic() - started

@@ -36,8 +36,8 @@ class ContrastiveTask(Task):
             recipe.model,
             [text for texts in self.data.texts.values() for text in texts],
             self.data.store.info.width,
-            record=record(recipe, self.data),
         )
+        self.notes = [*self.data.notes, *self.data.check_texts(self.encoder.text)]
         self.model: nn.Module = self.encoder
         self.languages = recipe.data.languages
         self.queue = TextQueue(self.languages, loss.queue)
@@ -79,7 +79,7 @@ class ContrastiveTask(Task):
         texts = self.data.texts_of(mine)
         if self.recipe.augment.mode != "none":
             texts = texts + self.data.augmented(mine, self.epoch)
-        ids, text_mask = self.encoder.text.tokenize(texts)
+        ids, text_mask = self.encoder.tokenize(texts)
         return tuple(x.to(device) for x in (torch.from_numpy(features), torch.from_numpy(mask), ids, text_mask))
 
     def _gathered(self, own: Tokens) -> Tokens:
@@ -152,7 +152,9 @@ class ContrastiveTask(Task):
         return figures | {"score": figures[f"dev_{self.recipe.select.metric}"]}
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
-        self.encoder.save_pretrained(folder, card(self.recipe, self.data, metrics), state)
+        recipe = self.shown or self.recipe
+        self.encoder.record = record(recipe, self.data)
+        self.encoder.save_pretrained(folder, card(recipe, self.data, metrics), state)
         self.data.copy_sign_encoders(folder / COPIES)
 
 

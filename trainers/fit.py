@@ -51,6 +51,7 @@ def worker(config: dict[str, Any]) -> None:
     recipe = parse(RECIPES[config["recipe"]["task"]], config["recipe"], "recipe")
     torch.set_num_threads(recipe.scaling.threads)
     task = build_task(recipe)
+    task.shown = parse(type(recipe), config["shown"], "recipe")
     loop.run(task, recipe.optimiser, seed=recipe.seed, every=recipe.select.every, queue=config["queue"])
 
 
@@ -66,6 +67,8 @@ def fit(
 
     task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line, before anything is touched
     steps, fingerprint = recipe.optimiser.epochs * task.steps_per_epoch, task.corpus_fingerprint
+    for note in () if quiet else task.notes:
+        print(f"note: {note}", flush=True)
     del task  # the workers hold the clips; the driver need not
     storage_path = storage.resolve(recipe.storage_path)
     folder = RunFolder(storage_path, recipe.name)
@@ -99,7 +102,7 @@ def _train(recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: b
     scaling = recipe.scaling
     trainer = TorchTrainer(
         worker,
-        train_loop_config={"recipe": data, "queue": queue},
+        train_loop_config={"recipe": data, "shown": recipe.model_dump(mode="json"), "queue": queue},
         scaling_config=ScalingConfig(
             num_workers=scaling.workers, use_gpu=scaling.gpu, resources_per_worker=_resources(recipe)
         ),

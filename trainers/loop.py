@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ class Task(Protocol):
     steps_per_epoch: int
     batch_size: int  # clips in a global batch
     corpus_fingerprint: str
+    notes: Sequence[str] = ()  # what a user should know before training starts
+    shown: Any = None  # the recipe as the user wrote it, for cards; a worker's own names folders of this machine
 
     def begin_epoch(self, epoch: int) -> None:
         """Make the epoch's batches."""

@@ -108,7 +108,7 @@ class PseudoLabelTask(Task):
         record = provenance(self.recipe.name, self.recipe.seed, self.info) | {"from": self.origin}
         model = SignClassifier(self.config, self.classes, record)
         model.load_state_dict(state)
-        model.save_pretrained(folder, card(self.recipe.name, self.info, metrics, dump(self.recipe)))
+        model.save_pretrained(folder, card(self.recipe.name, self.info, metrics, dump(self.shown or self.recipe)))
 
 
 def prepare(recipe: PseudoLabelRecipe, folder: Path, quiet: bool) -> PseudoLabelRecipe:

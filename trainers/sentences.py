@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from signatlas.corpus.format import Corpus
-from signatlas.errors import CorpusError, FeatureError, RecipeError
+from signatlas.errors import CorpusError, FeatureError, RecipeError, TextError
 from signatlas.evaluation.sentences import both_directions
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder import DualEncoder
 from signatlas.recipe import ContrastiveRecipe, dump
 from signatlas.text.augmentation import Augmenter
+from signatlas.text.encoder import TextEncoder
 from signatlas.text.identical import groups
 
 
@@ -38,7 +39,8 @@ class Sentences:
                 f"the recipe says features of width {recipe.model.sign.features}, {data.features} has "
                 f"{self.store.info.width}"
             )
-        self.train, self.dev = (self._with_texts(rows, split) for split in ("train", "dev"))
+        self.notes: list[str] = []  # what a user should know of clips that take no part and texts that are cut
+        self.train, self.dev = (self._usable(rows, split) for split in ("train", "dev"))
         if data.limit is not None:
             self.train = sorted(self.train, key=lambda row: row["id"])[: data.limit]
         self.positions = self.store.positions(row["id"] for row in self.train)
@@ -50,18 +52,49 @@ class Sentences:
         self.groups = groups(flat, recipe.loss.near).reshape(len(data.languages), -1)
         self._augment = Augmenter(recipe.augment)
 
-    def _with_texts(self, rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
-        """The clips of a split that have a text in every language of the recipe."""
+    def _usable(self, rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
+        """The clips of a split that have features, and a text in every language of the recipe."""
         data, found = self.recipe.data, {text["language"] for row in rows for text in row["texts"] or ()}
         for language in data.languages:
             if language not in found:
                 raise RecipeError(
                     f"data.languages: {data.corpus} has no text in '{language}', only in {', '.join(sorted(found))}"
                 )
-        chosen = [r for r in rows if r["split"] == split and all(_text(r, language) for language in data.languages)]
+        mine = [row for row in rows if row["split"] == split]
+        told = [row for row in mine if all(_text(row, language).strip() for language in data.languages)]
+        chosen = [row for row in told if row["id"] in self.store]
         if not chosen:
-            raise CorpusError(f"{data.corpus}: no {split} clip has texts in {', '.join(data.languages)}")
+            raise CorpusError(f"{data.corpus}: no {split} clip has features and texts in {', '.join(data.languages)}")
+        if len(told) < len(mine):
+            self.notes.append(f"{split}: {len(mine) - len(told)} of {len(mine)} clips lack a text and are left out")
+        if len(chosen) < len(told):
+            self.notes.append(f"{split}: {len(told) - len(chosen)} of {len(told)} clips lack features and are left out")
         return chosen
+
+    def check_texts(self, encoder: TextEncoder) -> list[str]:
+        """Read every text once; says which share is subsampled. Raises TextError with the clip of an unusable one."""
+        said = []
+        for language in self.recipe.data.languages:
+            for rows in (self.train, self.dev):
+                texts = [_text(row, language) for row in rows]
+                try:
+                    encoder.tokenize(texts)
+                except TextError as error:
+                    raise self._blamed(encoder, rows, language, error) from error
+            share = encoder.long_rate(self.texts[language])
+            if share:
+                longest = self.recipe.model.text.max_tokens
+                said.append(f"{language}: {share:.1%} of the texts have more than {longest} tokens: subsampled evenly")
+        return said
+
+    @staticmethod
+    def _blamed(encoder: TextEncoder, rows: list[dict[str, Any]], language: str, error: TextError) -> TextError:
+        for row in rows:
+            try:
+                encoder.tokenize([_text(row, language)])
+            except TextError as reason:
+                return TextError(f"clip {row['id']}, {language}: {reason}")
+        return error
 
     def batches(self, batch_size: int) -> int:
         """Full batches in one pass. Raises RecipeError when there is none."""

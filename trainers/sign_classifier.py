@@ -144,7 +144,7 @@ class SignClassifierTask(Task):
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         model = SignClassifier(self.recipe.model, self.classes, self._record())
         model.load_state_dict(state)
-        model.save_pretrained(folder, card(self.recipe.name, self.info, metrics, dump(self.recipe)))
+        model.save_pretrained(folder, card(self.recipe.name, self.info, metrics, dump(self.shown or self.recipe)))
 
 
 def provenance(name: str, seed: int, info: CorpusInfo) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class SignEncoderTask(Task):
             "for search by performing.\n\n"
             f"Trained on {info.name} {info.version} (fingerprint `{info.fingerprint}`, {info.source}).\n"
             f"Licence of the corpus: {info.licence}.\n\n## Figures on dev\n\n| | |\n|---|---|\n{figures}\n\n"
-            f"## Recipe\n\n```yaml\n{dump(self.recipe)}```\n"
+            f"## Recipe\n\n```yaml\n{dump(self.shown or self.recipe)}```\n"
         )
 
 

@@ -96,6 +96,7 @@ def compared(saved: Sequence[Saved], measure: str = "R@1", seed: int = 0) -> lis
             row: dict[str, Any] = {"run": one.name, "language": code, "corpus": one.report["corpus"]["name"]}
             row["split"], row["synthetic"] = one.report["split"], one.report["corpus"]["synthetic"]
             row["recipe"] = one.report["model"]["record"].get("recipe")
+            row["seed"] = one.report["model"]["record"].get("seed")
             for direction in DIRECTIONS:
                 p = None if one is held[0] else tested(held[0], one, (code, "strict", direction), measure, seed)
                 figures = {texts: one.metrics(code, texts, direction) for texts in ("strict", "merged")}
@@ -111,9 +112,14 @@ def averaged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        key = (row["recipe"] or row["run"], row["language"], row["corpus"], row["split"])
+        key = (_without_seed(row), row["language"], row["corpus"], row["split"])
         groups.setdefault(key, []).append(row)
     return [_mean(name, members) for (name, *_), members in groups.items()]
+
+
+def _without_seed(row: dict[str, Any]) -> str:
+    """The recipe's name; runs of several seeds are named NAME_0, NAME_1."""
+    return str(row["recipe"] or row["run"]).removesuffix(f"_{row.get('seed')}")
 
 
 def _mean(name: str, members: Sequence[dict[str, Any]]) -> dict[str, Any]:

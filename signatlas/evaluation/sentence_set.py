@@ -16,7 +16,8 @@ from signatlas.text.language import check_language
 
 Row = dict[str, Any]
 # How2Sign films a sentence with several signers: SENTENCE_NAME is the sentence's id, the signer and the view.
-HOW2SIGN_TAKE = re.compile(r"-\d+-rgb_front$")
+# CSL-Daily has several signers and takes of a sentence: S000001_P0004_T00 is the sentence's id, the signer, the take.
+TAKES = {"how2sign": re.compile(r"-\d+-rgb_front$"), "csl-daily": re.compile(r"_P\d+_T\d+$")}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def text_of(row: Row, language: str) -> str | None:
 
 
 def sentence_of(row: Row) -> str:
-    """The id of the sentence that a video signs: its own id, but for takes of one sentence in How2Sign."""
-    return HOW2SIGN_TAKE.sub("", row["id"]) if row["source"] == "how2sign" else row["id"]
+    """The id of the sentence that a video signs: its own id, but for takes of one sentence in some corpora."""
+    takes = TAKES.get(row["source"])
+    return takes.sub("", row["id"]) if takes else str(row["id"])
 
 
 def sentence_set(rows: Iterable[Row], languages: Sequence[str], where: str) -> SentenceSet:

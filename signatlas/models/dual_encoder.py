@@ -99,6 +99,17 @@ class DualEncoder(nn.Module):
         tokens, cls = self.text(ids_BT, mask_BT)
         return Tokens(self.text_head(tokens), mask_BT, self.text_head(cls))
 
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask of texts, as long as the longest; under padding ``released`` always ``max_tokens`` long.
+
+        There padding takes part in the scores, which would else depend on the other texts of a batch.
+        """
+        ids, mask = self.text.tokenize(texts)
+        if self.config.similarity.padding == "released" and ids.ndim == 2:
+            more = self.config.text.max_tokens - ids.shape[1]
+            ids, mask = nn.functional.pad(ids, (0, more)), nn.functional.pad(mask, (0, more))
+        return ids, mask
+
     def score(self, sign: Tokens, text: Tokens) -> Tensor:
         """The one matrix [A, B] that ranks in both directions: beta I2T + (1 - beta) T2I (facts: Loss)."""
         beta = self.config.similarity.beta
@@ -132,7 +143,7 @@ class DualEncoder(nn.Module):
         self.eval()
         parts = []
         for start in range(0, len(texts), batch_size):
-            ids, mask = self.text.tokenize(texts[start : start + batch_size])
+            ids, mask = self.tokenize(texts[start : start + batch_size])
             parts.append(self.encode_text(ids.to(device), mask.to(device)))
         self.train(training)
         return joined(parts)

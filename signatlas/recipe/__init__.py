@@ -65,6 +65,8 @@ def parse(model: type[R], raw: dict[str, Any], where: str) -> R:
             near = difflib.get_close_matches(str(first["loc"][-1]), _known(model), n=1)
             hint = f", did you mean '{near[0]}'?" if near else ""
             raise RecipeError(f"{where}: unknown key '{place}'{hint}") from error
+        if first["type"] == "value_error":  # a validator of our own: its line says everything
+            raise RecipeError(f"{where}: {place + ': ' if place else ''}{first['ctx']['error']}") from error
         raise RecipeError(f"{where}: {place}: {first['msg']}, got {first.get('input')!r:.80}") from error
 
 

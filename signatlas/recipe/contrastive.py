@@ -53,7 +53,12 @@ class ContrastiveRecipe(RunRecipe):
     select: SentenceSelectConfig = SentenceSelectConfig()
 
     @model_validator(mode="after")
-    def _ranks_divide(self) -> ContrastiveRecipe:
+    def _possible(self) -> ContrastiveRecipe:
+        languages = self.data.languages
+        if len(set(languages)) < len(languages):
+            raise ValueError(f"data.languages names one language twice: {', '.join(languages)}")
+        if self.loss.backend == "triton" and not (self.scaling.gpu and self.model.similarity.aggregation == "mean"):
+            raise ValueError("loss.backend triton needs a GPU (scaling.gpu: true) and aggregation mean: take auto")
         if self.loss.batch_size % self.scaling.workers:
             raise ValueError(
                 f"batch_size {self.loss.batch_size} is not divisible by {self.scaling.workers} workers: "

@@ -37,9 +37,10 @@ def fine_grained(
     ``aggregation`` takes, instead of the mean, the max or the softmax-weighted sum (supplement, Table 2).
     ``padding="masked"`` leaves padding out everywhere; ``"released"`` lets padded tokens take part in the inner
     softmax, as the authors' code does. ``backend`` changes the time and the memory, not the result: ``"auto"`` takes
-    ``"tiled"``; ``"triton"`` must be asked for until its kernels have been run on a GPU. ``only`` one direction leaves None in place of the
-    other and saves its work. Half-precision tokens are compared in fp32; the Triton kernels multiply them as they are
-    and accumulate in fp32. Raises ValueError for shapes that do not fit and rows without a token.
+    ``"tiled"``; ``"triton"`` must be asked for until its kernels have been run on a GPU. ``only`` one direction leaves
+    None in place of the other and saves its work. Half-precision tokens are compared in fp32; the Triton kernels
+    multiply them as they are and accumulate in fp32. Raises ValueError for shapes that do not fit and rows without a
+    token.
     """
     _check(video, text, video_mask, text_mask, tau)
     for name, value, known in (

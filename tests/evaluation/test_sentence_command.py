@@ -219,7 +219,8 @@ def test_compare_puts_evaluations_side_by_side(reports: dict[str, Path]) -> None
 def test_compare_averages_the_seeds_of_a_recipe(reports: dict[str, Path]) -> None:
     rows = compared([read(reports[name]) for name in ("first", "second")])
     assert [row["run"] for row in averaged(rows)] == ["first (1)", "second (1)", "first (1)", "second (1)"]
-    of_one = [{**row, "recipe": "one"} for row in rows]
+    # As `signatlas train --name one_1 --set seed=1` names them.
+    of_one = [{**row, "recipe": f"one_{seed}", "seed": seed} for row, seed in zip(rows, (0, 1, 0, 1), strict=True)]
     found = averaged(of_one)
     assert [(row["run"], row["language"]) for row in found] == [("one (2)", "de"), ("one (2)", "en")]
     values = [row["V2T"]["strict"]["R@5"] for row in rows if row["language"] == "de"]

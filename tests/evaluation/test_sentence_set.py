@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from signatlas.errors import TextError
-from signatlas.evaluation.sentence_set import narrowed, sentence_set, subsets
+from signatlas.evaluation.sentence_set import narrowed, sentence_of, sentence_set, subsets
 from signatlas.evaluation.sentences import Paired
 
 
@@ -98,3 +98,10 @@ def test_a_sentence_is_in_a_subset_only_with_all_its_videos() -> None:
     found = narrowed(paired, np.array([True, False, True]), whole=True)
     assert found is not None
     assert (len(found["T2V"].scores), len(found["V2T"].scores)) == (1, 1)
+
+
+def test_takes_of_one_sentence_are_one_sentence() -> None:
+    row = {"source": "csl-daily", "id": "csl-daily/test/S000001_P0004_T00"}
+    assert sentence_of(row) == sentence_of({**row, "id": "csl-daily/test/S000001_P0007_T01"})
+    assert sentence_of(row) != sentence_of({**row, "id": "csl-daily/test/S000002_P0004_T00"})
+    assert sentence_of({**row, "source": "other"}) == row["id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 import torch
 import yaml
 
+from signatlas.corpus import Corpus, write_corpus
 from signatlas.errors import UserError
+from signatlas.features.store import FeatureStore, write
 from signatlas.models.dual_encoder import LARGEST_SCALE, DualEncoder
 from signatlas.recipe import load, parse
 from signatlas.recipe.contrastive import ContrastiveRecipe
-from tests.trainers.sentence_data import small_settings, write_sentences
+from tests.trainers.sentence_data import small_settings, write_features, write_sentences
 from tests.trainers.test_gradients import gradients
 from trainers.contrastive import ContrastiveTask, build
 from trainers.fit import fit
@@ -184,6 +187,8 @@ def test_texts_of_other_clips_teach_nothing(settings):
         ({"loss__batch_size": 500}, "more than the"),
         ({"data__features": "nowhere"}, "no clip features"),
         ({"model__text__kind": "clip"}, "needs the name"),
+        ({"data__languages": ["de", "de"]}, "one language twice"),
+        ({"loss__backend": "triton"}, "needs a GPU"),
     ],
 )
 def test_mistakes_are_one_line(settings, changes, words):
@@ -207,3 +212,63 @@ def test_recipes_load(name):
     recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
     assert isinstance(recipe, ContrastiveRecipe)
     assert recipe.name == name
+
+
+def rewritten(settings: dict[str, Any], folder: Path, change: Any) -> dict[str, Any]:
+    """The same sentences with each clip put through ``change``, and features of them."""
+    old = Corpus.open(settings["data"]["corpus"])
+    new = write_corpus(folder / "corpus", replace(old.info, counts={}, checksums={}), (change(clip) for clip in old))
+    features = write_features(folder / "features", new, 12)
+    return {**settings, "data": {**settings["data"], "corpus": str(folder / "corpus"), "features": str(features)}}
+
+
+def test_a_text_without_a_token_is_told_before_training_with_its_clip(settings, tmp_path):
+    def blank(clip):
+        return replace(clip, texts=(("de", "\u200b"),)) if clip.id == "tiny/010" else clip
+
+    with pytest.raises(UserError, match="clip tiny/010, de: ") as caught:
+        build(recipe_of(rewritten(settings, tmp_path, blank)))
+    assert "\n" not in str(caught.value)
+
+
+def test_clips_without_a_text_are_left_out_and_counted(settings, tmp_path):
+    def silent(clip):
+        return replace(clip, texts=(("de", " "),)) if clip.id in ("tiny/010", "tiny/011") else clip
+
+    task = build(recipe_of(rewritten(settings, tmp_path, silent)))
+    assert task.notes == ["train: 2 of 56 clips lack a text and are left out"]
+
+
+def test_clips_without_features_are_left_out_and_counted(settings, tmp_path):
+    store = FeatureStore.open(settings["data"]["features"])
+    kept = [place for place, id in enumerate(store.ids) if id != "tiny/010"]
+    parts = [store.of(place, alpha=1.0) for place in kept]
+    counts = [len(part) for part in parts]
+    write(tmp_path / "fewer", store.info, [store.ids[place] for place in kept], counts, {"agnostic": iter(parts)})
+    task = build(recipe_of(settings, data__features=str(tmp_path / "fewer")))
+    assert task.notes == ["train: 1 of 56 clips lack features and are left out"]
+
+
+def test_texts_that_are_cut_are_told(settings):
+    task = build(recipe_of(settings, model__text__max_tokens=2))
+    assert task.notes == ["de: 100.0% of the texts have more than 2 tokens: subsampled evenly"]
+
+
+def test_released_padding_does_not_depend_on_the_batch(settings):
+    task = build(recipe_of(settings, model__similarity__padding="released"))
+    texts = ["morgen regen", "morgen regen norden sonne wind"]
+    together, alone = (task.encoder.embed_texts(t) for t in (texts, texts[:1]))
+    assert together.tokens.shape[1] == alone.tokens.shape[1] == 8
+    sign = task.encoder.embed_features([task.data.features(np.arange(2), alpha=1.0, limit=8)])
+    scores = [task.encoder.score(sign, t).detach()[:, 0] for t in (together, alone)]
+    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-6)
+
+
+def test_cards_name_what_the_user_named(settings, tmp_path):
+    """A worker's own recipe names folders of its machine; they are nobody's business."""
+    task = build(recipe_of(settings))
+    task.shown = recipe_of(settings, data__corpus="data/mine", data__features="data/features/mine")
+    task.save(tmp_path / "model", task.encoder.state_dict(), {"dev_MRR": 0.5})
+    written = (tmp_path / "model/README.md").read_text() + (tmp_path / "model/config.json").read_text()
+    assert "data/features/mine" in written
+    assert settings["data"]["features"] not in written
