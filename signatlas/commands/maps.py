@@ -38,6 +38,7 @@ def show_map(
 
     Example: signatlas show map runs/cico/model data/multi --clip multi/test/000001 --features data/features/multi
     """
+    from signatlas.maps.pairs import gloss_spans
     from signatlas.plots.maps import word_map
 
     opened, rows = _rows(corpus, lambda row: row["id"] == clip)
@@ -46,8 +47,7 @@ def show_map(
     pair = next(_pairs(model, opened, features, rows, language))
     fps = pair.row["fps"]
     scale, unit = (1 / fps, "s") if fps else (1.0, "frames")
-    glosses = zip(pair.row["glosses"] or (), pair.row["gloss_spans"] or (), strict=True)
-    spans = [(gloss, first * scale, end * scale) for gloss, (first, end) in glosses]
+    spans = [(gloss, first * scale, end * scale) for gloss, first, end in gloss_spans(pair.row)]
     with writing(out):
         word_map(pair.map, pair.frames * scale, out, spans=spans, unit=unit, title=f"{clip}: {pair.text}")
     print(json_.dumps(_as_data(pair), ensure_ascii=False) if json else f"{out}: {len(pair.frames)} clips x "

@@ -59,7 +59,7 @@ def by_clip(snapshot: Snapshot, query: Query, asked: Sentence, top: int) -> dict
     if asked.language is not None:
         from signatlas.text.language import check_language
 
-        check_language(asked.language, snapshot.manifest.languages)
+        asked = asked._replace(language=check_language(asked.language, snapshot.manifest.languages))
     encoded = searcher.by_features(_features(snapshot, searcher.model, query, asked.features))
     return _answer(searcher, encoded, top, asked)
 

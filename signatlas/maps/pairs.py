@@ -72,7 +72,11 @@ def token_frames(model: DualEncoder, store: FeatureStore, row: dict[str, Any]) -
 
 def gloss_at(row: dict[str, Any], frame: float) -> str | None:
     """The true gloss whose span holds a frame, or None."""
-    for gloss, (first, end) in zip(row["glosses"] or (), row["gloss_spans"] or (), strict=True):
-        if first <= frame < end:
-            return str(gloss)
-    return None
+    return next((gloss for gloss, first, end in gloss_spans(row) if first <= frame < end), None)
+
+
+def gloss_spans(row: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Each true gloss with its first frame and the frame after its last; none where a corpus has glosses alone."""
+    if not row["glosses"] or not row["gloss_spans"]:
+        return []
+    return [(str(g), int(first), int(end)) for g, (first, end) in zip(row["glosses"], row["gloss_spans"], strict=True)]

@@ -40,6 +40,17 @@ def check_features(store: FeatureStore, corpus: Corpus, model: DualEncoder) -> N
             f"{store.path} holds features {store.info.width} wide, the model takes {model.features}: "
             "name the features it was trained on"
         )
+    check_same(store, corpus.info.fingerprint, model)
+
+
+def check_same(store: FeatureStore, corpus_fingerprint: str, model: DualEncoder) -> None:
+    """Raises FeatureError for other features of the training corpus than the model was trained on."""
+    trained = model.record.get("features_fingerprint")
+    if trained and model.record.get("corpus_fingerprint") == corpus_fingerprint and trained != store.fingerprint:
+        raise FeatureError(
+            f"{store.path} holds other features than the model was trained on ({model.record.get('features')}): name "
+            "those, or make them again with the same sign encoders"
+        )
 
 
 def clip_batches(model: DualEncoder, store: FeatureStore, ids: Sequence[str]) -> Iterator[Tokens]:

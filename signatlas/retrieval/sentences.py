@@ -11,6 +11,7 @@ import numpy as np
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder import DualEncoder
+from signatlas.retrieval.entries import check_same
 from signatlas.retrieval.merge import Ranked, merge
 from signatlas.retrieval.search import Catalogue
 from signatlas.retrieval.snapshot import Snapshot
@@ -82,4 +83,5 @@ def features_of(snapshot: Snapshot, model: DualEncoder, folder: str | os.PathLik
         raise FeatureError(f"{folder} holds features of another corpus ({store.info.corpus}) than the index")
     if store.info.width != model.features:
         raise FeatureError(f"{folder} holds features {store.info.width} wide, the model takes {model.features}")
+    check_same(store, snapshot.manifest.corpus.fingerprint, model)
     return store.of(int(store.positions([id])[0]), alpha=sign.alpha, limit=sign.max_clips)

@@ -29,10 +29,11 @@ class Query(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best of a shard, and how many pairs were scored token by token."""
+    """The best of a shard; how many pairs were scored token by token, and how many by their segments before."""
 
     ranked: Ranked
     scored: int
+    coarse: int = 0
 
 
 def queries(model: DualEncoder, side: Side, encoded: Tokens) -> list[Query]:
@@ -61,12 +62,14 @@ def rank(
     if shard.tokens is None or len(positions) == 0:
         return Found([(shard.ids[p], float(s)) for p, s in zip(positions, first, strict=True)], 0)
     positions = np.sort(positions)  # the memory map is read forwards, and equal scores come by id
+    narrowed = 0
     if shard.segments is not None and len(positions) > wanted:
+        narrowed = len(positions)
         coarse = scores(query.tokens, query.side, shard.segments.take(positions), config)
         positions = np.sort(positions[np.argsort(-coarse, kind="stable")[:wanted]])
     exact = scores(query.tokens, query.side, shard.tokens.take(positions), config)
     best = np.argsort(-exact, kind="stable")[:k]
-    return Found([(shard.ids[positions[b]], float(exact[b])) for b in best], len(positions))
+    return Found([(shard.ids[positions[b]], float(exact[b])) for b in best], len(positions), narrowed)
 
 
 def _first_stage(shard: Shard, vector: np.ndarray, wanted: int, accept: Accept | None) -> tuple[np.ndarray, np.ndarray]:

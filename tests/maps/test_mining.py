@@ -79,3 +79,10 @@ def test_commonest_and_names() -> None:
     assert named("S\u00fcden", {"SUEDEN", "NORD"}) == "SUEDEN" and named("der", {"NORD"}) is None
     row = {"glosses": ["a", "b"], "gloss_spans": [[0, 5], [7, 9]]}
     assert [gloss_at(row, f) for f in (0, 4.5, 5, 7, 8.5, 9)] == ["a", "a", None, "b", "b", None]
+
+
+def test_glosses_without_spans_are_no_spans() -> None:
+    """As in RWTH-PHOENIX-2014T and CSL-Daily, which have glosses but not where they lie."""
+    row = {"glosses": ["A", "B"], "gloss_spans": None}
+    assert gloss_at(row, 3) is None
+    assert gloss_at({"glosses": ["A", "B"], "gloss_spans": [[0, 2], [3, 5]]}, 3) == "B"

@@ -55,6 +55,14 @@ def test_a_text_finds_clips(roots: dict[str, Path], capsys: pytest.CaptureFixtur
     assert "synthetic signing" in shown.out and shown.err == ""
 
 
+def test_a_language_may_be_written_in_capitals(
+    roots: dict[str, Path], clips: list[Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("search", "--index", roots["texts"], "--clip", clips[0].id, "--language", "DE", "--json") == 0
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    assert hits and all([t["language"] for t in h["texts"]] == ["de"] for h in hits)
+
+
 def test_what_is_lost_of_a_text_is_said(roots: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("search", "--index", roots["clips"], "--text", "word 1 word 2 word 3 word 4 word 5") == 0
     assert "note: the text is longer than the 6 tokens" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from signatlas.corpus.format import Clip, Corpus
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder import DualEncoder, Tokens
-from signatlas.retrieval import entries, snapshot
+from signatlas.retrieval import entries, snapshot, two_stage
 from signatlas.retrieval.manifest import CorpusPart, FeaturesPart
 from signatlas.retrieval.search import LocalSearch
 from signatlas.retrieval.sentences import SentenceSearch, features_of, of_language
@@ -74,6 +74,9 @@ def test_candidates_bound_what_is_scored(build: Build, tmp_path: Path) -> None:
     searcher.scored = 0
     (few,) = searcher.rank(query, 10, candidates=15)
     assert searcher.scored == 30 and len(few) == 10
+    shard, asked = searcher.shards[0], query[0]
+    found = two_stage.rank(shard, asked, searcher.model.config.similarity, 2, candidates=3)
+    assert (found.scored, found.coarse) == (3, 30), "what segments narrow down is counted too"
     exact = dict(searcher.rank(query, 120, candidates=120)[0])
     assert all(score == exact[id] for id, score in few)  # candidates may be missed, scores are never approximate
     assert few[0][1] <= best[0][1]
@@ -166,6 +169,20 @@ def test_features_must_belong(build: Build, features: FeatureStore, small_corpus
     wide = FeatureStore(features.path, features.info.model_copy(update={"width": 7}), rows_of(features))
     with pytest.raises(FeatureError, match="7 wide, the model takes 24"):
         entries.check_features(wide, corpus, model)
+
+
+def test_other_features_than_those_of_training_are_refused(
+    build: Build, features: FeatureStore, small_corpus: Path, tmp_path: Path
+) -> None:
+    model, corpus = SentenceSearch(build(tmp_path)).model, Corpus.open(small_corpus)
+    trained = {"corpus_fingerprint": corpus.info.fingerprint, "features_fingerprint": features.fingerprint}
+    model.record = {**model.record, **trained}
+    entries.check_features(features, corpus, model)
+    model.record["features_fingerprint"] = "others"
+    with pytest.raises(FeatureError, match="other features than the model was trained on"):
+        entries.check_features(features, corpus, model)
+    model.record["corpus_fingerprint"] = "elsewhere"  # on another corpus features are necessarily others
+    entries.check_features(features, corpus, model)
 
 
 def rows_of(features: FeatureStore):  # type: ignore[no-untyped-def]
