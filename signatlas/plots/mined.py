@@ -29,14 +29,21 @@ def mined_map(
         own = places[labels == word]
         marker = MARKERS[number // len(CYCLE) % len(MARKERS)]
         axes.scatter(own[:, 0], own[:, 1], s=22, color=CYCLE[number % len(CYCLE)], marker=marker, lw=0, alpha=0.8)
-        # Above its points: clusters are small, and a label in their middle would hide them.
-        top = (np.median(own[:, 0]), np.quantile(own[:, 1], 0.95))
+        top = label_place(own)
         box = {"fc": "white", "alpha": 0.6, "lw": 0, "pad": 1}
         axes.annotate(word, top, (0, 7), textcoords="offset points", fontsize=9, ha="center", bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title or f"{len(tokens)} mined windows of {len(set(words))} words, UMAP")
     save(picture, path)
+
+
+def label_place(points: np.ndarray) -> tuple[float, float]:
+    """Above the half of some points [N, 2] that lies closest together: stragglers do not move a label."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    medoid = int(distances.sum(1).argmin())
+    near = points[distances[medoid] <= np.median(distances[medoid])]
+    return float(points[medoid, 0]), float(near[:, 1].max())
 
 
 def layout(tokens: np.ndarray, seed: int = 0) -> np.ndarray:

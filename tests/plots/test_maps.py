@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from signatlas.maps.sign_to_word import sign_to_word
 from signatlas.plots.maps import word_map
-from signatlas.plots.mined import layout, mined_map
+from signatlas.plots.mined import label_place, layout, mined_map
 
 
 def yellow(path: Path) -> np.ndarray:
@@ -48,3 +48,11 @@ def test_mined_signs_lie_together_and_a_seed_is_a_picture(tmp_path: Path) -> Non
     assert (tmp_path / "mined.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match="at least 4"):
         layout(tokens[:3])
+
+
+def test_a_label_stands_above_its_cluster_whatever_lies_far_away() -> None:
+    cluster = np.array([[0.0, 0.0], [0.2, 0.1], [0.1, 0.3], [-0.1, 0.2], [0.0, 0.2]])
+    stragglers = np.array([[9.0, 50.0], [12.0, 40.0]])
+    x, y = label_place(np.concatenate([cluster, stragglers]))
+    assert abs(x) < 0.3
+    assert y <= 0.3
