@@ -15,13 +15,14 @@ from signatlas.features.views import SegmentViews
 from signatlas.features.windows import take
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.pose.bank import PoseBank
-from signatlas.recipe import PseudoLabelRecipe, dump
+from signatlas.recipe import PseudoLabelRecipe
 from signatlas.spotting import pseudo_labels
 from signatlas.spotting.judge import class_of_gloss, span_windows, true_spans
+from trainers.card import card
 from trainers.distributed import local_slice, world
 from trainers.loop import Task
 from trainers.pipelines.spot import read_report, spot
-from trainers.sign_classifier import accuracies, card, cross_entropy, provenance, shuffled
+from trainers.sign_classifier import ABOUT, accuracies, cross_entropy, provenance, shuffled
 
 Windows = tuple[np.ndarray, np.ndarray, np.ndarray]  # points [N, F, P, 3], presence, labels
 
@@ -108,7 +109,7 @@ class PseudoLabelTask(Task):
         record = provenance(self.recipe.name, self.recipe.seed, self.info) | {"from": self.origin}
         model = SignClassifier(self.config, self.classes, record)
         model.load_state_dict(state)
-        model.save_pretrained(folder, card(self.recipe.name, self.info, metrics, dump(self.shown or self.recipe)))
+        model.save_pretrained(folder, card(self.shown or self.recipe, ABOUT, self.info, metrics))
 
 
 def prepare(recipe: PseudoLabelRecipe, folder: Path, quiet: bool) -> PseudoLabelRecipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from signatlas.errors import CorpusError, FeatureError, RecipeError, TextError
 from signatlas.evaluation.sentences import both_directions
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder import DualEncoder
-from signatlas.recipe import ContrastiveRecipe, dump
+from signatlas.recipe import ContrastiveRecipe
 from signatlas.text.augmentation import Augmenter
 from signatlas.text.encoder import TextEncoder
 from signatlas.text.identical import groups
+from trainers import card as cards
 
 
 class Sentences:
@@ -190,19 +190,10 @@ def record(recipe: ContrastiveRecipe, data: Sentences) -> dict[str, Any]:
 
 
 def card(recipe: ContrastiveRecipe, data: Sentences, metrics: dict[str, float]) -> str:
-    """The model card: what it is for, on what it was trained, under which licence, and how."""
-    info = data.info
-    kind = "Trained on synthetic signing: no result on real signing.\n\n" if info.synthetic else ""
+    """The model card."""
+    languages = recipe.data.languages
+    about = f"A dual encoder: signing and text ({', '.join(languages)}) in one space, to find one by the other."
+    notes = [f"Clip features `{data.store.fingerprint}`."]
     if recipe.data.shuffle_pairs:
-        kind += "A control: trained on texts of other clips, so that it can have learnt nothing.\n\n"
-    figures = "\n".join(f"| {k} | {v:.4g} |" for k, v in metrics.items())
-    languages = "".join(f"- {language}\n" for language in (*info.sign_languages, *recipe.data.languages))
-    return (
-        f"---\nlibrary_name: signatlas\nlicense: other\nlicense_name: {json.dumps(info.licence)}\n"
-        f"language:\n{languages}tags:\n- sign-language\n---\n"
-        f"# {recipe.name}\n\n{kind}A dual encoder: signing and text ({', '.join(recipe.data.languages)}) in one space, "
-        "to find one by the other.\n\n"
-        f"Trained on {info.name} {info.version} (fingerprint `{info.fingerprint}`, {info.source}), clip features "
-        f"`{data.store.fingerprint}`.\nLicence of the corpus: {info.licence}.\n\n"
-        f"## Figures on dev\n\n| | |\n|---|---|\n{figures}\n\n## Recipe\n\n```yaml\n{dump(recipe)}```\n"
-    )
+        notes.append("A control: trained on texts of other clips, so that it can have learnt nothing.")
+    return cards.card(recipe, about, data.info, metrics, languages=languages, notes=notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,13 @@ from signatlas.errors import CorpusError, UserError
 from signatlas.features.views import WindowViews
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.pose.bank import PoseBank
-from signatlas.recipe import SignClassifierRecipe, dump
+from signatlas.recipe import SignClassifierRecipe
 from signatlas.recipe.sign_classifier import ClassGroupConfig
+from trainers.card import card
 from trainers.distributed import gather_rows, local_slice, world
 from trainers.loop import Task
+
+ABOUT = "A sign classifier: a window of signing to a vector and a score a known sign."
 
 Row = dict[str, Any]
 NOTHING = -1  # a window of no known class
@@ -144,7 +146,7 @@ class SignClassifierTask(Task):
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         model = SignClassifier(self.recipe.model, self.classes, self._record())
         model.load_state_dict(state)
-        model.save_pretrained(folder, card(self.recipe.name, self.info, metrics, dump(self.shown or self.recipe)))
+        model.save_pretrained(folder, card(self.shown or self.recipe, ABOUT, self.info, metrics))
 
 
 def provenance(name: str, seed: int, info: CorpusInfo) -> dict[str, Any]:
@@ -157,21 +159,6 @@ def provenance(name: str, seed: int, info: CorpusInfo) -> dict[str, Any]:
         "licence": info.licence,
         "synthetic": info.synthetic,
     }
-
-
-def card(name: str, info: CorpusInfo, metrics: dict[str, float], recipe: str) -> str:
-    """The model's README.md."""
-    figures = "\n".join(f"| {k} | {v:.4f} |" for k, v in metrics.items() if k.startswith("dev_"))
-    languages = "".join(f"- {code}\n" for code in info.sign_languages)
-    kind = "Signing in this corpus is composed by a program.\n\n" if info.synthetic else ""
-    return (
-        f"---\nlibrary_name: signatlas\nlicense: other\nlicense_name: {json.dumps(info.licence)}\n"
-        f"language:\n{languages}tags:\n- sign-language\n---\n"
-        f"# {name}\n\n{kind}A sign classifier: a window of signing to a vector and a score a known sign.\n\n"
-        f"Trained on {info.name} {info.version} (fingerprint `{info.fingerprint}`, {info.source}).\n"
-        f"Licence of the corpus: {info.licence}.\n\n## Figures on dev windows\n\n| | |\n|---|---|\n{figures}\n\n"
-        f"## Recipe\n\n```yaml\n{recipe}```\n"
-    )
 
 
 def build(recipe: SignClassifierRecipe) -> SignClassifierTask:

@@ -18,10 +18,13 @@ from signatlas.metrics import retrieval
 from signatlas.models.sign_encoder import SignEncoder
 from signatlas.pose.augment import Augmenter
 from signatlas.pose.bank import PoseBank
-from signatlas.recipe import GroupConfig, SelectConfig, SignEncoderRecipe, dump
+from signatlas.recipe import GroupConfig, SelectConfig, SignEncoderRecipe
 from signatlas.sampling.pk import pk_batches
+from trainers.card import card
 from trainers.distributed import gather_rows, local_slice, world
 from trainers.loop import Task
+
+ABOUT = "A sign encoder: poses of one sign to a vector, for search by performing."
 
 Row = dict[str, Any]
 
@@ -166,25 +169,9 @@ class SignEncoderTask(Task):
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         config: SignEncoder = SignEncoder(self.recipe.model, self._record())
         config.load_state_dict(state)
-        config.save_pretrained(folder, self.card(metrics))
+        config.save_pretrained(folder, card(self.shown or self.recipe, ABOUT, self.info, metrics))
         classes = json.dumps(self.training_classes(), ensure_ascii=False, indent=0)
         (folder / "training_classes.json").write_text(classes, encoding="utf-8")
-
-    def card(self, metrics: dict[str, float]) -> str:
-        """The model card: what it is for, on what it was trained, under which licence, and how."""
-        info = self.info
-        kind = "Synthetic signs: not for learning to sign, and no result on real data.\n\n" if info.synthetic else ""
-        figures = "\n".join(f"| {k} | {v:.4g} |" for k, v in metrics.items())
-        languages = "".join(f"- {language}\n" for language in info.sign_languages)
-        return (
-            f"---\nlibrary_name: signatlas\nlicense: other\nlicense_name: {json.dumps(info.licence)}\n"
-            f"language:\n{languages}tags:\n- sign-language\n---\n"
-            f"# {self.recipe.name}\n\n{kind}A sign encoder: poses of one sign to a vector, "
-            "for search by performing.\n\n"
-            f"Trained on {info.name} {info.version} (fingerprint `{info.fingerprint}`, {info.source}).\n"
-            f"Licence of the corpus: {info.licence}.\n\n## Figures on dev\n\n| | |\n|---|---|\n{figures}\n\n"
-            f"## Recipe\n\n```yaml\n{dump(self.shown or self.recipe)}```\n"
-        )
 
 
 def build(recipe: SignEncoderRecipe) -> SignEncoderTask:
