@@ -32,7 +32,8 @@ def gradients(recipe: Path, ranks: int, out: Path, zero: int = 0, precision: str
         for rank in range(ranks)
     ]
     output = [process.communicate(timeout=240)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), output[0][-3000:]
+    failed = [text for process, text in zip(processes, output, strict=True) if process.returncode]
+    assert not failed, failed[0][-3000:]
     return torch.load(out)
 
 
