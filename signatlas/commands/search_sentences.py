@@ -44,7 +44,7 @@ def notes(model: DualEncoder, text: str) -> list[str]:
         found.append(
             f"the text is longer than the {most} tokens that the model takes: {most} of them, evenly spread, are used"
         )
-    unknown = encoder.unknown_rate([text]) if hasattr(encoder, "unknown_rate") else 0.0
+    unknown = encoder.unknown_rate([text])
     if unknown >= 0.5:
         found.append(f"{unknown:.0%} of the text's tokens did not occur in training: expect little of the answer")
     return found

@@ -36,7 +36,7 @@ class Embedder:
     def __call__(self, table: pa.Table) -> pa.Table:
         clips = list(table_to_clips(table.combine_chunks()))
         # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
-        problems = [_problem(clip) for clip in clips]
+        problems = [problem_of(clip) for clip in clips]
         usable = [clip for clip, problem in zip(clips, problems, strict=True) if problem is None]
         vectors = np.full((len(clips), self.encoder.config.embedding), np.nan, np.float32)
         vectors[[problem is None for problem in problems]] = self.encoder.embed_clips(usable)
@@ -45,7 +45,8 @@ class Embedder:
         return rows.append_column(PROBLEM, pa.array(problems, pa.string()))
 
 
-def _problem(clip: Clip) -> str | None:
+def problem_of(clip: Clip) -> str | None:
+    """Why a clip cannot be encoded; None for one that can."""
     try:
         check(clip.poses, f"clip {clip.id}")
     except PoseError as error:

@@ -15,7 +15,7 @@ from signatlas.errors import FeatureError, PoseError
 from signatlas.features import store, windows
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.pose.bank import PoseBank
-from signatlas.pose.normalise import check
+from trainers.pipelines.embed import problem_of
 
 Progress = Callable[[int, int], Any]  # clips and windows done so far
 
@@ -36,7 +36,7 @@ class Slider:
         """The batch's clips, what is wrong with each, and a bank of those that are right."""
         clips = list(table_to_clips(table.combine_chunks()))
         # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
-        problems = [_problem(clip) for clip in clips]
+        problems = [problem_of(clip) for clip in clips]
         usable = [clip for clip, problem in zip(clips, problems, strict=True) if problem is None]
         config = self.model.config
         if not usable:
@@ -62,14 +62,6 @@ class FeatureSlider(Slider):
                 "features": pa.array([row.tobytes() for row in rows], pa.large_binary()),
             }
         )
-
-
-def _problem(clip: Clip) -> str | None:
-    try:
-        check(clip.poses, f"clip {clip.id}")
-    except PoseError as error:
-        return str(error)
-    return None
 
 
 def over_clips(
