@@ -18,17 +18,23 @@ from signatlas.recipe.contrastive import ContrastiveRecipe
 from signatlas.recipe.pseudo_label import PseudoLabelRecipe
 from signatlas.recipe.sign_classifier import SignClassifierRecipe
 from signatlas.recipe.sign_encoder import GroupConfig, SelectConfig, SignEncoderRecipe
+from signatlas.recipe.translation import StageRecipe, TranslationRecipe
 
 __all__ = [
     "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "PseudoLabelRecipe", "Recipe", "ScalingConfig",
-    "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "Strict", "dump", "load", "parse",
+    "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "StageRecipe", "Strict", "TranslationRecipe", "dump",
+    "load", "parse",
 ]  # fmt: skip
-Recipe = SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe | PseudoLabelRecipe
+Recipe = (
+    SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe | PseudoLabelRecipe | TranslationRecipe | StageRecipe
+)
 RECIPES: dict[str, type[Recipe]] = {
     "sign_encoder": SignEncoderRecipe,
     "contrastive": ContrastiveRecipe,
     "sign_classifier": SignClassifierRecipe,
     "pseudo_label": PseudoLabelRecipe,
+    "translation": TranslationRecipe,
+    "translation_stage": StageRecipe,
 }
 R = TypeVar("R", bound=BaseModel)
 

@@ -35,12 +35,17 @@ class ScalingConfig(Strict):
     threads: int = Field(1, ge=1, description="torch threads a worker")
 
 
-class RunRecipe(Strict):
+class NamedRecipe(Strict):
     """What each task's recipe adds to."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     budget: str = Field("", description="what it costs, measured")
     seed: int = Field(0, ge=0)
     storage_path: str = "runs"
-    optimiser: OptimiserConfig = OptimiserConfig()
     scaling: ScalingConfig = ScalingConfig()
+
+
+class RunRecipe(NamedRecipe):
+    """The recipe of one training run."""
+
+    optimiser: OptimiserConfig = OptimiserConfig()
