@@ -8,6 +8,7 @@ import math
 import shutil
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,18 @@ def worker(config: dict[str, Any]) -> None:
 
 
 def fit(
-    recipe: Recipe, *, address: str | None = None, fresh: bool = False, quiet: bool = False, verbose: bool = False
+    recipe: Recipe,
+    *,
+    address: str | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    callbacks: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Train a recipe to its end and return its results; joins or starts Ray unless this process has.
 
-    A run that was stopped goes on from its last checkpoint; a finished one is returned as it is. Raises UserError.
+    A run that was stopped goes on from its last checkpoint; a finished one is returned as it is. ``callbacks`` are Ray
+    Train's, called on its controller, for instance at every report. Raises UserError.
     """
     from cluster import storage
     from cluster.connect import connected
@@ -84,13 +92,15 @@ def fit(
         if recipe.task in PREPARE:
             recipe = _prepared(recipe, folder.local, quiet)
             steps = recipe.optimiser.epochs * build_task(recipe).steps_per_epoch
-        result = _train(recipe, steps, storage_path, folder.local, quiet)
+        result = _train(recipe, steps, storage_path, folder.local, quiet, callbacks)
     results = _finish(recipe, result, folder.local)
     folder.publish()
     return results
 
 
-def _train(recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: bool) -> Any:
+def _train(
+    recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: bool, callbacks: Sequence[Any] = ()
+) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
@@ -111,6 +121,7 @@ def _train(recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: b
             storage_path=storage_path,
             checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
             failure_config=FailureConfig(max_failures=3),
+            callbacks=list(callbacks),
         ),
     )
     try:
