@@ -12,26 +12,8 @@ from sacrebleu.metrics import BLEU, CHRF
 from signatlas.errors import TextError
 from signatlas.metrics import translation
 
-WORDS = [
-    "am",
-    "morgen",
-    "regen",
-    "im",
-    "Norden",
-    "Süden",
-    ",",
-    ".",
-    "und",
-    "20",
-    "Grad",
-    "(auch)",
-    "»so«",
-    "es's",
-    "\xa0",
-    "\t",
-    "x-y",
-    "3,5",
-]
+WORDS = ["am", "morgen", "regen", "im", "Norden", "Süden", ",", ".", "und", "20", "Grad", "(auch)", "»so«", "es's"]
+WORDS += ["\u00a0", "\t", "x-y", "3,5", ""]
 EDGES = ["", " ", "  ", "a", "a ", " a", "a  b", "a b", "A b", "b a", "a\tb", "a\nb", "a b c", "regen .", "regen."]
 
 
