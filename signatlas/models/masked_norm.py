@@ -1,0 +1,103 @@
+"""Batch normalisation over valid frames only, with the statistics of the whole batch of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def replaying() -> bool:
+    """True inside a backward pass: a forward that runs there is activation checkpointing computing again."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def summed(x: Tensor) -> Tensor:
+    """``x`` summed over all ranks, in place; without a process group it stays. Every rank must come here."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(x)
+    return x
+
+
+class _Statistics(nn.BatchNorm1d):
+    """Keeps running statistics in fp32 when the model becomes bf16: small updates would be rounded away."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, after in self._buffers.items():
+            kept = before[name]
+            if after is not None and kept is not None and after.dtype in (torch.bfloat16, torch.float16):
+                self._buffers[name] = kept.to(device=after.device)
+        return self
+
+
+class MaskedBatchNorm(_Statistics):
+    """``nn.BatchNorm1d`` of [B, C, T] in which only frames of ``mask`` bool [B, T] count; padding comes out as zero.
+
+    In training, mean and variance are those of the valid frames of all ranks, and each rank's gradient is its rows'
+    share of the gradient of one rank with all of them (which sums to the whole, see ``trainers.distributed``): as in
+    synchronised BatchNorm, every rank must run the layer equally often. Statistics are fp32 whatever the input is.
+    A forward that activation checkpointing repeats leaves the running statistics alone. In evaluation there is no
+    communication.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        precise = x.double() if x.dtype == torch.float64 else x.float()
+        if self.training:
+            mean, variance, count = _moments(precise, mask)
+            self._remember(mean, variance, count)
+            scale = torch.rsqrt(variance + self.eps)
+            normal = _Normalise.apply(precise, mask, mean, scale, count)
+        else:
+            assert self.running_mean is not None and self.running_var is not None
+            mean, scale = self.running_mean, torch.rsqrt(self.running_var + self.eps)
+            normal = (precise - mean[:, None].to(precise)) * scale[:, None].to(precise)
+        y = normal * self.weight[:, None].to(precise) + self.bias[:, None].to(precise)
+        return y.masked_fill(~mask[:, None], 0.0).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Running statistics, the variance unbiased as PyTorch has it; a batch without any frame changes nothing."""
+        if replaying() or self.running_mean is None or self.running_var is None:
+            return
+        share = (self.momentum or 0.0) * (count > 0)
+        unbiased = variance * count / (count - 1).clamp_min(1)
+        self.running_mean += share * (mean - self.running_mean)
+        self.running_var += share * (unbiased - self.running_var)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+
+
+@torch.no_grad()
+def _moments(x_BCT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance [C] over the valid frames of all ranks, and how many those are (a tensor)."""
+    outside = ~mask_BT[:, None]
+    total = x_BCT.masked_fill(outside, 0.0).sum((0, 2))
+    both = summed(torch.cat([total, mask_BT.sum().to(total).reshape(1)]))
+    count = both[-1]
+    mean = both[:-1] / count.clamp_min(1)
+    squares = (x_BCT - mean[:, None]).masked_fill(outside, 0.0).square().sum((0, 2))  # twice over: no cancellation
+    return mean, summed(squares) / count.clamp_min(1), count
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) * scale where mean and scale are functions of x: the gradient knows it, across ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, mean: Tensor, scale: Tensor, count: Tensor) -> Tensor:
+        normal = ((x - mean[:, None]) * scale[:, None]).masked_fill(~mask[:, None], 0.0)
+        ctx.save_for_backward(normal, mask, scale, count)
+        return normal
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        normal, mask, scale, count = ctx.saved_tensors
+        outside = ~mask[:, None]
+        gradient = gradients[0].masked_fill(outside, 0.0)
+        sums = summed(torch.stack([gradient.sum((0, 2)), (gradient * normal).sum((0, 2))])) / count.clamp_min(1)
+        change = gradient - sums[0][:, None] - normal * sums[1][:, None]
+        return (change * scale[:, None]).masked_fill(outside, 0.0), None, None, None, None
