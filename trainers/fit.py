@@ -14,7 +14,7 @@ from typing import Any
 
 from signatlas.errors import UserError
 from signatlas.files import write_text_atomically
-from signatlas.recipe import RECIPES, Recipe, dump, parse
+from signatlas.recipe import RECIPES, Recipe, StageRecipe, TranslationRecipe, dump, parse
 from trainers.folder import RunFolder
 from trainers.loop import Task
 
@@ -23,15 +23,19 @@ TASKS = {
     "contrastive": "trainers.contrastive:build",
     "sign_classifier": "trainers.sign_classifier:build",
     "pseudo_label": "trainers.pseudo_label:build",
+    "translation_stage": "trainers.translation:build",
 }
 # What a task makes once, in the run's folder, before its workers start: (recipe, folder, quiet) -> completed recipe.
 PREPARE = {"pseudo_label": "trainers.pseudo_label:prepare"}
 
 # Settings that may name a folder of this machine.
-PATHS = ("data.corpus", "data.features", "data.model", "model.sign.pretrained", "model.text.name")
+PATHS = (
+    "data.corpus", "data.features", "data.frames", "data.model", "model.sign.pretrained", "model.text.name",
+    "model.language.pretrained", "model.sign.backbone.pretrained", "start", "trajectories",
+)  # fmt: skip
 
 
-def build_task(recipe: Recipe) -> Task:
+def build_task(recipe: Any) -> Task:
     module, function = TASKS[recipe.task].split(":")
     task: Task = getattr(importlib.import_module(module), function)(recipe)
     return task
@@ -67,12 +71,20 @@ def fit(
 ) -> dict[str, Any]:
     """Train a recipe to its end and return its results; joins or starts Ray unless this process has.
 
+    The stages of a translation are one run each, inside that of the recipe.
+
     A run that was stopped goes on from its last checkpoint; a finished one is returned as it is. ``callbacks`` are Ray
     Train's, called on its controller, for instance at every report. Raises UserError.
     """
     from cluster import storage
     from cluster.connect import connected
 
+    options = {"quiet": quiet, "verbose": verbose, "callbacks": callbacks}
+    if isinstance(recipe, TranslationRecipe):
+        from trainers.translation_stages import fit_stages
+
+        with connected(address, num_cpus=cpus_of(recipe), worker_logs=verbose):
+            return fit_stages(recipe, fresh=fresh, **options)
     task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line, before anything is touched
     steps, fingerprint = recipe.optimiser.epochs * task.steps_per_epoch, task.corpus_fingerprint
     for note in () if quiet else task.notes:
@@ -87,8 +99,7 @@ def fit(
         return finished | {"note": "this run had finished; --fresh trains it anew"}
     if resumes and not quiet:
         print(f"{folder}: going on from the last checkpoint", flush=True)
-    cpus = math.ceil(recipe.scaling.workers * recipe.scaling.cpus_per_worker) + 1
-    with connected(address, num_cpus=cpus, worker_logs=verbose):
+    with connected(address, num_cpus=cpus_of(recipe), worker_logs=verbose):
         if recipe.task in PREPARE:
             recipe = _prepared(recipe, folder.local, quiet)
             steps = recipe.optimiser.epochs * build_task(recipe).steps_per_epoch
@@ -96,6 +107,11 @@ def fit(
     results = _finish(recipe, result, folder.local)
     folder.publish()
     return results
+
+
+def cpus_of(recipe: Recipe) -> int:
+    """Logical CPUs of a local Ray for a recipe: those of its workers, and one beside."""
+    return math.ceil(recipe.scaling.workers * recipe.scaling.cpus_per_worker) + 1
 
 
 def _train(
@@ -107,6 +123,7 @@ def _train(
 
     from trainers.progress import Watcher
 
+    keeps_all = isinstance(recipe, StageRecipe) and recipe.snapshots is not None
     queue = Queue(maxsize=1000, actor_options={"num_cpus": 0})
     data = _with_absolute_paths(recipe)
     scaling = recipe.scaling
@@ -119,7 +136,9 @@ def _train(
         run_config=RunConfig(
             name=recipe.name,
             storage_path=storage_path,
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=None if keeps_all else 1, checkpoint_score_attribute="score"
+            ),
             failure_config=FailureConfig(max_failures=3),
             callbacks=list(callbacks),
         ),
@@ -171,6 +190,8 @@ def _finish(recipe: Recipe, result: Any, folder: Path) -> dict[str, Any]:
     with best.as_directory() as source:
         shutil.rmtree(folder / "model", ignore_errors=True)
         shutil.copytree(Path(source) / "model", folder / "model")
+    if isinstance(recipe, StageRecipe) and recipe.snapshots is not None:
+        _keep_snapshots(result, folder)
     with result.checkpoint.as_directory() as source:
         history = json.loads((Path(source) / "history.json").read_text(encoding="utf-8"))
     write_text_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
@@ -183,3 +204,16 @@ def _finish(recipe: Recipe, result: Any, folder: Path) -> dict[str, Any]:
     curves(history, folder / "curves.png", panels=panels, title=recipe.name)
     write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
     return results
+
+
+def _keep_snapshots(result: Any, folder: Path) -> None:
+    """Copy the model of every checkpoint into ``snapshots/epoch_0005``, numbered by the epochs that were done."""
+    for checkpoint, metrics in result.best_checkpoints:
+        target = folder / "snapshots" / f"epoch_{metrics['epoch'] + 1:04d}"
+        shutil.rmtree(target, ignore_errors=True)
+        with checkpoint.as_directory() as source:
+            shutil.copytree(Path(source) / "model", target)
+    kept = {result.checkpoint.path, max(result.best_checkpoints, key=lambda k: k[1]["score"])[0].path}
+    for checkpoint, _ in result.best_checkpoints:
+        if checkpoint.path not in kept:  # its model is kept, the optimiser's state is of no more use
+            checkpoint.filesystem.delete_dir(checkpoint.path)

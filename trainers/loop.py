@@ -30,6 +30,7 @@ class Task(Protocol):
     model: nn.Module
     steps_per_epoch: int
     batch_size: int  # clips in a global batch
+    parts: int = 1  # a rank's share of a batch is cut into, for one update (gradient accumulation)
     corpus_fingerprint: str
     notes: Sequence[str] = ()  # what a user should know before training starts
     shown: Any = None  # the recipe as the user wrote it, for cards; a worker's own names folders of this machine
@@ -39,6 +40,10 @@ class Task(Protocol):
 
     def loss(self, engine: nn.Module, step: int) -> Tensor:
         """The global loss of one batch, differentiable through this rank's rows."""
+
+    def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
+        """One of ``parts`` summands of :meth:`loss`; a task of one part has none but the whole."""
+        return self.loss(engine, step)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Dev metrics with a ``score`` to maximise; called on every rank at once."""
@@ -67,12 +72,11 @@ def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int) -> dict[str, Any]:
+def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int, parts: int = 1) -> dict[str, Any]:
     """DeepSpeed's own settings for a recipe's optimiser."""
-    per_rank = -(-batch_size // ranks)
     return {
-        "train_micro_batch_size_per_gpu": per_rank,
-        "gradient_accumulation_steps": 1,
+        "train_micro_batch_size_per_gpu": -(-batch_size // (ranks * parts)),
+        "gradient_accumulation_steps": parts,
         "gradient_clipping": config.clip,
         "bf16": {"enabled": config.precision == "bf16"},
         "zero_optimization": {"stage": config.zero},
@@ -82,37 +86,38 @@ def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int) -> di
 
 
 def _optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    learning = [p for p in model.parameters() if p.requires_grad]
     if config.name == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        return torch.optim.SGD(learning, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(
-        model.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+        learning, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
     )
 
 
-def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int) -> Any:
+def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int, parts: int = 1) -> Any:
     """Wrap a model in a DeepSpeed engine; joins the process group that Ray Train made."""
     import deepspeed
 
     if not torch.cuda.is_available():
         # DeepSpeed would compile its shared-memory collectives on first use: 40 s, and a compiler, for nothing here.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=_optimiser(model, config), config=deepspeed_config(config, batch_size, world()[1])
-    )
+    settings = deepspeed_config(config, batch_size, world()[1], parts)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=_optimiser(model, config), config=settings)
     return engine
 
 
 def train_step(engine: Any, task: Task, config: OptimiserConfig, step_in_epoch: int, step: int, total: int) -> Tensor:
-    """One optimiser step. DeepSpeed averages gradients over ranks, so each rank sends W times its part."""
+    """One optimiser step. DeepSpeed averages gradients over ranks and parts, so each sends its share that often."""
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate(config, step, total)
-    loss = task.loss(engine, step_in_epoch)
-    engine.backward(loss * world()[1])
-    engine.step()
+    total_loss: Tensor | float = 0.0
+    for part in range(task.parts):
+        loss = task.part_loss(engine, step_in_epoch, part)
+        engine.backward(loss * world()[1] * task.parts)
+        engine.step()  # updates at the last part only
+        total_loss = total_loss + loss.detach()
     task.after_step(engine.module)
-    return loss.detach()
+    return torch.as_tensor(total_loss)
 
 
 def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: Any | None = None) -> None:
@@ -120,7 +125,7 @@ def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: An
     import ray.train
 
     rank, _ = world()
-    engine = start_engine(task.model, config, task.batch_size)
+    engine = start_engine(task.model, config, task.batch_size, task.parts)
     history = _restore(engine, task)
     reporter = Reporter(queue, rank)
     total = config.epochs * task.steps_per_epoch

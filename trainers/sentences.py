@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from signatlas.corpus.format import Corpus
+from signatlas.corpus.texts import text_in
 from signatlas.errors import CorpusError, FeatureError, RecipeError, TextError
 from signatlas.evaluation.sentences import both_directions
 from signatlas.features.store import FeatureStore
@@ -44,7 +45,7 @@ class Sentences:
         if data.limit is not None:
             self.train = sorted(self.train, key=lambda row: row["id"])[: data.limit]
         self.positions = self.store.positions(row["id"] for row in self.train)
-        self.texts = {language: [_text(row, language) for row in self.train] for language in data.languages}
+        self.texts = {language: [text_in(row, language) for row in self.train] for language in data.languages}
         if data.shuffle_pairs:
             order = np.random.default_rng(recipe.seed).permutation(len(self.train))
             self.texts = {language: [texts[i] for i in order] for language, texts in self.texts.items()}
@@ -61,7 +62,7 @@ class Sentences:
                     f"data.languages: {data.corpus} has no text in '{language}', only in {', '.join(sorted(found))}"
                 )
         mine = [row for row in rows if row["split"] == split]
-        told = [row for row in mine if all(_text(row, language).strip() for language in data.languages)]
+        told = [row for row in mine if all(text_in(row, language).strip() for language in data.languages)]
         chosen = [row for row in told if row["id"] in self.store]
         if not chosen:
             raise CorpusError(f"{data.corpus}: no {split} clip has features and texts in {', '.join(data.languages)}")
@@ -76,7 +77,7 @@ class Sentences:
         said = []
         for language in self.recipe.data.languages:
             for rows in (self.train, self.dev):
-                texts = [_text(row, language) for row in rows]
+                texts = [text_in(row, language) for row in rows]
                 try:
                     encoder.tokenize(texts)
                 except TextError as error:
@@ -91,7 +92,7 @@ class Sentences:
     def _blamed(encoder: TextEncoder, rows: list[dict[str, Any]], language: str, error: TextError) -> TextError:
         for row in rows:
             try:
-                encoder.tokenize([_text(row, language)])
+                encoder.tokenize([text_in(row, language)])
             except TextError as reason:
                 return TextError(f"clip {row['id']}, {language}: {reason}")
         return error
@@ -145,11 +146,6 @@ class Sentences:
             shutil.copytree(self.store.path / "models", folder, dirs_exist_ok=True)
 
 
-def _text(row: dict[str, Any], language: str) -> str:
-    """The clip's text in a language; empty where there is none."""
-    return next((text["text"] for text in row["texts"] or () if text["language"] == language), "")
-
-
 def dev_figures(model: DualEncoder, data: Sentences, recipe: ContrastiveRecipe) -> dict[str, float]:
     """Means over both directions and all languages on dev; every rank computes all of them."""
     sign = recipe.model.sign
@@ -161,7 +157,7 @@ def dev_figures(model: DualEncoder, data: Sentences, recipe: ContrastiveRecipe) 
     own = np.arange(len(data.dev))
     found: list[dict[str, dict[str, float]]] = []
     for language in recipe.data.languages:
-        texts = model.embed_texts([_text(row, language) for row in data.dev])
+        texts = model.embed_texts([text_in(row, language) for row in data.dev])
         with torch.no_grad():
             found.append(both_directions(model.score(videos, texts).numpy(), own, own))
     names = ("R@1", "R@5", "R@10", "MRR")

@@ -21,6 +21,11 @@ NEAR = Fraction(4, 5)
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu")  # languages that put no space between words
 
 
+def text_in(row: dict[str, Any], language: str) -> str:
+    """The first text of a clip's row of metadata in a language; empty where there is none."""
+    return next((text["text"] for text in row["texts"] or () if text["language"] == language), "")
+
+
 def tokens(text: str, language: str = "en") -> tuple[str, ...]:
     """Words without case and punctuation; characters for languages that write without spaces.
 

@@ -39,7 +39,7 @@ def pairs(
     check_features(store, corpus, model)
     if model.config.similarity.kind == "cls":
         raise ModelError("this model compares one vector a video and text (cls), so nothing answers to single words")
-    texts = [_text(row, language) for row in rows]
+    texts = [text_in(row, language) for row in rows]
     chosen = [(row, text) for row, text in zip(rows, texts, strict=True) if text]
     if not chosen:
         have = sorted({text["language"] for row in rows for text in row["texts"] or []})
@@ -58,10 +58,6 @@ def pairs(
                 row, said, sign_to_word(clips, words, spans, model.config.similarity.tau), clips,
                 token_frames(model, store, row),
             )  # fmt: skip
-
-
-def _text(row: dict[str, Any], language: str) -> str:
-    return next((text["text"] for text in row["texts"] or () if text["language"] == language), "")
 
 
 def token_frames(model: DualEncoder, store: FeatureStore, row: dict[str, Any]) -> np.ndarray:

@@ -70,13 +70,23 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def load_weights(folder: Path, model: nn.Module) -> None:
     """Fill ``model`` from model.safetensors. Raises ModelError when it is damaged or of another architecture."""
+    fill(folder, model, read_weights(folder))
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of model.safetensors. Raises ModelError when it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
-        model.load_state_dict(state)
+        return load_file(folder / WEIGHTS)
     except SafetensorError as error:
         raise ModelError(f"{folder}/{WEIGHTS} is damaged: {error}") from error
+
+
+def fill(folder: Path, model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put the weights of ``folder`` into ``model``. Raises ModelError when they are of another architecture."""
+    try:
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"{folder}: weights do not fit config.json: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,175 @@
+"""mBART as a translator needs it: pretrained and trimmed, or of chosen sizes; saved as transformers reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from signatlas.errors import ModelError
+from signatlas.files import folder_atomically
+from signatlas.models.translator_config import LanguageConfig
+from signatlas.text.trimming import trim_model, trim_vocabulary
+from signatlas.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import MBartForConditionalGeneration
+
+# Whether weights were ever trained, in the model's config: LoRA over random ones is noise. The decoder has a mark of
+# its own, since GFSLT-VLP starts it anew.
+TRAINED, DECODER_TRAINED = "signatlas_trained", "signatlas_decoder_trained"
+
+
+def build(
+    config: LanguageConfig, texts: Sequence[str], languages: Sequence[str]
+) -> tuple[MBartForConditionalGeneration, Vocabulary]:
+    """The language model of a configuration and its vocabulary, over the training ``texts`` in BCP 47 ``languages``.
+
+    Random weights come from torch's generator: seed it before. Raises ModelError, TextError.
+    """
+    if config.pretrained is not None:
+        model, vocabulary = load(config.pretrained)
+        for language in languages:
+            vocabulary.language_id(language)  # a language it does not have shows now
+        if config.trim:
+            trimmed = trim_vocabulary(vocabulary, texts, languages)
+            trim_model(model, trimmed.kept)
+            vocabulary = trimmed.vocabulary
+    else:
+        vocabulary = Vocabulary.train(texts, config.vocabulary, languages)
+        model = _new(config, vocabulary)
+    _shape_decoder(model, config)
+    return model, vocabulary
+
+
+def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, Vocabulary]:
+    """An mBART with its vocabulary, of the Hub or a folder. Raises ModelError for what is none, in one line."""
+    from transformers import AutoConfig, MBartForConditionalGeneration
+
+    from signatlas.text.hub import fetched
+
+    where = os.fspath(name)
+    folder = Path(where)
+    if not folder.is_dir() and (where.startswith((".", "/", "~")) or where.count("/") != 1):
+        raise ModelError(f"no language model at {where}: train one with 'signatlas train recipes/mbart_*.yaml'")
+    sizes = fetched(where, "language model", lambda: AutoConfig.from_pretrained(where, trust_remote_code=False))
+    if sizes.model_type != "mbart":
+        raise ModelError(f"{where} is a model of kind '{sizes.model_type}': name an mBART")
+    model, info = fetched(
+        where,
+        "mBART",
+        lambda: MBartForConditionalGeneration.from_pretrained(
+            where, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+        ),
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(f"{where} lacks {len(missing)} weights of mBART, such as {missing[0]}: its weights are damaged")
+    vocabulary = Vocabulary.pretrained(where)
+    if vocabulary.size > model.config.vocab_size:
+        raise ModelError(
+            f"{where} has {model.config.vocab_size} embeddings and a vocabulary of {vocabulary.size}: "
+            "the two do not belong together"
+        )
+    for mark in (TRAINED, DECODER_TRAINED):
+        setattr(model.config, mark, bool(getattr(sizes, mark, True)))
+    return model, vocabulary
+
+
+def is_trained(model: MBartForConditionalGeneration, part: str = "encoder") -> bool:
+    """Whether the weights of ``encoder`` or ``decoder`` were ever trained."""
+    return bool(getattr(model.config, TRAINED if part == "encoder" else DECODER_TRAINED, False))
+
+
+def mark_trained(model: MBartForConditionalGeneration) -> None:
+    """Say of a model that all its weights have been trained."""
+    setattr(model.config, TRAINED, True)
+    setattr(model.config, DECODER_TRAINED, True)
+
+
+def architecture(model: MBartForConditionalGeneration) -> dict[str, Any]:
+    """The sizes of an mBART and its marks, as JSON: what :func:`from_architecture` needs."""
+    said: dict[str, Any] = model.config.to_diff_dict()
+    return {key: value for key, value in said.items() if key not in ("dtype", "transformers_version", "_name_or_path")}
+
+
+def from_architecture(said: dict[str, Any]) -> MBartForConditionalGeneration:
+    """An mBART of these sizes, whose weights are still to be loaded. Raises ModelError for sizes of something else."""
+    from transformers import MBartConfig, MBartForConditionalGeneration
+
+    if said.get("model_type") != "mbart":
+        raise ModelError(f"the language model is of kind '{said.get('model_type')}', not mBART: train the model anew")
+    try:
+        config = MBartConfig(**said)
+        config._attn_implementation = "sdpa"
+        return MBartForConditionalGeneration(config)
+    except Exception as error:  # transformers checks types and sizes, each with an exception of its own
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"the sizes of the language model are damaged ({reason}): train the model anew") from error
+
+
+def save(
+    model: MBartForConditionalGeneration,
+    vocabulary: Vocabulary,
+    folder: str | os.PathLike[str],
+    card: str,
+    state: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a folder that :func:`load` and plain transformers read, in one step. ``state`` replaces the weights."""
+    weights = model.state_dict() if state is None else state
+    with folder_atomically(folder, overwrite=True) as partial:
+        model.save_pretrained(partial, state_dict={name: t.detach().float().cpu() for name, t in weights.items()})
+        vocabulary.save(partial)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalGeneration:
+    """Random weights as mBART starts them, normal with deviation 0.02."""
+    from transformers import MBartConfig, MBartForConditionalGeneration
+
+    sizes = MBartConfig(
+        vocab_size=vocabulary.size,
+        d_model=config.width,
+        encoder_layers=config.layers,
+        decoder_layers=config.layers,
+        encoder_attention_heads=config.heads,
+        decoder_attention_heads=config.heads,
+        encoder_ffn_dim=config.feedforward,
+        decoder_ffn_dim=config.feedforward,
+        dropout=config.dropout,
+        max_position_embeddings=config.positions,
+        scale_embedding=True,
+        bos_token_id=vocabulary.bos,
+        pad_token_id=vocabulary.pad,
+        eos_token_id=vocabulary.eos,
+        forced_eos_token_id=vocabulary.eos,
+        decoder_start_token_id=vocabulary.eos,
+        **{TRAINED: False, DECODER_TRAINED: False},
+    )
+    sizes._attn_implementation = "sdpa"
+    return MBartForConditionalGeneration(sizes)
+
+
+def _shape_decoder(model: MBartForConditionalGeneration, config: LanguageConfig) -> None:
+    """Keep the decoder's first layers, or start its layers anew; embeddings stay. Raises ModelError for too many."""
+    decoder = model.model.decoder
+    if config.decoder_layers is not None:
+        if config.decoder_layers > len(decoder.layers):
+            raise ModelError(
+                f"model.language.decoder_layers is {config.decoder_layers}, the decoder has {len(decoder.layers)}"
+            )
+        decoder.layers = decoder.layers[: config.decoder_layers]
+        model.config.decoder_layers = config.decoder_layers
+    if config.random_decoder:
+        from transformers import MBartConfig, MBartForConditionalGeneration
+
+        # A model of the same layers and hardly any vocabulary: its decoder has the starting values that mBART uses.
+        small = {"vocab_size": 4, "encoder_layers": 1}
+        fresh = MBartForConditionalGeneration(MBartConfig(**{**model.config.to_dict(), **small})).model.decoder
+        for part in ("layers", "layernorm_embedding", "layer_norm"):
+            getattr(decoder, part).load_state_dict(getattr(fresh, part).state_dict())
+        setattr(model.config, DECODER_TRAINED, False)

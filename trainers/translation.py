@@ -1,0 +1,268 @@
+"""One stage of translation: contrast of videos and texts beside translation (stage 1), or translation alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from signatlas.errors import ModelError, RecipeError
+from signatlas.losses import contrast
+from signatlas.losses.targets import pair_targets
+from signatlas.metrics import translation as metrics
+from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, similarity
+from signatlas.models.translator import Outcome, Translator
+from signatlas.recipe import StageRecipe
+from signatlas.sampling.curriculum import alpha
+from signatlas.text.masking import mask_pieces
+from trainers.distributed import gather_with_gradient, limit_parameter, world
+from trainers.loop import Task
+from trainers.translations import Translations, card, record
+
+COPIES = "sign_encoders"  # beside the model: what turned poses into its clip features
+
+
+class TranslationStage(Task):
+    """Inputs of clips and texts, batches by (seed, epoch); see :class:`trainers.loop.Task`."""
+
+    def __init__(self, recipe: StageRecipe):
+        self.recipe = recipe
+        self.data = Translations(recipe)
+        self.corpus_fingerprint = f"{self.data.info.fingerprint}+{self.data.inputs.fingerprint}"
+        self.batch_size, self.parts = recipe.batch_size, recipe.optimiser.accumulation
+        self.steps_per_epoch = self.data.batches(recipe.batch_size)
+        torch.manual_seed(recipe.seed)
+        self.translator = self._translator()
+        if recipe.optimiser.checkpointing:
+            self.translator.language.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model: nn.Module = self.translator
+        self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
+        self.ids, self.text_mask = self._encoded()
+        self.notes = [*self.data.notes, *self._texts_told()]
+        self.source = self._selection()
+        self.begin_epoch(0)
+
+    def _translator(self) -> Translator:
+        """A new one, or that of ``start``, which must have been built as this recipe says."""
+        recipe, width = self.recipe, self.data.inputs.width
+        with_text = recipe.alignment is not None
+        if recipe.start is None:
+            return Translator.build(
+                recipe.model, self.data.texts, recipe.data.language, width, with_text=with_text
+            )
+        translator = Translator.from_pretrained(recipe.start)
+        self._check_start(translator, width)
+        if not with_text:
+            translator.drop_text_side()
+        return translator.train()
+
+    def _check_start(self, translator: Translator, width: int | None) -> None:
+        """Raises ModelError for a checkpoint of another architecture, before anything is trained."""
+        recipe = self.recipe
+        if translator.features != width:
+            raise ModelError(f"{recipe.start} reads inputs {translator.features} wide, the recipe's are {width}")
+        if translator.language_code != recipe.data.language:
+            raise ModelError(f"{recipe.start} writes '{translator.language_code}', not '{recipe.data.language}'")
+        if recipe.alignment is not None and translator.text_encoder is None:
+            raise ModelError(f"{recipe.start} has no text encoder, which stage 1 needs: start from a model of stage 1")
+        theirs, ours = (c.model_dump(exclude={"language": {"pretrained", "trim", "vocabulary"}, "lora": {"force"}})
+                        for c in (translator.config, recipe.model))  # fmt: skip
+        different = [name for name in ours if ours[name] != theirs[name]]
+        if different:
+            raise ModelError(
+                f"{recipe.start} is of another architecture than the recipe: model.{different[0]} differs"
+            )
+
+    def _encoded(self) -> tuple[Tensor, Tensor]:
+        """Every training text once: ids int64 [N, T] and their mask. Raises TextError."""
+        vocabulary, longest = self.translator.vocabulary, self._longest_text()
+        return vocabulary.encode(self.data.texts, self.recipe.data.language, longest)
+
+    def _longest_text(self) -> int:
+        return min(self.recipe.model.max_tokens, self.translator.language.config.max_position_embeddings)
+
+    def _texts_told(self) -> list[str]:
+        """What a user should know of the texts and clips before training starts."""
+        vocabulary, said = self.translator.vocabulary, []
+        if cut := vocabulary.long_rate(self.data.texts, self._longest_text()):
+            said.append(f"{cut:.1%} of the training texts have more than {self._longest_text()} pieces and are cut")
+        for name, texts in (("training", self.data.texts), ("dev", self.data.dev_texts)):
+            if unknown := vocabulary.unknown_rate(texts):
+                said.append(f"{unknown:.2%} of the pieces of the {name} texts are not in the vocabulary")
+        if long := self.data.inputs.long_rate():
+            most = self.recipe.model.sign.backbone.max_frames
+            said.append(f"{long:.1%} of the clips are longer than {most} frames or windows: subsampled evenly")
+        return said
+
+    def _selection(self):  # type: ignore[no-untyped-def]
+        """Where differences of similarity come from, for ``contrast: selective``."""
+        if self.contrast != "selective" or self.recipe.trajectories is None:
+            return None
+        from signatlas.sampling.trajectories import Trajectories
+
+        settings = self.recipe.selection
+        assert settings is not None
+        trajectories = Trajectories.open(self.recipe.trajectories)
+        if trajectories.ids != self.data.ids:
+            raise RecipeError(f"{self.recipe.trajectories} was made of other clips than the recipe trains on: --fresh")
+        return trajectories.source(
+            trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool
+        )
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, seed, size = epoch, self.recipe.seed, self.batch_size
+        if self.contrast == "selective" and self.source is not None:
+            from signatlas.sampling.pair_selection import plan_epoch
+
+            settings = self.recipe.selection
+            assert settings is not None
+            self.alpha = alpha(settings.schedule, epoch, self.recipe.optimiser.epochs)
+            self.plan = plan_epoch(
+                self.source, size, self.alpha, seed=[seed, epoch, 83], groups=self.data.groups,
+                window=settings.window, pool=settings.pool,
+            )  # fmt: skip
+        else:
+            # Batches of clips of one length would be contrasts of clips of one length.
+            bucket = self.recipe.data.bucket if self.contrast == "none" else 1
+            self.plan = self.data.plan(epoch, size, seed, bucket)
+
+    def loss(self, engine: nn.Module, step: int) -> Tensor:
+        return self.part_loss(engine, step, 0)
+
+    def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
+        """This rank's share of one part of a batch; the shares of all ranks and parts add up to the global loss."""
+        batch, (rank, ranks) = self.plan[step % len(self.plan)], world()
+        size = self.batch_size // (ranks * self.parts)
+        first = (rank * self.parts + part) * size
+        mine = batch[first : first + size]
+        device = next(engine.parameters()).device
+        x, mask = self.data.inputs.batch([self.data.ids[i] for i in mine], epoch=self.epoch, seed=self.recipe.seed)
+        # As long as the longest text of the whole batch: nothing then depends on how ranks share it.
+        longest = int(self.text_mask[mine].sum(1).max())
+        ids, text_mask = self.ids[mine, :longest].to(device), self.text_mask[mine, :longest].to(device)
+        place = self.epoch * self.steps_per_epoch + step
+        masked = self._masked(ids, text_mask, mine, place)
+        outcome: Outcome = engine(
+            torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), ids, text_mask,
+            self.recipe.smoothing, self.contrast != "none", masked,
+        )  # fmt: skip
+        tokens = self.text_mask[batch].sum()  # of the global batch
+        value = outcome.translation * (self._weight() / tokens)
+        if outcome.masked_language is not None:
+            value = value + outcome.masked_language * (self._alignment().masked_language.weight / tokens)
+        if self.contrast != "none":
+            value = value + self._alignment().weight * self._contrast(outcome, batch, first, size)
+        return value
+
+    def _alignment(self):  # type: ignore[no-untyped-def]
+        assert self.recipe.alignment is not None
+        return self.recipe.alignment
+
+    def _weight(self) -> float:
+        return self.recipe.alignment.translation if self.recipe.alignment is not None else 1.0
+
+    def _masked(self, ids: Tensor, mask: Tensor, mine: np.ndarray, place: int) -> Tensor | None:
+        """Texts with pieces masked, on every so many steps (GFSLT-VLP); by (seed, step, clip) on whichever rank."""
+        if self.recipe.alignment is None:
+            return None
+        settings = self.recipe.alignment.masked_language
+        if not settings.every or place % settings.every:
+            return None
+        seeds = [(self.recipe.seed, place, int(clip)) for clip in mine]
+        return mask_pieces(ids, mask, settings.share, self.translator.vocabulary.mask, seeds)
+
+    def _contrast(self, outcome: Outcome, batch: np.ndarray, first: int, size: int) -> Tensor:
+        """The loss of SCL-SLT's stage 1 (that of CiCo; of CLIP where vectors are compared)."""
+        settings, alignment = self.recipe.model.similarity, self._alignment()
+        ranks = world()[1]
+        assert outcome.visual is not None and outcome.text is not None
+        text, whole = outcome.text, batch
+        if alignment.gather:
+            text = self._gathered(outcome.text, int(self.text_mask[batch].sum(1).max()))
+        else:
+            whole, first = batch[first : first + size], 0
+        group = torch.from_numpy(self.data.groups[whole])
+        owner = torch.arange(len(whole))
+        device = outcome.scale.device
+        targets = pair_targets(
+            owner.to(device), group.to(device), len(whole), first=first, count=size, identical=alignment.identical
+        )
+        to_text, to_video = similarity(outcome.visual, text, settings)
+        scaled = to_text.float() * outcome.scale.float()
+        other = scaled if to_video is to_text else to_video.float() * outcome.scale.float()
+        # Without gathering each rank has a whole loss of its own; the global one is their mean.
+        share = 1.0 if alignment.gather else 1.0 / ranks
+        return share * contrast(scaled, other, targets, beta=settings.beta)
+
+    def _gathered(self, own: Tokens, longest: int) -> Tokens:
+        """The texts of all ranks, padded to the longest of the whole batch, which all of them know."""
+        if world()[1] == 1:
+            return own
+        pad = longest - own.tokens.shape[1]
+        return Tokens(
+            gather_with_gradient(nn.functional.pad(own.tokens, (0, 0, 0, pad))),
+            gather_with_gradient(nn.functional.pad(own.mask, (0, pad)).to(torch.uint8)).bool(),
+            gather_with_gradient(own.cls),
+        )
+
+    def after_step(self, model: nn.Module) -> None:
+        translator: Translator = model  # type: ignore[assignment]
+        if self.contrast != "none":
+            limit_parameter(translator.log_scale, math.log(LARGEST_SCALE))
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Translations of dev, each rank a part of them, scored once over all."""
+        translator: Translator = model  # type: ignore[assignment]
+        select, (rank, ranks) = self.recipe.select, world()
+        if self.recipe.optimiser.zero == 3:
+            rank, ranks = 0, 1  # weights are gathered layer by layer: all ranks must do the same steps
+        order = np.argsort(self.data.dev_lengths, kind="stable")
+        mine = order[rank::ranks]
+        chunks = [mine[i : i + 32] for i in range(0, len(mine), 32)]
+        loss = self._dev_loss(translator, chunks, ranks)
+        texts = translator.translate(
+            (self.data.inputs.batch([self.data.dev_ids[i] for i in chunk]) for chunk in chunks),
+            beams=select.beams, max_new_tokens=select.max_new_tokens,
+        )  # fmt: skip
+        found = dict(zip(mine.tolist(), texts, strict=True))
+        if ranks > 1:
+            parts: list[dict[int, str]] = [{} for _ in range(ranks)]
+            dist.all_gather_object(parts, found)
+            found = {place: text for part in parts for place, text in part.items()}
+        hypotheses = [found[place] for place in range(len(self.data.dev_ids))]
+        scores = metrics.score(hypotheses, self.data.dev_texts, self.recipe.data.language)
+        figures = {f"dev_{name}": float(scores[name]) for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")}
+        figures["dev_loss"] = loss
+        chosen = -loss if select.metric == "loss" else figures[f"dev_{select.metric}"]
+        return figures | {"score": chosen}
+
+    @torch.no_grad()
+    def _dev_loss(self, translator: Translator, chunks: list[np.ndarray], ranks: int) -> float:
+        """Cross-entropy a token, without smoothing, over all of dev."""
+        device, total = translator.device, torch.zeros(2, dtype=torch.float64)
+        for chunk in chunks:
+            x, mask = self.data.inputs.batch([self.data.dev_ids[i] for i in chunk])
+            texts = [self.data.dev_texts[i] for i in chunk]
+            ids, text_mask = translator.vocabulary.encode(texts, self.recipe.data.language, self._longest_text())
+            tensors = (torch.from_numpy(x), torch.from_numpy(mask), ids, text_mask)
+            outcome = translator(*(t.to(device) for t in tensors))
+            total += torch.tensor([float(outcome.translation), float(text_mask.sum())], dtype=torch.float64)
+        if ranks > 1:
+            total = total.to(device)
+            dist.all_reduce(total)
+        return float(total[0] / total[1])
+
+    def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
+        recipe = self.shown or self.recipe
+        self.translator.record = record(recipe, self.data)
+        self.translator.save_pretrained(folder, card(recipe, self.data, metrics), state)
+        self.data.copy_sign_encoders(folder / COPIES)
+
+
+def build(recipe: StageRecipe) -> TranslationStage:
+    """The task of a recipe. Raises UserError for data that cannot train it."""
+    return TranslationStage(recipe)
