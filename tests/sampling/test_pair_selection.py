@@ -1,0 +1,216 @@
+"""Pair selection against a plain implementation that sorts everything anew, on many cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signatlas.sampling.pair_selection import (
+    DenseDelta,
+    LowRankDelta,
+    TokenDelta,
+    plan_epoch,
+    select_batches,
+)
+
+
+def plain(delta, batch_size, alpha, *, seed, groups=None, window=0.0):
+    """Algorithm 1 as docs/selection.md reads it; sums and orders from scratch after each addition."""
+    count, rng = len(delta), np.random.default_rng(seed)
+    left_out = set()
+    if count % batch_size:
+        left_out = set(rng.choice(count, count % batch_size, replace=False).tolist())
+    remaining = [i for i in range(count) if i not in left_out]
+    batches = []
+    while remaining:
+        batch = [remaining.pop(int(rng.integers(len(remaining))))]
+        while len(batch) < batch_size:
+            held = {groups[i] for i in batch} if groups is not None else set()
+            candidates = [u for u in remaining if groups is None or groups[u] not in held] or remaining
+            scored = []
+            for u in candidates:
+                score = 0.0
+                for i in batch:
+                    score += float(delta[i, u]) + float(delta[u, i])
+                scored.append((score, u))
+            scored.sort()
+            rank = int(np.floor(alpha * (len(scored) - 1)))
+            width = round(window * len(scored))
+            if width > 1:
+                first = min(max(rank - width // 2, 0), len(scored) - width)
+                rank = first + int(rng.integers(width))
+            batch.append(scored[rank][1])
+            remaining.remove(batch[-1])
+        batches.append(batch)
+    return np.array(batches)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    count=st.integers(1, 40), batch_size=st.integers(1, 9), alpha=st.sampled_from([0, 0.1, 1 / 3, 0.5, 0.77, 1]),
+    seed=st.integers(0, 10_000), kind=st.sampled_from(["float64", "float16", "ties", "constant"]),
+    texts=st.sampled_from([None, 1, 3, 10, 1000]), window=st.sampled_from([0, 0.05, 0.3, 1]),
+)  # fmt: skip
+def test_equals_the_plain_implementation(count, batch_size, alpha, seed, kind, texts, window):
+    if count < batch_size:
+        count = batch_size
+    rng = np.random.default_rng(seed)
+    delta = rng.normal(0, 0.2, (count, count))
+    delta = {"float64": delta, "float16": delta.astype(np.float16), "ties": rng.integers(-1, 2, (count, count)),
+             "constant": np.zeros((count, count), np.float32)}[kind]  # fmt: skip
+    groups = None if texts is None else rng.integers(0, texts, count)
+    found = select_batches(delta, batch_size, alpha, seed=seed, groups=groups, window=window)
+    expected = plain(delta, batch_size, alpha, seed=seed, groups=groups, window=window)
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) == found.size
+
+
+def test_equals_the_plain_implementation_across_tiles_of_the_matrix(monkeypatch):
+    monkeypatch.setattr("signatlas.sampling.pair_selection_sources.TILE", 13)
+    delta = np.random.default_rng(0).normal(0, 0.2, (83, 83)).astype(np.float16)
+    np.testing.assert_array_equal(
+        select_batches(delta, 8, 0.4, seed=3, groups=np.arange(83) // 2),
+        plain(delta, 8, 0.4, seed=3, groups=np.arange(83) // 2),
+    )
+
+
+def mean_change(delta, batches):
+    """Mean delta of the negatives within batches."""
+    inside = delta[batches[:, :, None], batches[:, None, :]]
+    return inside[:, ~np.eye(batches.shape[1], dtype=bool)].mean()
+
+
+def test_batches_get_harder_with_alpha():
+    rng = np.random.default_rng(0)
+    delta = rng.normal(0, 0.2, (300, 300))
+    means = [mean_change(delta, select_batches(delta, 8, alpha, seed=1)) for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    assert means == sorted(means)
+    assert means[0] < -0.05
+    assert means[-1] > 0.05
+    assert abs(means[2]) < 0.03
+
+
+def test_a_window_of_all_candidates_is_a_random_draw():
+    """Every clip meets every other about equally often, whatever delta says."""
+    delta = np.add.outer(np.arange(24.0), np.arange(24.0))
+    met = np.zeros((24, 24), int)
+    for seed in range(600):
+        for batch in select_batches(delta, 4, 1.0, seed=seed, window=1.0):
+            met[batch[:, None], batch] += 1
+    pairs = met[~np.eye(24, dtype=bool)]
+    assert pairs.mean() == pytest.approx(600 * 3 / 23)
+    assert np.abs(pairs - pairs.mean()).max() < 5 * np.sqrt(pairs.mean())
+
+
+def test_who_sits_out_rotates_whatever_the_changes_are():
+    """At alpha 0 clip 18 would always be the last to be chosen."""
+    delta = np.add.outer(np.arange(19.0), np.arange(19.0))
+    missing = np.zeros(19, int)
+    for seed in range(400):
+        missing[np.setdiff1d(np.arange(19), select_batches(delta, 4, 0.0, seed=seed))] += 1
+    assert missing.sum() == 3 * 400
+    assert missing.min() > 63 - 5 * np.sqrt(63)
+    assert missing.max() < 63 + 5 * np.sqrt(63)
+
+
+def test_identical_texts_share_a_batch_only_when_nothing_else_is_left():
+    delta = np.random.default_rng(0).normal(size=(60, 60))
+    groups = np.repeat(np.arange(30), 2)
+    together = [len(np.unique(groups[batch])) < 6 for batch in select_batches(delta, 6, 1.0, seed=0, groups=groups)]
+    assert not any(together[:-2])
+    same = select_batches(delta, 6, 1.0, seed=0, groups=np.zeros(60, int))
+    np.testing.assert_array_equal(np.sort(same.ravel()), np.arange(60))
+    # Groups that distinguish every clip change nothing.
+    np.testing.assert_array_equal(
+        select_batches(delta, 6, 0.5, seed=0, groups=np.arange(60)[::-1]), select_batches(delta, 6, 0.5, seed=0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("delta", "batch_size", "options", "message"),
+    [
+        (np.zeros((4, 5)), 2, {}, r"must be square, .* got \(4, 5\)"),
+        (np.zeros(4), 2, {}, "must be square"),
+        (np.full((4, 4), np.nan), 2, {}, "not finite between clips 0 and 0"),
+        (np.where(np.eye(5)[::-1] * np.arange(5) == 4, np.inf, 0), 2, {}, "not finite between clips 0 and 4"),
+        (np.zeros((4, 4)), 5, {}, "batches of 5 cannot be chosen from 4 clips"),
+        (np.zeros((4, 4)), 0, {}, "batches of 0"),
+        (np.zeros((4, 4)), 2, {"alpha": 1.1}, "alpha is a share"),
+        (np.zeros((4, 4)), 2, {"alpha": float("nan")}, "alpha is a share"),
+        (np.zeros((4, 4)), 2, {"window": -0.1}, "window is a share"),
+        (np.zeros((4, 4)), 2, {"groups": [1, 2]}, r"groups of shape \(2,\) for 4 clips"),
+    ],
+)
+def test_what_cannot_be_selected_is_said_in_one_line(delta, batch_size, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        select_batches(delta, batch_size, **{"alpha": 0.5, "seed": 0} | options)
+    assert "\n" not in str(caught.value)
+
+
+def test_pools_of_whole_batches_take_all_but_the_remainder():
+    delta = np.random.default_rng(0).normal(size=(103, 103))
+    found = plan_epoch(DenseDelta(delta), 4, 0.3, seed=(7, 2), pool=33)
+    assert found.shape == (25, 4)
+    assert len(np.unique(found)) == 100
+    np.testing.assert_array_equal(found, plan_epoch(DenseDelta(delta), 4, 0.3, seed=(7, 2), pool=33))
+    assert not np.array_equal(found, plan_epoch(DenseDelta(delta), 4, 0.3, seed=(7, 3), pool=33))
+    # Within its pool each batch is what select_batches chooses there: four pools of 6 or 7 batches.
+    order = np.random.default_rng([7, 2]).permutation(103)[:100]
+    ends, start = [24, 48, 72, 100], 0
+    for number, end in enumerate(ends):
+        rows = np.sort(order[start:end])
+        inside = plain(delta[np.ix_(rows, rows)], 4, 0.3, seed=[7, 2, number + 1])
+        np.testing.assert_array_equal(found[start // 4 : end // 4], rows[inside])
+        start = end
+
+
+def test_groups_hold_within_pools():
+    delta = np.random.default_rng(0).normal(size=(96, 96))
+    groups = np.arange(96) % 40
+    found = plan_epoch(DenseDelta(delta), 4, 0.9, seed=1, groups=groups, pool=48)
+    assert sum(len(np.unique(groups[batch])) < 4 for batch in found) <= 3
+
+
+def test_a_pool_as_large_as_the_corpus_is_no_pool():
+    delta = np.random.default_rng(0).normal(size=(50, 50))
+    np.testing.assert_array_equal(
+        plan_epoch(DenseDelta(delta), 4, 0.3, seed=7, pool=50), select_batches(delta, 4, 0.3, seed=7)
+    )
+    with pytest.raises(ValueError, match="a pool of 3 clips does not fill a batch of 4"):
+        plan_epoch(DenseDelta(delta), 4, 0.3, seed=7, pool=3)
+
+
+@pytest.fixture
+def factors():
+    """Mean-pooled vectors float16 of two checkpoints: left and right of each."""
+    rng = np.random.default_rng(5)
+    parts = [rng.normal(size=(90, 12)) for _ in range(4)]
+    u0, uK, v0, vK = ((x / np.linalg.norm(x, axis=1, keepdims=True) * 0.9).astype(np.float16) for x in parts)
+    return [u0, uK], [v0, vK]
+
+
+@pytest.mark.parametrize("pool", [None, 40])
+def test_tokens_and_low_rank_factors_select_as_their_matrix_does(factors, pool, monkeypatch):
+    left, right = factors
+    unit = 2.0**18
+    (a0, aK), (b0, bK) = ([np.rint(x.astype(float) * unit) / unit for x in side] for side in factors)
+    delta = aK @ bK.T - a0 @ b0.T
+    options = {"seed": 2, "groups": np.arange(90) // 2, "window": 0.1, "pool": pool}
+    expected = plan_epoch(DenseDelta(delta), 8, 0.6, **options)
+    tokens = TokenDelta(lambda rows, columns: delta[np.ix_(rows, columns)], len(delta))
+    np.testing.assert_array_equal(plan_epoch(tokens, 8, 0.6, **options), expected)
+    low = LowRankDelta(left, right, (-1.0, 1.0))
+    assert len(low) == len(tokens) == 90
+    np.testing.assert_array_equal(plan_epoch(low, 8, 0.6, **options), expected)
+    monkeypatch.setattr("signatlas.sampling.pair_selection_sources.MATRIX", 1)  # running sums of factors
+    np.testing.assert_array_equal(plan_epoch(low, 8, 0.6, **options), expected)
+
+
+def test_factors_that_do_not_fit_are_refused(factors):
+    left, right = factors
+    with pytest.raises(ValueError, match="2 left, 1 right factors and 2 weights"):
+        LowRankDelta(left, right[:1], (-1, 1))
+    with pytest.raises(ValueError, match="differ in shape"):
+        LowRankDelta(left, [right[0], right[1][:, :3]], (-1, 1))
+    with pytest.raises(ValueError, match=r"not within -1\.\.1"):
+        plan_epoch(LowRankDelta([left[0] * np.nan, left[1]], right, (-1, 1)), 4, 0.5, seed=0)
