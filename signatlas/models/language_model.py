@@ -68,7 +68,9 @@ def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, V
     )
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ModelError(f"{where} lacks {len(missing)} weights of mBART, such as {missing[0]}: its weights are damaged")
+        raise ModelError(
+            f"{where} lacks {len(missing)} weights of mBART, such as {missing[0]}: its weights are damaged"
+        )
     vocabulary = Vocabulary.pretrained(where)
     if vocabulary.size > model.config.vocab_size:
         raise ModelError(
@@ -120,7 +122,10 @@ def save(
     state: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a folder that :func:`load` and plain transformers read, in one step. ``state`` replaces the weights."""
+    from transformers.utils import logging
+
     weights = model.state_dict() if state is None else state
+    logging.disable_progress_bar()
     with folder_atomically(folder, overwrite=True) as partial:
         model.save_pretrained(partial, state_dict={name: t.detach().float().cpu() for name, t in weights.items()})
         vocabulary.save(partial)
@@ -148,8 +153,9 @@ def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalG
         eos_token_id=vocabulary.eos,
         forced_eos_token_id=vocabulary.eos,
         decoder_start_token_id=vocabulary.eos,
-        **{TRAINED: False, DECODER_TRAINED: False},
     )
+    setattr(sizes, TRAINED, False)
+    setattr(sizes, DECODER_TRAINED, False)
     sizes._attn_implementation = "sdpa"
     return MBartForConditionalGeneration(sizes)
 

@@ -47,7 +47,7 @@ def merge(module: nn.Module) -> int:
 
     found = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
     for name, layer in found:
-        layer.merge()  # type: ignore[operator]
+        layer.merge()
         parent, _, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, layer.get_base_layer())
     return len(found)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VOCABULARY, TOKENIZER, TOKENIZER_CONFIG = "vocabulary.json", "tokenizer.json", "tokenizer_config.json"
 MARKS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
-# The language codes of mBART-50 (Tang et al. 2020, "Multilingual Translation with Extensible Multilingual Pretraining").
+# The language codes of mBART-50 (Tang et al. 2020, "Multilingual Translation with Extensible Multilingual ...").
 CODES = (
     "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX "
     "ro_RO ru_RU si_LK tr_TR vi_VN zh_CN af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN "
@@ -103,7 +103,7 @@ class Vocabulary:
 
         from signatlas.text.hub import load_tokenizer
 
-        backend = getattr(load_tokenizer(name), "backend_tokenizer", None)
+        backend = getattr(load_tokenizer(os.fspath(name)), "backend_tokenizer", None)
         if backend is None or not isinstance(backend.model, Unigram):
             raise ModelError(f"{name} has no SentencePiece unigram vocabulary, as mBART has: name an mBART")
         parts = json.loads(backend.to_str())
@@ -111,7 +111,9 @@ class Vocabulary:
         codes = {tag: code for tag, code in CODE_OF.items() if backend.token_to_id(code) is not None}
         if not codes:
             raise ModelError(f"{name}: its vocabulary has no language code such as de_DE: name an mBART")
-        return cls(Tokenizer.from_str(json.dumps(parts)), codes, {"from": os.fspath(name)})
+        return cls(
+            Tokenizer.from_str(json.dumps(parts)), codes, {"from": folder.name if folder.is_dir() else str(name)}
+        )
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Vocabulary:
