@@ -15,7 +15,8 @@ class PoseBackbone(nn.Module):
     def __init__(self, inputs: int, width: int):
         super().__init__()
         self.width = width
-        self.network = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
+        self.norm, self.linear, self.out = nn.LayerNorm(inputs), nn.Linear(inputs, width), nn.Linear(width, width)
 
     def forward(self, x_BLF: Tensor, mask_BL: Tensor) -> Tensor:
-        return self.network(x_BLF.masked_fill(~mask_BL[..., None], 0.0).to(self.network[1].weight.dtype))
+        x = x_BLF.masked_fill(~mask_BL[..., None], 0.0).to(self.linear.weight.dtype)
+        return self.out(nn.functional.gelu(self.linear(self.norm(x))))
