@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from signatlas import __version__
 from signatlas.errors import UserError
@@ -141,15 +141,18 @@ def _resolve(arguments: list[str]) -> tuple[list[str], Entry | None, list[str]]:
     return words, None, []
 
 
+def resolve(target: str) -> Any:
+    """What "module:name" names, imported now. Commands reach the Ray side of their work through it alone."""
+    module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def _run(words: list[str], entry: Entry, arguments: list[str]) -> int:
     """Import one command's function, let typer turn its signature into options, and call it."""
     import typer
 
-    module, function = entry.target.split(":")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command(words[-1], context_settings={"help_option_names": ["-h", "--help"]})(
-        getattr(importlib.import_module(module), function)
-    )
+    app.command(words[-1], context_settings={"help_option_names": ["-h", "--help"]})(resolve(entry.target))
     # Standalone: typer itself prints a usage mistake in one line and exits with code 2.
     app(args=arguments, prog_name=" ".join(["signatlas", *words]))
     return 0
