@@ -22,20 +22,18 @@ def summed(x: Tensor) -> Tensor:
     return x
 
 
-class _Statistics(nn.BatchNorm1d):
-    """Keeps running statistics in fp32 when the model becomes bf16: small updates would be rounded away."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)
-        for name, after in self._buffers.items():
-            kept = before[name]
-            if after is not None and kept is not None and after.dtype in (torch.bfloat16, torch.float16):
-                self._buffers[name] = kept.to(device=after.device)
-        return self
+def in_fp32(module: nn.Module, change: Callable[[], Any]) -> Any:
+    """``change`` of a module that leaves its buffers fp32 when it makes the model bf16: small steps would be lost."""
+    before = dict(module._buffers)
+    changed = change()
+    for name, after in module._buffers.items():
+        kept = before[name]
+        if after is not None and kept is not None and after.dtype in (torch.bfloat16, torch.float16):
+            module._buffers[name] = kept.to(device=after.device)
+    return changed
 
 
-class MaskedBatchNorm(_Statistics):
+class MaskedBatchNorm(nn.BatchNorm1d):
     """``nn.BatchNorm1d`` of [B, C, T] in which only frames of ``mask`` bool [B, T] count; padding comes out as zero.
 
     In training, mean and variance are those of the valid frames of all ranks, and each rank's gradient is its rows'
@@ -44,6 +42,9 @@ class MaskedBatchNorm(_Statistics):
     A forward that activation checkpointing repeats leaves the running statistics alone. In evaluation there is no
     communication.
     """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        return in_fp32(self, lambda: super(MaskedBatchNorm, self)._apply(fn, recurse))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         precise = x.double() if x.dtype == torch.float64 else x.float()

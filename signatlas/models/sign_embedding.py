@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError
@@ -9,6 +11,9 @@ from signatlas.models.pose_backbone import PoseBackbone
 from signatlas.models.temporal_convolution import TemporalConvolution
 from signatlas.models.translator_config import BackboneConfig, SignEmbeddingConfig
 from signatlas.pose import features as pose_features
+
+if TYPE_CHECKING:
+    from signatlas.models.resnet_backbone import ResNetBackbone
 
 
 class FeatureBackbone(nn.Module):
@@ -32,13 +37,14 @@ class SignEmbedding(nn.Module):
     """Inputs of ``SignInputs`` and their mask bool [B, T] to sign tokens [B, T', width] and their mask [B, T'].
 
     ``features`` is the width of clip features, for the backbone ``features``. What lies in the padding, even NaN, has
-    no influence.
+    no influence. ``config`` afterwards says what was built: save that one, with which a pretrained ResNet's sizes are
+    known without it.
     """
 
     def __init__(self, config: SignEmbeddingConfig, features: int | None = None, load_pretrained: bool = False):
         super().__init__()
-        self.config, self.width = config, config.width
-        self.backbone = _backbone(config, features)
+        self.width = config.width
+        self.backbone, self.config = _backbone(config, features, load_pretrained)
         if config.backbone.frozen:
             self.backbone.requires_grad_(False)
         self.convolution = TemporalConvolution(
@@ -74,8 +80,17 @@ def input_width(config: BackboneConfig, features: int | None) -> int:
     return features or config.features or 0
 
 
-def _backbone(config: SignEmbeddingConfig, features: int | None) -> FeatureBackbone | PoseBackbone:
-    inputs = input_width(config.backbone, features)
-    if config.backbone.kind == "pose":
-        return PoseBackbone(inputs, config.backbone.width)
-    return FeatureBackbone(inputs, config.width)
+def _backbone(
+    config: SignEmbeddingConfig, features: int | None, load_pretrained: bool
+) -> tuple[FeatureBackbone | PoseBackbone | ResNetBackbone, SignEmbeddingConfig]:
+    backbone = config.backbone
+    if backbone.kind == "resnet":
+        from signatlas.models import resnet_backbone
+
+        model, sizes = resnet_backbone.build(backbone, load_pretrained)
+        known = backbone.model_copy(update={"pretrained": None, "sizes": sizes})
+        return model, config.model_copy(update={"backbone": known})
+    inputs = input_width(backbone, features)
+    if backbone.kind == "pose":
+        return PoseBackbone(inputs, backbone.width), config
+    return FeatureBackbone(inputs, config.width), config

@@ -14,6 +14,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ResNetSizes(_Part):
+    """Of a ResNet of transformers; these are ResNet-18's."""
+
+    embedding: int = Field(64, ge=1)
+    hidden: tuple[int, ...] = Field((64, 128, 256, 512), min_length=1)
+    depths: tuple[int, ...] = Field((2, 2, 2, 2), min_length=1)
+    layer: Literal["basic", "bottleneck"] = "basic"
+
+
 class BackboneConfig(_Part):
     """What turns one frame, or one window of frames, into a vector.
 
@@ -29,6 +38,7 @@ class BackboneConfig(_Part):
     streams: tuple[Stream, ...] = Field(("position", "velocity", "presence"), description="pose: what is told of them")
     width: int = Field(128, ge=8, description="pose: width of the frame vectors")
     pretrained: str | None = Field(None, description="resnet: a model, of the Hub or a folder; random when left out")
+    sizes: ResNetSizes = Field(ResNetSizes(), description="resnet: without pretrained, whose own sizes hold")
     size: int = Field(224, ge=32, description="resnet: pixels of the cropped square")
     frozen: bool = False
     chunk: int = Field(64, ge=1, description="resnet: pictures at a time; their activations are computed twice")
