@@ -24,6 +24,7 @@ TASKS = {
     "sign_classifier": "trainers.sign_classifier:build",
     "pseudo_label": "trainers.pseudo_label:build",
     "translation_stage": "trainers.translation:build",
+    "text_denoising": "trainers.text_denoising:build",
 }
 # What a task makes once, in the run's folder, before its workers start: (recipe, folder, quiet) -> completed recipe.
 PREPARE = {"pseudo_label": "trainers.pseudo_label:prepare"}
@@ -31,7 +32,7 @@ PREPARE = {"pseudo_label": "trainers.pseudo_label:prepare"}
 # Settings that may name a folder of this machine.
 PATHS = (
     "data.corpus", "data.features", "data.frames", "data.model", "model.sign.pretrained", "model.text.name",
-    "model.language.pretrained", "model.sign.backbone.pretrained", "start", "trajectories",
+    "model.language.pretrained", "model.pretrained", "model.sign.backbone.pretrained", "start", "trajectories",
 )  # fmt: skip
 
 
@@ -168,6 +169,8 @@ def _with_absolute_paths(recipe: Recipe) -> dict[str, Any]:
         value = place.get(key)
         if value and "://" not in value and (key == "corpus" or Path(value).exists()):
             place[key] = str(Path(value).absolute())
+    for language, files in data["data"].get("texts", {}).items():
+        data["data"]["texts"][language] = [str(Path(file).absolute()) for file in files]
     return data
 
 

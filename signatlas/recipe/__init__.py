@@ -18,21 +18,29 @@ from signatlas.recipe.contrastive import ContrastiveRecipe
 from signatlas.recipe.pseudo_label import PseudoLabelRecipe
 from signatlas.recipe.sign_classifier import SignClassifierRecipe
 from signatlas.recipe.sign_encoder import GroupConfig, SelectConfig, SignEncoderRecipe
+from signatlas.recipe.text_denoising import TextDenoisingRecipe
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
 
 __all__ = [
     "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "PseudoLabelRecipe", "Recipe", "ScalingConfig",
-    "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "StageRecipe", "Strict", "TranslationRecipe", "dump",
-    "load", "parse",
+    "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "StageRecipe", "Strict", "TextDenoisingRecipe",
+    "TranslationRecipe", "dump", "load", "parse",
 ]  # fmt: skip
 Recipe = (
-    SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe | PseudoLabelRecipe | TranslationRecipe | StageRecipe
+    SignEncoderRecipe
+    | ContrastiveRecipe
+    | SignClassifierRecipe
+    | PseudoLabelRecipe
+    | TextDenoisingRecipe
+    | TranslationRecipe
+    | StageRecipe
 )
 RECIPES: dict[str, type[Recipe]] = {
     "sign_encoder": SignEncoderRecipe,
     "contrastive": ContrastiveRecipe,
     "sign_classifier": SignClassifierRecipe,
     "pseudo_label": PseudoLabelRecipe,
+    "text_denoising": TextDenoisingRecipe,
     "translation": TranslationRecipe,
     "translation_stage": StageRecipe,
 }
