@@ -1,4 +1,4 @@
-"""signatlas evaluate: rank a corpus with a model and write down how well it went."""
+"""signatlas evaluate: rank or translate a corpus with a model and write down how well it went."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from signatlas.commands.evaluate_translations import (
+    BatchSize,
+    Beams,
+    Frames,
+    LengthPenalty,
+    MaxGlosses,
+    MaxNewTokens,
+    Options,
+    Workers,
+)
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
     from signatlas.evaluation.suites import Outcome, Suite
     from signatlas.models.dual_encoder import DualEncoder
     from signatlas.models.sign_encoder import SignEncoder
+    from signatlas.models.translator import Translator
 
 
 def evaluate(
@@ -35,7 +46,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for the results, by default runs/evaluations/MODEL/....")
     ] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Sentences: folder of clip features, by default that of the model's training.")
+        Path | None, typer.Option(help="Sentences: folder of clip features. [that of the model's training]")
     ] = None,
     languages: Annotated[
         list[str] | None, typer.Option(help="Sentences: languages of the texts, such as de,en; may be repeated.")
@@ -45,22 +56,41 @@ def evaluate(
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    length_penalty: LengthPenalty = None,
+    workers: Workers = None,
+    batch_size: BatchSize = None,
+    frames: Frames = None,
+    max_glosses: MaxGlosses = None,
 ) -> None:
-    """Evaluate a model on a corpus: retrieval figures with intervals, chance and 1-NN beside, runs on disk.
+    """Evaluate a model on a corpus: retrieval or translation, with intervals and controls beside, all on disk.
 
-    A sign encoder needs a protocol. A dual encoder finds sentences by text and texts by video, and needs none.
+    A sign encoder needs a protocol. A dual encoder finds sentences by text and texts by video, a translator writes
+    what is signed: both need none.
 
     Example: signatlas evaluate runs/dgs_gesture/model --corpus data/dgs --protocol closed
 
-    Example: signatlas evaluate runs/cico/model --corpus data/multi-composed --languages de,en
+    Example: signatlas evaluate runs/scl_slt/model --corpus data/multi-composed --beams 8
     """
+    from signatlas.commands import evaluate_translations as translations
     from signatlas.models import dual_encoder, folder
 
     of_signs = {
         "--protocol": protocol, "--words": words != "all", "--adjust": adjust, "--gallery": gallery,
         "--queries": queries,
     }  # fmt: skip
-    if folder.read_config(folder.locate(model)).get("model_type") == dual_encoder.MODEL_TYPE:
+    options = Options(beams, max_new_tokens, length_penalty, workers, batch_size, frames, max_glosses)
+    kind = folder.read_config(folder.locate(model)).get("model_type")
+    if kind == translations.MODEL_TYPE:
+        given = {**of_signs, "--languages": languages, "--pictures": pictures}
+        _refuse(given, f"is not for translators, and {model} is one: leave it out")
+        translations.evaluate_translations(
+            model, corpus, features=features, split=split, options=options, out=out, json=json, seed=seed
+        )
+        return
+    _refuse(options.given(), f"is for translators, and {model} is none: leave it out")
+    if kind == dual_encoder.MODEL_TYPE:
         from signatlas.commands.evaluate_sentences import evaluate_sentences
 
         _refuse(of_signs, f"is for sign encoders, and {model} is a dual encoder: leave it out")
@@ -213,7 +243,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
     return {"path": corpus.path, **{name: getattr(info, name) for name in names}}
 
 
-def describe_model(name: str, encoder: SignEncoder | DualEncoder) -> dict[str, Any]:
+def describe_model(name: str, encoder: SignEncoder | DualEncoder | Translator) -> dict[str, Any]:
     """Where the model is, what it is, and the card that came with it."""
     from signatlas.files import sha256_bytes
     from signatlas.models import folder

@@ -73,9 +73,7 @@ class Decoder:
             self.model.cuda()
         corpus = Corpus.open(work.corpus)
         part = corpus.where(lambda row: row["split"] in work.splits)
-        self.inputs = SignInputs.open(
-            self.model.config.sign.backbone, part, features=work.features, frames=work.frames
-        )
+        self.inputs = SignInputs.open(self.model.config.sign.backbone, part, features=work.features, frames=work.frames)
 
     def lengths(self) -> dict[str, int]:
         """Frames or windows of each clip that there are inputs of."""
