@@ -62,10 +62,12 @@ def plan_epoch(
 ) -> Integers:
     """The same over any source, and within shuffled pools of at most ``pool`` clips where that is given.
 
-    Pools are as equal as whole batches allow; batches come pool after pool. Without ``pool``, or with one that takes
-    in all clips, this is :func:`select_batches`. ``seed`` may be several numbers, such as those of run and epoch.
+    Pools are as equal as whole batches allow; batches come pool after pool. Without ``pool`` they are as large as the
+    source can serve; with one that takes in all clips this is :func:`select_batches`. ``seed`` may be several numbers,
+    such as those of run and epoch.
     """
     count = len(source)
+    pool = source.most if pool is None else pool
     of = _checked(count, batch_size, alpha, groups, window)
     if pool is None or pool >= count:
         rng = np.random.default_rng(seed)

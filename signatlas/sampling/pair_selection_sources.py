@@ -18,7 +18,12 @@ BITS = 36  # of a product of two fixed-point factors; sums of 2^15 of them are e
 
 
 class DeltaSource(Protocol):
-    """Changes of similarity among N clips and their texts, of which only delta_iu + delta_ui is asked for."""
+    """Changes of similarity among N clips and their texts, of which only delta_iu + delta_ui is asked for.
+
+    ``most``: the largest pool that it can serve; None: all clips.
+    """
+
+    most: int | None
 
     def __len__(self) -> int: ...
 
@@ -58,6 +63,8 @@ def _of_matrix(total: np.ndarray) -> Gains:
 class DenseDelta:
     """A matrix [N, N] of changes, in memory or mapped from disk."""
 
+    most: int | None = None
+
     def __init__(self, delta: np.ndarray):
         self.delta = delta
         self._total: np.ndarray | None = None
@@ -76,8 +83,8 @@ class DenseDelta:
 class TokenDelta:
     """Changes that are computed when a pool needs them, by ``delta(rows, columns) -> [R, C]``, of ``count`` clips."""
 
-    def __init__(self, delta: Callable[[Integers, Integers], np.ndarray], count: int):
-        self.delta, self.count = delta, count
+    def __init__(self, delta: Callable[[Integers, Integers], np.ndarray], count: int, most: int | None = None):
+        self.delta, self.count, self.most = delta, count, most
 
     def __len__(self) -> int:
         return self.count
@@ -94,6 +101,8 @@ class LowRankDelta:
     text). With weights (-1, 1) this is a_i . b_j with a_i = [-u^0, u^K] and b_j = [v^0, v^K]. Factors are brought to
     fixed point, so that products and sums in float64 are exact: the same on every machine and number of threads.
     """
+
+    most: int | None = MATRIX  # larger pools go by running sums of factors, O(d) a candidate and slow
 
     def __init__(self, left: Sequence[np.ndarray], right: Sequence[np.ndarray], weights: Sequence[float]):
         if not len(left) == len(right) == len(weights) > 0:
