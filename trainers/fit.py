@@ -14,7 +14,7 @@ from typing import Any
 
 from signatlas.errors import UserError
 from signatlas.files import write_text_atomically
-from signatlas.recipe import RECIPES, Recipe, StageRecipe, TranslationRecipe, dump, parse
+from signatlas.recipe import RECIPES, Recipe, Run, StageRecipe, TranslationRecipe, dump, parse
 from trainers.folder import RunFolder
 from trainers.loop import Task
 
@@ -36,15 +36,20 @@ PATHS = (
 )  # fmt: skip
 
 
-def build_task(recipe: Any) -> Task:
+def build_task(recipe: Recipe) -> Task:
+    """The task of a recipe; of several stages that of the first."""
+    if isinstance(recipe, TranslationRecipe):
+        from trainers.translation_stages import stages
+
+        recipe = next(iter(stages(recipe).values()))
     module, function = TASKS[recipe.task].split(":")
     task: Task = getattr(importlib.import_module(module), function)(recipe)
     return task
 
 
-def _prepared(recipe: Recipe, folder: Path, quiet: bool) -> Recipe:
+def _prepared(recipe: Run, folder: Path, quiet: bool) -> Run:
     module, function = PREPARE[recipe.task].split(":")
-    prepared: Recipe = getattr(importlib.import_module(module), function)(recipe, folder, quiet)
+    prepared: Run = getattr(importlib.import_module(module), function)(recipe, folder, quiet)
     return prepared
 
 
@@ -55,6 +60,7 @@ def worker(config: dict[str, Any]) -> None:
     from trainers import loop
 
     recipe = parse(RECIPES[config["recipe"]["task"]], config["recipe"], "recipe")
+    assert not isinstance(recipe, TranslationRecipe)  # its stages are what runs
     torch.set_num_threads(recipe.scaling.threads)
     task = build_task(recipe)
     task.shown = parse(type(recipe), config["shown"], "recipe")
@@ -80,12 +86,11 @@ def fit(
     from cluster import storage
     from cluster.connect import connected
 
-    options = {"quiet": quiet, "verbose": verbose, "callbacks": callbacks}
     if isinstance(recipe, TranslationRecipe):
         from trainers.translation_stages import fit_stages
 
         with connected(address, num_cpus=cpus_of(recipe), worker_logs=verbose):
-            return fit_stages(recipe, fresh=fresh, **options)
+            return fit_stages(recipe, fresh=fresh, quiet=quiet, verbose=verbose, callbacks=callbacks)
     task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line, before anything is touched
     steps, fingerprint = recipe.optimiser.epochs * task.steps_per_epoch, task.corpus_fingerprint
     for note in () if quiet else task.notes:
@@ -115,9 +120,7 @@ def cpus_of(recipe: Recipe) -> int:
     return math.ceil(recipe.scaling.workers * recipe.scaling.cpus_per_worker) + 1
 
 
-def _train(
-    recipe: Recipe, steps: int, storage_path: str, folder: Path, quiet: bool, callbacks: Sequence[Any] = ()
-) -> Any:
+def _train(recipe: Run, steps: int, storage_path: str, folder: Path, quiet: bool, callbacks: Sequence[Any] = ()) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
@@ -185,7 +188,7 @@ def _resources(recipe: Recipe) -> dict[str, float]:
     return wanted | ({"GPU": 1.0} if recipe.scaling.gpu else {})
 
 
-def _finish(recipe: Recipe, result: Any, folder: Path) -> dict[str, Any]:
+def _finish(recipe: Run, result: Any, folder: Path) -> dict[str, Any]:
     """Copy the best model and the history out of the checkpoints; draw curves; write results.json last."""
     if not result.best_checkpoints:
         raise UserError(f"{folder}: training ended without a checkpoint; see Ray's logs")

@@ -11,10 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError, RecipeError
+from signatlas.evaluation.sentences import both_directions
 from signatlas.losses import contrast
 from signatlas.losses.targets import pair_targets
 from signatlas.metrics import translation as metrics
-from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, similarity
+from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, joined, similarity
 from signatlas.models.translator import Outcome, Translator
 from signatlas.recipe import StageRecipe
 from signatlas.sampling.curriculum import alpha
@@ -51,9 +52,7 @@ class TranslationStage(Task):
         recipe, width = self.recipe, self.data.inputs.width
         with_text = recipe.alignment is not None
         if recipe.start is None:
-            return Translator.build(
-                recipe.model, self.data.texts, recipe.data.language, width, with_text=with_text
-            )
+            return Translator.build(recipe.model, self.data.texts, recipe.data.language, width, with_text=with_text)
         translator = Translator.from_pretrained(recipe.start)
         self._check_start(translator, width)
         if not with_text:
@@ -73,9 +72,7 @@ class TranslationStage(Task):
                         for c in (translator.config, recipe.model))  # fmt: skip
         different = [name for name in ours if ours[name] != theirs[name]]
         if different:
-            raise ModelError(
-                f"{recipe.start} is of another architecture than the recipe: model.{different[0]} differs"
-            )
+            raise ModelError(f"{recipe.start} is of another architecture than the recipe: model.{different[0]} differs")
 
     def _encoded(self) -> tuple[Tensor, Tensor]:
         """Every training text once: ids int64 [N, T] and their mask. Raises TextError."""
@@ -223,7 +220,7 @@ class TranslationStage(Task):
         order = np.argsort(self.data.dev_lengths, kind="stable")
         mine = order[rank::ranks]
         chunks = [mine[i : i + 32] for i in range(0, len(mine), 32)]
-        loss = self._dev_loss(translator, chunks, ranks)
+        figures = self._dev_loss(translator, chunks, ranks) | self._dev_alignment(translator)
         texts = translator.translate(
             (self.data.inputs.batch([self.data.dev_ids[i] for i in chunk]) for chunk in chunks),
             beams=select.beams, max_new_tokens=select.max_new_tokens,
@@ -235,13 +232,28 @@ class TranslationStage(Task):
             found = {place: text for part in parts for place, text in part.items()}
         hypotheses = [found[place] for place in range(len(self.data.dev_ids))]
         scores = metrics.score(hypotheses, self.data.dev_texts, self.recipe.data.language)
-        figures = {f"dev_{name}": float(scores[name]) for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")}
-        figures["dev_loss"] = loss
-        chosen = -loss if select.metric == "loss" else figures[f"dev_{select.metric}"]
-        return figures | {"score": chosen}
+        figures |= {f"dev_{name}": float(scores[name]) for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")}
+        chosen = figures[f"dev_{select.metric}"]
+        return figures | {"score": -chosen if select.metric == "loss" else chosen}
+
+    def _dev_alignment(self, translator: Translator) -> dict[str, float]:
+        """How well dev clips and their texts find each other, mean of both directions; nothing without a contrast."""
+        if self.contrast == "none":
+            return {}
+        data, size = self.data, 64
+        ids, texts = data.dev_ids, data.dev_texts
+        starts = range(0, len(ids), size)
+        videos = joined([translator.visual_tokens(*data.inputs.batch(ids[i : i + size])) for i in starts])
+        words = joined([translator.text_tokens(texts[i : i + size]) for i in starts])
+        beta, (to_text, to_video) = (
+            self.recipe.model.similarity.beta, similarity(videos, words, self.recipe.model.similarity),
+        )  # fmt: skip
+        own = np.arange(len(ids))
+        found = both_directions((beta * to_text + (1 - beta) * to_video).numpy(), own, own)
+        return {f"dev_{name}": float(np.mean([found[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
 
     @torch.no_grad()
-    def _dev_loss(self, translator: Translator, chunks: list[np.ndarray], ranks: int) -> float:
+    def _dev_loss(self, translator: Translator, chunks: list[np.ndarray], ranks: int) -> dict[str, float]:
         """Cross-entropy a token, without smoothing, over all of dev."""
         device, total = translator.device, torch.zeros(2, dtype=torch.float64)
         for chunk in chunks:
@@ -254,7 +266,7 @@ class TranslationStage(Task):
         if ranks > 1:
             total = total.to(device)
             dist.all_reduce(total)
-        return float(total[0] / total[1])
+        return {"dev_loss": float(total[0] / total[1])}
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         recipe = self.shown or self.recipe

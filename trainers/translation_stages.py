@@ -40,7 +40,10 @@ def stages(recipe: TranslationRecipe) -> dict[str, StageRecipe]:
 
 def _stage(recipe: TranslationRecipe, name: str, aligned: Any, snapshots: int | None = None) -> StageRecipe:
     settings = aligned or recipe.translation
+    assert settings is not None
     select = recipe.select if snapshots is None else recipe.select.model_copy(update={"every": snapshots})
+    if aligned is not None and not aligned.translation:
+        select = select.model_copy(update={"metric": "MRR"})  # this stage learns no translation to choose by
     if "://" in recipe.storage_path:
         name = f"{recipe.name}-{name}"  # the folder on this machine has no parent of the recipe's name
     return StageRecipe(
@@ -64,7 +67,9 @@ def fit_stages(recipe: TranslationRecipe, *, fresh: bool, quiet: bool, verbose: 
     runs = stages(recipe)
     if recipe.selection.reference is not None and recipe.alignment and recipe.alignment.contrast == "selective":
         snapshots(recipe.selection.reference)
-    task = build_task(next(iter(runs.values())))  # every mistake that can be found shows now, before anything is trained
+    task = build_task(
+        next(iter(runs.values()))
+    )  # every mistake that can be found shows now, before anything is trained
     fingerprint = task.corpus_fingerprint
     for note in () if quiet else task.notes:
         print(f"note: {note}", flush=True)

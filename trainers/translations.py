@@ -115,9 +115,11 @@ def record(recipe: StageRecipe, data: Translations) -> dict[str, Any]:
 
 def card(recipe: StageRecipe, data: Translations, metrics: dict[str, float]) -> str:
     """The model card."""
-    about = f"A translator: signing ({', '.join(data.info.sign_languages)}) to text ({recipe.data.language}), gloss-free."
+    signs = ", ".join(data.info.sign_languages)
+    about = f"A translator: signing ({signs}) to text ({recipe.data.language}), gloss-free."
     stage = "stage 1, alignment and translation" if recipe.alignment else "stage 2, translation"
     notes = [
-        f"Trained in {stage}. Translations by machine can be wrong in ways that read well: ask a person where it matters."
+        f"Trained in {stage}. Translations by machine can be wrong in ways that read well: where it matters, ask a "
+        "person who signs."
     ]
     return cards.card(recipe, about, data.info, metrics, languages=[recipe.data.language], notes=notes)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from signatlas.corpus.format import Corpus
+from signatlas.corpus.texts import text_in
 from signatlas.errors import ModelError, TextError
 from signatlas.features.store import FeatureStore
 from signatlas.maps.sign_to_word import SignToWord, clip_frames, sign_to_word

@@ -91,12 +91,12 @@ class Translator(nn.Module):
     def _choose_what_learns(self) -> None:
         """Adapters, everything or nothing of mBART; the text encoder only where the settings say so."""
         c, core = self.config, self.language.model
-        trained = bool(getattr(self.language.config, "signatlas_trained", False))
+        trained = [language_model.is_trained(self.language, part) for part in ("encoder", "decoder")]
         if c.tuning == "lora":
-            for part in (core.encoder, core.decoder):
-                lora.add_lora(part, c.lora, trained=trained)
+            for part, was_trained in zip((core.encoder, core.decoder), trained, strict=True):
+                lora.add_lora(part, c.lora, trained=was_trained)
         elif c.tuning == "frozen":
-            if not (trained or c.lora.force):
+            if not (all(trained) or c.lora.force):
                 raise ModelError(
                     "tuning 'frozen' over random weights leaves noise: pretrain with recipes/mbart_*.yaml and name "
                     "the model as model.language.pretrained, or --set model.lora.force=true"
@@ -287,7 +287,7 @@ class Translator(nn.Module):
     def _load(self, path: Path) -> None:
         weights = folder.read_weights(path)
         if SHARED in weights:
-            weights |= {alias: weights[SHARED] for alias in ALIASES}
+            weights |= dict.fromkeys(ALIASES, weights[SHARED])
         folder.fill(path, self, weights)
 
 

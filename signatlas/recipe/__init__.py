@@ -22,19 +22,16 @@ from signatlas.recipe.text_denoising import TextDenoisingRecipe
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
 
 __all__ = [
-    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "PseudoLabelRecipe", "Recipe", "ScalingConfig",
+    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "PseudoLabelRecipe", "Recipe", "Run",
+    "ScalingConfig",
     "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "StageRecipe", "Strict", "TextDenoisingRecipe",
     "TranslationRecipe", "dump", "load", "parse",
 ]  # fmt: skip
-Recipe = (
-    SignEncoderRecipe
-    | ContrastiveRecipe
-    | SignClassifierRecipe
-    | PseudoLabelRecipe
-    | TextDenoisingRecipe
-    | TranslationRecipe
-    | StageRecipe
+# One training run; a TranslationRecipe makes several.
+Run = (
+    SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe | PseudoLabelRecipe | TextDenoisingRecipe | StageRecipe
 )
+Recipe = Run | TranslationRecipe
 RECIPES: dict[str, type[Recipe]] = {
     "sign_encoder": SignEncoderRecipe,
     "contrastive": ContrastiveRecipe,

@@ -75,7 +75,9 @@ class SelectionConfig(Strict):
 class TranslationSelectConfig(Strict):
     """How the best checkpoint is chosen, on dev, and how texts are decoded."""
 
-    metric: Literal["BLEU-4", "BLEU-1", "ROUGE-L", "chrF", "loss"] = "BLEU-4"
+    metric: Literal["BLEU-4", "BLEU-1", "ROUGE-L", "chrF", "loss", "MRR"] = Field(
+        "BLEU-4", description="MRR: of dev clips and texts that find each other, in a stage that translates nothing"
+    )
     every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
     beams: int = Field(4, ge=1, description="on dev while training; 'signatlas evaluate' has its own, 8")
     max_new_tokens: int = Field(60, ge=1)
