@@ -76,6 +76,7 @@ COMMANDS: Entries = {
     },
     "spot": Entry("trainers.pipelines.spot_command:spot", "Find signs in continuous signing: pseudo-labels."),
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
+    "tune": Entry("tune.commands:tune", "Search settings of a recipe with Ray Tune: a study of many trainings."),
     "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),
     "compare": Entry("signatlas.commands.compare:compare", "Sentence evaluations side by side, with paired tests."),
     "index": {

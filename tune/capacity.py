@@ -1,0 +1,56 @@
+"""How many trials of a recipe a cluster holds at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from signatlas.errors import UserError
+
+if TYPE_CHECKING:
+    from signatlas.recipe import Recipe
+
+DRIVER_CPUS = 0.01  # an empty bundle is refused; the driver only waits for its workers
+SPARE_CPUS = 1  # for what a trial prepares with Ray Data between its runs
+
+
+def cpus_of_trial(recipe: Recipe) -> float:
+    return recipe.scaling.workers * recipe.scaling.cpus_per_worker + DRIVER_CPUS
+
+
+def local_cpus(recipe: Recipe, concurrent: int | None) -> int:
+    """Logical CPUs of a Ray that is started for the study: this machine's cores, or more if one trial needs more."""
+    fits = int((os.cpu_count() or 1) // (recipe.scaling.workers * recipe.scaling.cpus_per_worker))
+    return math.ceil((concurrent or max(1, fits)) * cpus_of_trial(recipe)) + SPARE_CPUS
+
+
+def concurrency(recipe: Recipe, wanted: int | None, trials: int) -> int:
+    """Trials at a time on the connected cluster. Raises UserError when not even one, or not as many as wanted, fit."""
+    import ray
+
+    fits = fitting(recipe, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    needs = f"{recipe.scaling.workers} workers of {recipe.scaling.cpus_per_worker:g} CPUs"
+    needs += " and a GPU each" if recipe.scaling.gpu else ""
+    if fits < (wanted or 1):
+        what = "a trial does" if wanted is None else f"{wanted} trials at a time do"
+        raise UserError(
+            f"{what} not fit the cluster: each needs {needs}, and it holds {fits}; give --concurrent, --set "
+            "scaling.workers=N, or a larger cluster"
+        )
+    return min(wanted or fits, trials)
+
+
+def fitting(recipe: Recipe, nodes: list[dict[str, Any]]) -> int:
+    """Trials that fit nodes with these resources. A worker is on one node, the workers of a trial may be on several."""
+    scaling = recipe.scaling
+    workers = 0
+    for node in nodes:
+        fits = math.floor((node.get("CPU", 0) + 1e-9) / scaling.cpus_per_worker)
+        workers += min(fits, math.floor(node.get("GPU", 0))) if scaling.gpu else fits
+    trials = workers // scaling.workers
+    # The drivers' own shares must be left over, or the last trial waits for ever for its last worker.
+    cpus = sum(node.get("CPU", 0) for node in nodes)
+    while trials and cpus < trials * cpus_of_trial(recipe):
+        trials -= 1
+    return trials

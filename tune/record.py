@@ -1,0 +1,199 @@
+"""What is known of each trial: kept in a file after every event, drawn as a live table."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback, Stopper
+
+from signatlas.files import write_text_atomically
+from tune.search import TIME, same, settings_of
+from tune.study import Point, Study, shown
+from tune.trial import better
+
+FILE = "trials.json"
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass
+class Trial:
+    """One line of the study's table."""
+
+    id: str
+    number: int
+    settings: Point
+    hand_set: bool
+    status: str = "running"  # then finished (trained to its end), stopped (by the scheduler) or failed
+    reason: str = ""
+    values: dict[int, float] = field(default_factory=dict)  # by epochs done
+    seconds: float = 0.0  # of all processes that worked at it
+    reported: list[str] = field(default_factory=list)  # other figures, when the study's metric is not among them
+
+    def best(self, mode: str) -> tuple[float, int] | None:
+        """The best value and after how many epochs it was reached first."""
+        found: tuple[float, int] | None = None
+        for epochs, value in sorted(self.values.items()):
+            if value == value and (found is None or better(value, found[0], mode) != found[0]):
+                found = value, epochs
+        return found
+
+
+def read(folder: Path) -> list[Trial]:
+    """The trials of a study by number; none when it has not begun."""
+    try:
+        raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    for row in raw:
+        row["values"] = {int(epochs): value for epochs, value in row["values"].items()}
+    return sorted((Trial(**row) for row in raw), key=lambda trial: trial.number)
+
+
+def write(folder: Path, trials: list[Trial]) -> None:
+    write_text_atomically(folder / FILE, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
+
+
+def ranked(trials: list[Trial], mode: str) -> list[Trial]:
+    """The best first; those without a value last."""
+
+    def key(trial: Trial) -> tuple[bool, float, int]:
+        best = trial.best(mode)
+        return best is None, 0.0 if best is None else -best[0] if mode == "max" else best[0], trial.number
+
+    return sorted(trials, key=key)
+
+
+class Recorder(Callback):
+    """Hears of every event of the study; Tune keeps a copy of it, so it holds nothing but plain data."""
+
+    display: Any = None  # of this process: set before the study starts, None says nothing
+
+    def __init__(self, folder: Path, study: Study, hand: Point):
+        self.folder, self.study, self.hand = folder, study, hand
+        self.begun: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "study": self.study, "hand": self.hand, "begun": {}}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.begun[trial.trial_id] = time.monotonic()
+        self._change(trial, status="running", reason="")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        values = {int(epochs): value for epochs, value in result.get("evaluated", [])}
+        if "value" in result:
+            values[int(result[TIME])] = float(result["value"])
+        changes: dict[str, Any] = {"values": values, "reported": list(result.get("reported", []))}
+        if result.get("finished"):
+            changes["status"] = "finished"
+        self._change(trial, **changes)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._change(trial, ended=True)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._change(trial, status="failed", reason=_reason(trial))
+
+    def _change(self, trial: Any, *, ended: bool = False, **changes: Any) -> None:
+        known = read(self.folder)
+        row = next((row for row in known if row.id == trial.trial_id), None)
+        if row is None:
+            settings = settings_of(trial.config, self.study)
+            hand_set = same(settings, self.hand) and not any(other.hand_set for other in known)
+            row = Trial(trial.trial_id, len(known), settings, hand_set)
+            known.append(row)
+        row.values |= changes.pop("values", {})
+        for name, value in changes.items():
+            setattr(row, name, value)
+        if ended and row.status == "running":
+            row.status = "stopped"
+        now = time.monotonic()
+        row.seconds += now - self.begun.get(row.id, now)
+        self.begun[row.id] = now
+        write(self.folder, known)
+        if Recorder.display is not None:
+            Recorder.display.show(known, row)
+
+
+class MissingMetric(Stopper):
+    """Ends the study at the first evaluation that does not report its metric: no other trial would."""
+
+    def __init__(self) -> None:
+        self.missing = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.missing = self.missing or bool(result.get("reported"))
+        return self.missing
+
+    def stop_all(self) -> bool:
+        return self.missing
+
+
+class Display:
+    """A live table on a terminal, one line an event elsewhere."""
+
+    def __init__(self, study: Study, count: int):
+        from rich.console import Console
+        from rich.live import Live
+
+        self.study, self.count = study, count
+        self.console = Console()
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+
+    def __enter__(self) -> Display:
+        if self.live is not None:
+            self.live.start()
+        Recorder.display = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Recorder.display = None
+        if self.live is not None:
+            self.live.stop()
+
+    def show(self, trials: list[Trial], changed: Trial) -> None:
+        if self.live is not None:
+            self.live.update(table(trials, self.study, self.count), refresh=True)
+            return
+        values = f"epoch {max(changed.values)}  " if changed.values else ""
+        if (best := changed.best(self.study.mode)) is not None:
+            values += f"{self.study.metric} {changed.values[max(changed.values)]:.4g}  best {best[0]:.4g}  "
+        settings = "  ".join(f"{path} {shown(value)}" for path, value in changed.settings.items())
+        line = f"trial {changed.number} of {self.count}  {changed.status}  {values}{settings}"
+        print(line + (f"  ({changed.reason})" if changed.reason else ""), file=sys.stdout, flush=True)
+
+
+def table(trials: list[Trial], study: Study, count: int | None = None) -> Any:
+    """A rich table of the trials, the best first."""
+    from rich.table import Table
+
+    ended = sum(trial.status in ENDED for trial in trials)
+    made = Table(title=f"{study.name}: {ended} of {count or len(trials)} trials, {study.metric} ({study.mode})")
+    for column in ("trial", *study.space, study.metric, "epoch", "epochs", "s", "status"):
+        made.add_column(column, justify="left" if column in study.space or column == "status" else "right")
+    for trial in ranked(trials, study.mode):
+        best = trial.best(study.mode)
+        made.add_row(
+            f"{trial.number}{' hand-set' if trial.hand_set else ''}",
+            *(shown(value) for value in trial.settings.values()),
+            "-" if best is None else f"{best[0]:.4f}",
+            "-" if best is None else str(best[1]),
+            str(max(trial.values, default=0)),
+            f"{trial.seconds:.0f}",
+            trial.status + (f": {trial.reason}" if trial.reason else ""),
+        )
+    return made
+
+
+def _reason(trial: Any) -> str:
+    """The line that the trial's driver gave, or the first one of what killed it."""
+    text = str(trial.get_pickled_error() or trial.get_error() or "it ended without saying why").strip()
+    _, mark, line = text.rpartition("TrialFailed: ")
+    return (line if mark else text).splitlines()[0][:300]

@@ -1,0 +1,144 @@
+"""Run a study: Ray Tune over Ray Train runs, started or gone on with, and a report at its end."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from signatlas.errors import UserError
+from signatlas.files import filesystem
+from signatlas.recipe import Recipe, dump
+from tune import capacity
+from tune.search import METRIC, count, scheduler, search
+from tune.study import Point, Study, hand_set
+
+if TYPE_CHECKING:
+    from trainers.folder import RunFolder
+
+EXPERIMENT = "tune"  # Ray Tune's own folder in the study's
+
+
+def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Run a study to its end and return its results; joins or starts Ray unless this process has.
+
+    A study that was stopped goes on: trials that had ended are kept, those that were at work go on from their last
+    checkpoint. A finished study is returned as it is. Raises UserError.
+    """
+    from cluster import storage
+    from cluster.connect import connected
+    from trainers.fit import TASKS, build_task
+    from trainers.folder import RunFolder
+
+    base, hand = hand_set(study)
+    # Mistakes that every trial would make show here.
+    fingerprint = build_task(base).corpus_fingerprint if base.task in TASKS else ""
+    folder = RunFolder(storage.resolve(study.storage_path), study.name)
+    if fresh:
+        folder.clear()
+    resumes = folder.begin(_claim(study, base), fingerprint)
+    if resumes and (finished := folder.results()) is not None:
+        return finished | {"note": "this study had finished; --fresh runs it anew"}
+    # Relative paths of a recipe mean the folder the command was given in, also in the trials.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # MissingMetric says it in one line
+    with connected(address, num_cpus=capacity.local_cpus(base, study.concurrent), worker_logs=False):
+        at_a_time = capacity.concurrency(base, study.concurrent, count(study, hand))
+        _tune(study, base, hand, folder, at_a_time, quiet)
+    return _finish(study, base, folder, quiet)
+
+
+def _claim(study: Study, base: Recipe) -> str:
+    """What must be the same for a study to go on: all but how many trials run side by side."""
+    same = study.model_copy(update={"concurrent": None})
+    return f"# A study: its settings, then the recipe that was set by hand.\n{dump(same)}---\n{dump(base)}"
+
+
+def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, at_a_time: int, quiet: bool) -> None:
+    from contextlib import nullcontext
+
+    from tune.record import Display
+
+    place = folder.remote or str(folder.local)
+    tuner = _tuner(study, base, hand, folder, place, at_a_time)
+    with nullcontext() if quiet else Display(study, count(study, hand)):
+        results = tuner.fit()
+    trials = results._experiment_analysis.trials
+    _keep(folder, {trial.trial_id for trial in trials})
+    _refuse_missing_metric(study, folder)
+    if any(trial.status not in ("TERMINATED", "ERROR") for trial in trials):
+        raise KeyboardInterrupt  # Tune answers Ctrl-C by saving what it has and returning
+
+
+def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: str, at_a_time: int) -> Any:
+    """A new Tuner, or the one of an earlier process that was stopped."""
+    from ray import tune
+
+    from tune.record import MissingMetric, Recorder
+    from tune.trial import driver, stages
+
+    # The trial's own process only waits; the workers' resources are Ray Train's to ask for.
+    trainable = tune.with_resources(driver(study, base, f"{place}/trials"), {"CPU": capacity.DRIVER_CPUS})
+    searching = search(study, hand)
+    configuration = tune.TuneConfig(
+        metric=METRIC,
+        mode=study.mode,
+        search_alg=searching["search_alg"],
+        num_samples=searching["num_samples"],
+        scheduler=scheduler(study, hand, sum(stages(base).values())),
+        max_concurrent_trials=at_a_time,  # without it trials take each other's workers, and all wait
+        trial_dirname_creator=_trial_folder,
+    )
+    settings = tune.RunConfig(
+        name=EXPERIMENT,
+        storage_path=place,
+        stop=MissingMetric(),
+        callbacks=[Recorder(folder.local, study, hand)],
+        failure_config=tune.FailureConfig(max_failures=0),
+        verbose=0,
+    )
+    if _has_state(f"{place}/{EXPERIMENT}"):
+        return tune.Tuner.restore(f"{place}/{EXPERIMENT}", trainable)
+    return tune.Tuner(trainable, param_space=searching["param_space"], tune_config=configuration, run_config=settings)
+
+
+def _trial_folder(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _has_state(place: str) -> bool:
+    """Whether Tune has saved anything that it could go on from."""
+    from pyarrow.fs import FileSelector
+
+    store, inner = filesystem(place)
+    files = store.get_file_info(FileSelector(inner, allow_not_found=True))
+    return any(file.base_name.startswith("experiment_state") for file in files)
+
+
+def _keep(folder: RunFolder, ids: set[str]) -> None:
+    """Forget trials of which Tune does not know: a kill came between their start and Tune's next note of its state."""
+    from tune import record
+
+    known = [trial for trial in record.read(folder.local) if trial.id in ids]
+    for number, trial in enumerate(known):
+        trial.number = number
+    record.write(folder.local, known)
+
+
+def _refuse_missing_metric(study: Study, folder: RunFolder) -> None:
+    from tune import record
+
+    for trial in record.read(folder.local):
+        if trial.reported:
+            raise UserError(
+                f"no trial reports '{study.metric}'; evaluations report {', '.join(trial.reported)}: "
+                "name one as the study's metric and start with --fresh"
+            )
+
+
+def _finish(study: Study, base: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any]:
+    from tune import record, report
+
+    trials = record.read(folder.local)
+    results = report.write(study, base, trials, folder)
+    folder.publish()
+    return results
