@@ -37,8 +37,8 @@ class SignEmbedding(nn.Module):
     """Inputs of ``SignInputs`` and their mask bool [B, T] to sign tokens [B, T', width] and their mask [B, T'].
 
     ``features`` is the width of clip features, for the backbone ``features``. What lies in the padding, even NaN, has
-    no influence. ``config`` afterwards says what was built: save that one, with which a pretrained ResNet's sizes are
-    known without it.
+    no influence. ``config`` afterwards has the sizes of a pretrained ResNet: save that one, with which it is built
+    again without the Hub.
     """
 
     def __init__(self, config: SignEmbeddingConfig, features: int | None = None, load_pretrained: bool = False):
@@ -88,7 +88,7 @@ def _backbone(
         from signatlas.models import resnet_backbone
 
         model, sizes = resnet_backbone.build(backbone, load_pretrained)
-        known = backbone.model_copy(update={"pretrained": None, "sizes": sizes})
+        known = backbone.model_copy(update={"sizes": sizes})
         return model, config.model_copy(update={"backbone": known})
     inputs = input_width(backbone, features)
     if backbone.kind == "pose":
