@@ -77,7 +77,9 @@ def _features(snapshot: Snapshot, model: DualEncoder, query: Query, folder: Path
             raise UserError("--features has features of the corpus's clips, not of a file: leave it out with --pose")
         return features_of(snapshot, model, folder, query.id)
     aspect = query.width / query.height if query.width and query.height else None
-    return Slider(snapshot.path / "model", model).of(query.poses, aspect, query.source)
+    sign = model.config.sign
+    slider = Slider(snapshot.path / "model", model, alpha=sign.alpha, limit=sign.max_clips)
+    return slider.of(query.poses, aspect, query.source)
 
 
 def _answer(searcher: SentenceSearch, query: Encoded, top: int, asked: Sentence) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -87,6 +87,13 @@ class SignInputs:
             rng = None if epoch is None else np.random.default_rng([seed, epoch, zlib.crc32(id.encode()), 83])
             rows.append(self.source.of(self._where[id], rng))
         return padded(rows)
+
+    def made(self) -> dict[str, Any] | None:
+        """How clip features were made, for the record of a model that reads them; None for other inputs."""
+        if not isinstance(self.source, _Features):
+            return None
+        named = {"kind", "streams", "window", "stride", "limit", "made"}
+        return self.source.store.info.model_dump(mode="json", include=named)
 
     def long_rate(self) -> float:
         """The share of clips that have more than ``max_frames`` frames or windows and are therefore subsampled."""

@@ -47,14 +47,16 @@ def test_two_streams_are_mixed_as_the_store_mixes_them(small_corpus: Path, tmp_p
         arrays[stream] = np.split(found, np.flatnonzero(np.diff(which)) + 1)
     info = FeatureInfo.model_validate({**made, "width": 16, "corpus": "small", "corpus_fingerprint": "x"})
     stored = store.write(tmp_path / "f", info, [c.id for c in clips], [len(a) for a in arrays["aware"]], arrays)
-    slider = Slider(tmp_path / "dual", model)
+    slider = Slider(tmp_path / "dual", model, alpha=0.7, limit=3)
     for position, clip in enumerate(clips):
         found = slider.of(clip.poses, 640 / 480)
         np.testing.assert_allclose(found, stored.of(position, alpha=0.7, limit=3), atol=2e-3)
+        assert slider.windows(clip.num_frames) == clip.num_frames - 3
 
 
 def test_a_model_without_sign_encoders_says_so(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match=r"no sign encoders of its own.*--features"):
-        Slider(tmp_path / "dual", dual(tmp_path / "dual"))
+        Slider(tmp_path / "dual", dual(tmp_path / "dual"), alpha=0.7, limit=3)
     with pytest.raises(FeatureError, match="no sign encoders"):
-        Slider(tmp_path / "oracle", dual(tmp_path / "oracle", kind="glosses", streams=("agnostic",)))
+        oracle = dual(tmp_path / "oracle", kind="glosses", streams=("agnostic",))
+        Slider(tmp_path / "oracle", oracle, alpha=0.7, limit=3)

@@ -46,7 +46,9 @@ def test_clips_are_indexed_from_their_poses(
     clips = {clip.id: clip for clip in Corpus.open(small_corpus).split("dev")}
     assert built.manifest.count == len(clips) == 24 and built.manifest.features is None
     assert not list((tmp_path / "index").glob(".features-*"))
-    shard, slider = built.shard(0), Slider(built.path / "model", model)  # the snapshot takes poses by itself
+    shard, sign = built.shard(0), model.config.sign
+    # The snapshot takes poses by itself.
+    slider = Slider(built.path / "model", model, alpha=sign.alpha, limit=sign.max_clips)
     assert shard.tokens is not None
     for number, id in enumerate(shard.ids[:4]):
         found = slider.of(clips[id].poses, 640 / 480)
