@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from signatlas.errors import FeatureError, UserError
 from signatlas.files import absolute, sha256_file, write_text_atomically
@@ -23,6 +24,7 @@ from signatlas.sampling.trajectories import Trajectories, enough, moments
 from trainers.translations import Translations
 
 SNAPSHOTS = "snapshots"  # in a reference run's folder, a model folder a checkpoint
+CLIPS = "clips.parquet"  # what the actors are to encode, while they do
 BATCH = 64  # clips that an actor encodes at a time
 Progress = Callable[[int, int], Any]  # epoch of the snapshot, clips of it that are done
 
@@ -30,13 +32,12 @@ Progress = Callable[[int, int], Any]  # epoch of the snapshot, clips of it that 
 class TokenEncoder:
     """What each Ray Data actor holds: inputs and texts of all clips, and the snapshot that it is at."""
 
-    def __init__(self, backbone: dict[str, Any], paths: dict[str, str | None], clips: Any, threads: int):
-        import ray
+    def __init__(self, backbone: dict[str, Any], paths: dict[str, str | None], clips: str, threads: int):
         import torch
 
         torch.set_num_threads(threads)
         self.backbone, self.paths = BackboneConfig(**backbone), paths
-        self.clips: pa.Table = ray.get(clips)
+        self.clips = pq.read_table(clips)
         self.inputs: Any = None
         self.model: Any = None
         self.at: str | None = None
@@ -133,10 +134,14 @@ def cache(
     if missing is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         (Path(out) / store.INFO).unlink(missing_ok=True)
+        # Beside the features, since actors on other machines read it, and read it again where one is restarted.
+        clips = Path(out).absolute() / CLIPS
+        pq.write_table(pa.table({"id": data.ids, "text": data.texts}), clips)
         started, told = time.monotonic(), _teller(quiet)
-        rows = _encoded({epoch: snapshots[epoch] for epoch in missing}, data, workers, gpus)
+        rows = _encoded({epoch: snapshots[epoch] for epoch in missing}, data, clips, workers, gpus)
         for made in missing.values():
             store.write_snapshot(out, made, data.ids, _parts(rows, made, len(data.ids), told))
+        clips.unlink()
         _finish(Path(out), info)
         if not quiet and missing:
             seconds = time.monotonic() - started
@@ -186,11 +191,12 @@ def _wanted(
     return (missing if missing or said.model_copy(update={"moments": {}}) != info else None), info
 
 
-def _encoded(snapshots: dict[int, Path], data: Translations, workers: int | None, gpus: float) -> Iterator[dict]:
+def _encoded(
+    snapshots: dict[int, Path], data: Translations, clips: Path, workers: int | None, gpus: float
+) -> Iterator[dict]:
     """What the actors make of every snapshot and batch, in order."""
     if not snapshots:
         return
-    import ray
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -198,7 +204,6 @@ def _encoded(snapshots: dict[int, Path], data: Translations, workers: int | None
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     recipe = data.recipe
-    clips = ray.put(pa.table({"id": data.ids, "text": data.texts}))
     backbone = _absolute_backbone(recipe.model.sign.backbone)
     paths = {name: value and absolute(value) for name, value in recipe.data.model_dump().items() if name in _PATHS}
     firsts = range(0, len(data.ids), BATCH)
@@ -209,7 +214,7 @@ def _encoded(snapshots: dict[int, Path], data: Translations, workers: int | None
     ]
     found = ray.data.from_arrow(blocks).map_batches(
         TokenEncoder,
-        fn_constructor_args=(backbone, paths, clips, recipe.scaling.threads),
+        fn_constructor_args=(backbone, paths, str(clips), recipe.scaling.threads),
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers or recipe.scaling.workers),
