@@ -78,6 +78,9 @@ COMMANDS: Entries = {
     "train": Entry("trainers.commands:train", "Train a recipe with Ray Train and DeepSpeed."),
     "tune": Entry("tune.commands:tune", "Search settings of a recipe with Ray Tune: a study of many trainings."),
     "evaluate": Entry("signatlas.commands.evaluate:evaluate", "Evaluate a model on a corpus."),
+    "translate": Entry(
+        "signatlas.commands.translate:translate", "What is signed in a video, poses or a clip, as text."
+    ),
     "compare": Entry("signatlas.commands.compare:compare", "Sentence evaluations side by side, with paired tests."),
     "index": {
         "build": Entry("trainers.pipelines.commands:build", "Embed a corpus and write a sharded, checksummed index."),
