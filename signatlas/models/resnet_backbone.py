@@ -91,7 +91,7 @@ class PictureNorm(nn.BatchNorm2d):
         mean, variance = self.running_mean, self.running_var
         if self.training and replaying():
             mean, variance = (None if s is None else s.clone() for s in (mean, variance))
-        weight, bias = self.weight.float(), self.bias.float()
+        weight, bias = (p if mean is None else p.to(mean.dtype) for p in (self.weight, self.bias))
         return F.batch_norm(x, mean, variance, weight, bias, self.training, self.momentum or 0.0, self.eps)
 
 

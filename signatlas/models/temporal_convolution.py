@@ -35,7 +35,9 @@ class TemporalConvolution(nn.Module):
         self.kernel, self.pool, self.padding = kernel, pool, padding
         self.width = width if blocks else inputs
         sizes = [inputs, *[width] * blocks]
-        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, kernel, padding=padding) for a, b in pairwise(sizes))
+        around = (kernel - 1) // 2 if padding == "same" else 0
+        self._after = kernel - 1 - 2 * around if padding == "same" else 0  # an even kernel sees one frame more ahead
+        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, kernel, padding=around) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(MaskedBatchNorm(width) for _ in range(blocks))
         self.dropout = nn.Dropout(dropout)
 
@@ -60,7 +62,7 @@ class TemporalConvolution(nn.Module):
             self._check(int(mask_BL.sum(1).min()))
         x, mask = x_BLD.masked_fill(~mask_BL[..., None], 0.0).transpose(1, 2), mask_BL
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = convolution(x)
+            x = convolution(F.pad(x, (0, self._after)) if self._after else x)
             if self.padding == "valid":
                 mask = mask.unfold(1, self.kernel, 1).all(-1)
             # Zero outside the mask, and nothing is below that after ReLU: padding is never a maximum that counts.
