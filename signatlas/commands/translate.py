@@ -139,7 +139,7 @@ def _of(folder: str, corpus: Any, id: str) -> bool:
 
 
 def of_poses(clip: Clip, model: str, translator: Translator) -> Prepared:
-    """The inputs of poses: as they are, or features by the sign encoders that lie beside the model. Raises UserError."""
+    """The inputs of poses: themselves, or features by the sign encoders beside the model. Raises UserError."""
     import numpy as np
 
     from signatlas.features.sliding import Slider
