@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from signatlas.recipe import Recipe
 
 DRIVER_CPUS = 0.01  # an empty bundle is refused; the driver only waits for its workers
-SPARE_CPUS = 1  # for what a trial prepares with Ray Data between its runs
 
 
 def cpus_of_trial(recipe: Recipe) -> float:
     return recipe.scaling.workers * recipe.scaling.cpus_per_worker + DRIVER_CPUS
 
 
-def local_cpus(recipe: Recipe, concurrent: int | None) -> int:
-    """Logical CPUs of a Ray that is started for the study: this machine's cores, or more if one trial needs more."""
+def local(recipe: Recipe, concurrent: int | None) -> tuple[int, int]:
+    """(trials at a time, logical CPUs) for a Ray that is started for the study on this machine.
+
+    As many as its cores hold by default, and one in any case.
+    """
     fits = int((os.cpu_count() or 1) // (recipe.scaling.workers * recipe.scaling.cpus_per_worker))
-    return math.ceil((concurrent or max(1, fits)) * cpus_of_trial(recipe)) + SPARE_CPUS
+    trials = concurrent or max(1, fits)
+    return trials, math.ceil(trials * cpus_of_trial(recipe))
 
 
 def concurrency(recipe: Recipe, wanted: int | None, trials: int) -> int:

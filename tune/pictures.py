@@ -28,6 +28,8 @@ def _colour(trial: Trial, best: Trial) -> str:
 
 
 def _curves(study: Study, trials: list[Trial], path: Path) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     picture = figure(8, 4.2)
     axes = picture.subplots()
     for trial in reversed(trials):
@@ -39,6 +41,7 @@ def _curves(study: Study, trials: list[Trial], path: Path) -> None:
         if trial.status != "finished":
             axes.plot(epochs[-1:], values[-1:], color=VERMILION, marker="x", zorder=4)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(study.metric)
     axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.25)
@@ -78,6 +81,10 @@ def _setting(axes: Any, name: str, values: Any, study: Study, trials: list[Trial
         axes.set_xlim(-0.5, len(places) - 0.5)
     elif values.kind.startswith("log"):
         axes.set_xscale("log")
+    if places is None:
+        low, high = values.ends
+        room = (high / low) ** 0.04 if values.kind.startswith("log") else (high - low) * 0.04
+        axes.set_xlim(*((low / room, high * room) if values.kind.startswith("log") else (low - room, high + room)))
     axes.set_xlabel(name)
     axes.set_ylabel(study.metric)
     axes.grid(alpha=0.25)

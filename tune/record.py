@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ray.tune import Callback, Stopper
 
 from signatlas.files import write_text_atomically
-from tune.search import TIME, same, settings_of
+from tune.search import TIME, settings_of
 from tune.study import Point, Study, shown
 from tune.trial import better
 
@@ -73,16 +72,16 @@ class Recorder(Callback):
 
     display: Any = None  # of this process: set before the study starts, None says nothing
 
-    def __init__(self, folder: Path, study: Study, hand: Point):
-        self.folder, self.study, self.hand = folder, study, hand
+    def __init__(self, folder: Path, study: Study):
+        self.folder, self.study = folder, study
         self.begun: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "study": self.study, "hand": self.hand, "begun": {}}
+        return {"folder": self.folder, "study": self.study, "begun": {}}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.begun[trial.trial_id] = time.monotonic()
-        self._change(trial, status="running", reason="")
+        self._change(trial, trials, status="running", reason="")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -93,21 +92,22 @@ class Recorder(Callback):
         changes: dict[str, Any] = {"values": values, "reported": list(result.get("reported", []))}
         if result.get("finished"):
             changes["status"] = "finished"
-        self._change(trial, **changes)
+        self._change(trial, trials, **changes)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._change(trial, ended=True)
+        self._change(trial, trials, ended=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._change(trial, status="failed", reason=_reason(trial))
+        self._change(trial, trials, status="failed", reason=_reason(trial))
 
-    def _change(self, trial: Any, *, ended: bool = False, **changes: Any) -> None:
-        known = read(self.folder)
+    def _change(self, trial: Any, trials: list[Any], *, ended: bool = False, **changes: Any) -> None:
+        # Tune may not know a trial that was started right before a kill: it starts another.
+        number = {other.trial_id: place for place, other in enumerate(trials)}
+        known = [row for row in read(self.folder) if row.id in number]
         row = next((row for row in known if row.id == trial.trial_id), None)
         if row is None:
             settings = settings_of(trial.config, self.study)
-            hand_set = same(settings, self.hand) and not any(other.hand_set for other in known)
-            row = Trial(trial.trial_id, len(known), settings, hand_set)
+            row = Trial(trial.trial_id, number[trial.trial_id], settings, number[trial.trial_id] == 0)
             known.append(row)
         row.values |= changes.pop("values", {})
         for name, value in changes.items():
@@ -139,12 +139,13 @@ class MissingMetric(Stopper):
 class Display:
     """A live table on a terminal, one line an event elsewhere."""
 
-    def __init__(self, study: Study, count: int):
+    def __init__(self, study: Study, count: int, output: TextIO):
         from rich.console import Console
         from rich.live import Live
 
         self.study, self.count = study, count
-        self.console = Console()
+        self.console = Console(file=output)
+        self.output, self.shown = output, ""
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
     def __enter__(self) -> Display:
@@ -167,7 +168,10 @@ class Display:
             values += f"{self.study.metric} {changed.values[max(changed.values)]:.4g}  best {best[0]:.4g}  "
         settings = "  ".join(f"{path} {shown(value)}" for path, value in changed.settings.items())
         line = f"trial {changed.number} of {self.count}  {changed.status}  {values}{settings}"
-        print(line + (f"  ({changed.reason})" if changed.reason else ""), file=sys.stdout, flush=True)
+        line += f"  ({changed.reason})" if changed.reason else ""
+        if line != self.shown:
+            self.shown = line
+            print(line, file=self.output, flush=True)
 
 
 def table(trials: list[Trial], study: Study, count: int | None = None) -> Any:
@@ -176,12 +180,15 @@ def table(trials: list[Trial], study: Study, count: int | None = None) -> Any:
 
     ended = sum(trial.status in ENDED for trial in trials)
     made = Table(title=f"{study.name}: {ended} of {count or len(trials)} trials, {study.metric} ({study.mode})")
-    for column in ("trial", *study.space, study.metric, "epoch", "epochs", "s", "status"):
-        made.add_column(column, justify="left" if column in study.space or column == "status" else "right")
+    made.caption = "* set by hand"
+    names = short_names(study)
+    for column in ("trial", *names, study.metric, "epoch", "of", "s", "status"):
+        left = column in names or column == "status"
+        made.add_column(column, justify="left" if left else "right", overflow="fold", min_width=min(len(column), 8))
     for trial in ranked(trials, study.mode):
         best = trial.best(study.mode)
         made.add_row(
-            f"{trial.number}{' hand-set' if trial.hand_set else ''}",
+            f"{trial.number}{'*' if trial.hand_set else ''}",
             *(shown(value) for value in trial.settings.values()),
             "-" if best is None else f"{best[0]:.4f}",
             "-" if best is None else str(best[1]),
@@ -190,6 +197,12 @@ def table(trials: list[Trial], study: Study, count: int | None = None) -> Any:
             trial.status + (f": {trial.reason}" if trial.reason else ""),
         )
     return made
+
+
+def short_names(study: Study) -> list[str]:
+    """The settings by the last part of their path, where that is enough to tell them apart."""
+    ends = [path.rpartition(".")[2] for path in study.space]
+    return [end if ends.count(end) == 1 else path for path, end in zip(study.space, ends, strict=True)]
 
 
 def _reason(trial: Any) -> str:

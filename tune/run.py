@@ -9,6 +9,8 @@ from signatlas.errors import UserError
 from signatlas.files import filesystem
 from signatlas.recipe import Recipe, dump
 from tune import capacity
+from tune.output import calm_output
+from tune.reference import with_shared_reference
 from tune.search import METRIC, count, scheduler, search
 from tune.study import Point, Study, hand_set
 
@@ -24,6 +26,8 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
     A study that was stopped goes on: trials that had ended are kept, those that were at work go on from their last
     checkpoint. A finished study is returned as it is. Raises UserError.
     """
+    import ray
+
     from cluster import storage
     from cluster.connect import connected
     from trainers.fit import TASKS, build_task
@@ -41,9 +45,13 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
     # Relative paths of a recipe mean the folder the command was given in, also in the trials.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # MissingMetric says it in one line
-    with connected(address, num_cpus=capacity.local_cpus(base, study.concurrent), worker_logs=False):
-        at_a_time = capacity.concurrency(base, study.concurrent, count(study, hand))
-        _tune(study, base, hand, folder, at_a_time, quiet)
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own tables
+    at_a_time, cpus = capacity.local(base, study.concurrent)
+    own = not (ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
+    with calm_output() as output, connected(address, num_cpus=cpus, worker_logs=False):
+        at_a_time = capacity.concurrency(base, at_a_time if own else study.concurrent, count(study, hand))
+        base = with_shared_reference(study, base, folder.remote or str(folder.local), quiet)
+        _tune(study, base, hand, folder, at_a_time, None if quiet else output)
     return _finish(study, base, folder, quiet)
 
 
@@ -53,17 +61,16 @@ def _claim(study: Study, base: Recipe) -> str:
     return f"# A study: its settings, then the recipe that was set by hand.\n{dump(same)}---\n{dump(base)}"
 
 
-def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, at_a_time: int, quiet: bool) -> None:
+def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, at_a_time: int, output: Any) -> None:
     from contextlib import nullcontext
 
     from tune.record import Display
 
     place = folder.remote or str(folder.local)
     tuner = _tuner(study, base, hand, folder, place, at_a_time)
-    with nullcontext() if quiet else Display(study, count(study, hand)):
+    with nullcontext() if output is None else Display(study, count(study, hand), output):
         results = tuner.fit()
     trials = results._experiment_analysis.trials
-    _keep(folder, {trial.trial_id for trial in trials})
     _refuse_missing_metric(study, folder)
     if any(trial.status not in ("TERMINATED", "ERROR") for trial in trials):
         raise KeyboardInterrupt  # Tune answers Ctrl-C by saving what it has and returning
@@ -73,8 +80,9 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: st
     """A new Tuner, or the one of an earlier process that was stopped."""
     from ray import tune
 
+    from tune import record
     from tune.record import MissingMetric, Recorder
-    from tune.trial import driver, stages
+    from tune.trial import driver, epochs_of
 
     # The trial's own process only waits; the workers' resources are Ray Train's to ask for.
     trainable = tune.with_resources(driver(study, base, f"{place}/trials"), {"CPU": capacity.DRIVER_CPUS})
@@ -84,7 +92,7 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: st
         mode=study.mode,
         search_alg=searching["search_alg"],
         num_samples=searching["num_samples"],
-        scheduler=scheduler(study, hand, sum(stages(base).values())),
+        scheduler=scheduler(study, hand, epochs_of(base)),
         max_concurrent_trials=at_a_time,  # without it trials take each other's workers, and all wait
         trial_dirname_creator=_trial_folder,
     )
@@ -92,12 +100,13 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: st
         name=EXPERIMENT,
         storage_path=place,
         stop=MissingMetric(),
-        callbacks=[Recorder(folder.local, study, hand)],
+        callbacks=[Recorder(folder.local, study)],
         failure_config=tune.FailureConfig(max_failures=0),
         verbose=0,
     )
     if _has_state(f"{place}/{EXPERIMENT}"):
         return tune.Tuner.restore(f"{place}/{EXPERIMENT}", trainable)
+    record.write(folder.local, [])
     return tune.Tuner(trainable, param_space=searching["param_space"], tune_config=configuration, run_config=settings)
 
 
@@ -112,16 +121,6 @@ def _has_state(place: str) -> bool:
     store, inner = filesystem(place)
     files = store.get_file_info(FileSelector(inner, allow_not_found=True))
     return any(file.base_name.startswith("experiment_state") for file in files)
-
-
-def _keep(folder: RunFolder, ids: set[str]) -> None:
-    """Forget trials of which Tune does not know: a kill came between their start and Tune's next note of its state."""
-    from tune import record
-
-    known = [trial for trial in record.read(folder.local) if trial.id in ids]
-    for number, trial in enumerate(known):
-        trial.number = number
-    record.write(folder.local, known)
 
 
 def _refuse_missing_metric(study: Study, folder: RunFolder) -> None:

@@ -134,6 +134,8 @@ def load_study(path: str | os.PathLike[str], **changes: Any) -> Study:
     raw |= {key: value for key, value in changes.items() if value is not None}
     if fixed:
         raw["set"] = (raw.get("set") or {}) | fixed
+        if isinstance(raw.get("space"), dict):  # what is fixed on the command line is not searched
+            raw["space"] = {path: values for path, values in raw["space"].items() if path not in fixed}
     return parse(Study, raw, str(path))
 
 

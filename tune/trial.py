@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from signatlas.errors import UserError
-from signatlas.recipe import RECIPES, Recipe, parse
+from signatlas.recipe import RECIPES, Recipe, TranslationRecipe, parse
 from tune.search import METRIC, TIME, settings_of
 from tune.study import Study, with_settings
 
@@ -37,7 +37,7 @@ def driver(study: Study, base: Recipe, runs: str) -> Callable[[dict[str, Any]], 
             recipe = with_settings(parse(RECIPES[task], raw, "recipe"), settings_of(config, study), "recipe")
             name = tune.get_context().get_trial_id()
             recipe = recipe.model_copy(update={"name": name, "storage_path": runs})
-            results = fit(recipe, quiet=True, callbacks=[_callback(study, recipe)])
+            results = fit(recipe, quiet=True, callbacks=[_callback(study)])
         except Exception as error:
             raise TrialFailed(reason(error)) from error
         tune.report(_final(results, study, recipe))
@@ -45,12 +45,13 @@ def driver(study: Study, base: Recipe, runs: str) -> Callable[[dict[str, Any]], 
     return trial
 
 
-def stages(recipe: Recipe) -> dict[str, int]:
-    """Epochs of each run that the recipe makes and reports, in their order, by the end of the run's name."""
-    if recipe.task != "translation":
-        return {"": recipe.optimiser.epochs}  # type: ignore[union-attr]
-    parts = {"stage1": recipe.alignment, "stage2": recipe.translation}
-    return {name: part.optimiser.epochs for name, part in parts.items() if part is not None}
+def epochs_of(recipe: Recipe) -> int:
+    """Epochs of the run whose evaluations count: a translation's last stage, any other recipe's only one."""
+    if isinstance(recipe, TranslationRecipe):
+        last = recipe.translation or recipe.alignment
+        assert last is not None
+        return last.optimiser.epochs
+    return recipe.optimiser.epochs
 
 
 def reason(error: BaseException) -> str:
@@ -65,22 +66,19 @@ def reason(error: BaseException) -> str:
     return (last if ": " in last else f"{kind}: {last}" if last else kind)[:300]
 
 
-def _callback(study: Study, recipe: Recipe) -> Any:
+def _callback(study: Study) -> Any:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     class Report(TuneReportCallback):
-        """Tells Tune every evaluation: the metric, the best so far, the epochs done in all stages together."""
+        """Tells Tune every evaluation: the metric, the best so far, the epochs done."""
 
         def __init__(self) -> None:
             super().__init__()
             self.best: float | None = None
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            done = _epochs_before(run_context.run_config.name, recipe)
-            if done is None:
-                return
             row = metrics[0]
-            report: dict[str, Any] = {TIME: done + int(row["epoch"]) + 1}
+            report: dict[str, Any] = {TIME: int(row["epoch"]) + 1}
             if study.metric in row:
                 value = float(row[study.metric])
                 self.best = better(value, self.best, study.mode)
@@ -98,24 +96,14 @@ def better(value: float, best: float | None, mode: str) -> float:
     return max(value, best) if mode == "max" else min(value, best)
 
 
-def _epochs_before(run: str, recipe: Recipe) -> int | None:
-    """Epochs of the stages before that of this run; None for a run that makes something else, such as a reference."""
-    done = 0
-    for stage, epochs in stages(recipe).items():
-        if run.endswith(stage):
-            return done
-        done += epochs
-    return None
-
-
 def _final(results: dict[str, Any], study: Study, recipe: Recipe) -> dict[str, Any]:
-    """The last report: all evaluations of the last stage, also those that an earlier, interrupted process made."""
-    history = Path(results["model"]).parent / "history.jsonl"
+    """The last report: all evaluations, also those that an earlier, interrupted process made."""
+    last = list(results.get("stages", {"only": results}).values())[-1]
+    history = Path(last["model"]).parent / "history.jsonl"
     rows = [results["best"], results["last"]]
     if history.is_file():
         rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
-    *earlier, _ = stages(recipe).values()
-    evaluated = [[sum(earlier) + row["epoch"] + 1, row[study.metric]] for row in rows if study.metric in row]
+    evaluated = [[row["epoch"] + 1, row[study.metric]] for row in rows if study.metric in row]
     values = [value for _, value in evaluated]
     best = max(values) if study.mode == "max" else min(values)
-    return {TIME: sum(stages(recipe).values()), METRIC: best, "evaluated": evaluated, "finished": True}
+    return {TIME: epochs_of(recipe), METRIC: best, "evaluated": evaluated, "finished": True}
