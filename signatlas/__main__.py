@@ -81,6 +81,9 @@ COMMANDS: Entries = {
     "translate": Entry(
         "signatlas.commands.translate:translate", "What is signed in a video, poses or a clip, as text."
     ),
+    "trajectories": Entry(
+        "signatlas.commands.trajectories:trajectories", "What became of negatives while a reference model learned."
+    ),
     "compare": Entry("signatlas.commands.compare:compare", "Sentence evaluations side by side, with paired tests."),
     "index": {
         "build": Entry("trainers.pipelines.commands:build", "Embed a corpus and write a sharded, checksummed index."),

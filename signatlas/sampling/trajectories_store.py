@@ -1,8 +1,9 @@
 """Token features of a reference model's checkpoints on disk: a folder a checkpoint, memory-mapped float16.
 
 `epoch_0005/` holds `visual.npy` and `text.npy` [tokens, width], tokens of length one, clip after clip; `rows.parquet`
-(`id, visual_start, visual_count, text_start, text_count`); `visual_pooled.npy` and `text_pooled.npy` [clips, width],
-one vector each; `snapshot.json`. `trajectories.json` names the checkpoints that belong together.
+(`id, group, visual_start, visual_count, text_start, text_count`; identical texts share a group); `visual_pooled.npy`
+and `text_pooled.npy` [clips, width], one vector each; `snapshot.json`. `trajectories.json` names the checkpoints that
+belong together.
 """
 
 from __future__ import annotations
@@ -102,7 +103,11 @@ class _Array:
 
 
 def write_snapshot(
-    folder: str | os.PathLike[str], info: SnapshotInfo, ids: Sequence[str], parts: Iterable[Encoded]
+    folder: str | os.PathLike[str],
+    info: SnapshotInfo,
+    ids: Sequence[str],
+    groups: Sequence[int] | np.ndarray,
+    parts: Iterable[Encoded],
 ) -> None:
     """Write one checkpoint's features in one step. ``parts`` together follow ``ids``. Raises FeatureError."""
     from pyarrow.fs import LocalFileSystem
@@ -118,7 +123,7 @@ def write_snapshot(
                 counts[side].append(getattr(part, f"{side}_counts"))
         for array in arrays.values():
             array.close()
-        rows: dict[str, Any] = {"id": list(ids)}
+        rows: dict[str, Any] = {"id": list(ids), "group": np.asarray(groups, np.int64)}
         for side in SIDES:
             count = np.concatenate(counts[side]).astype(np.int64)
             if len(count) != len(ids) or count.sum() != arrays[side].rows or (count < 1).any():
@@ -146,6 +151,7 @@ class Snapshot:
     def __init__(self, path: Path, info: SnapshotInfo, rows: pa.Table):
         self.path, self.info = path, info
         self.ids: list[str] = rows["id"].to_pylist()
+        self.groups = rows["group"].to_numpy()
         self._starts = {side: rows[f"{side}_start"].to_numpy() for side in SIDES}
         self.counts = {side: rows[f"{side}_count"].to_numpy() for side in SIDES}
 

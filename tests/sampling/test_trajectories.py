@@ -17,7 +17,7 @@ from signatlas.sampling import trajectories_store as store
 from signatlas.sampling.pair_selection import LowRankDelta, TokenDelta, plan_epoch, select_batches
 from signatlas.sampling.trajectories import Trajectories
 from signatlas.similarity import fine_grained
-from tests.sampling.trajectory_data import EPOCHS, WIDTH, parts, tokens, write
+from tests.sampling.trajectory_data import EPOCHS, WIDTH, groups, parts, tokens, write
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +200,11 @@ def test_values_that_are_not_finite_are_not_written(tmp_path):
     sides["text"][8] = sides["text"][8] * np.nan
     info = store.SnapshotInfo(epoch=5, width=WIDTH, made={})
     with pytest.raises(FeatureError, match="not finite: has the reference model diverged"):
-        store.write_snapshot(tmp_path, info, [str(n) for n in range(9)], parts(sides))
+        store.write_snapshot(tmp_path, info, [str(n) for n in range(9)], groups(9), parts(sides))
     with pytest.raises(FeatureError, match="tokens of 9 clips came for 10"):
-        store.write_snapshot(tmp_path, info, [str(n) for n in range(10)], parts(tokens(9)[5]))
+        store.write_snapshot(tmp_path, info, [str(n) for n in range(10)], groups(10), parts(tokens(9)[5]))
     assert list(tmp_path.iterdir()) == []
     assert not store.is_written(tmp_path, info)
-    store.write_snapshot(tmp_path, info, [str(n) for n in range(9)], parts(tokens(9)[5]))
+    store.write_snapshot(tmp_path, info, [str(n) for n in range(9)], groups(9), parts(tokens(9)[5]))
     assert store.is_written(tmp_path, info)
     assert not store.is_written(tmp_path, info.model_copy(update={"made": {"model": "x"}}))

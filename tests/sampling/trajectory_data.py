@@ -33,6 +33,11 @@ def tokens(clips: int, epochs: tuple[int, ...] = EPOCHS) -> dict[int, dict[str, 
     return found
 
 
+def groups(clips: int) -> list[int]:
+    """The last two clips say the same."""
+    return [*range(clips - 1), clips - 2]
+
+
 def write(folder: Path, clips: int = 41, epochs: tuple[int, ...] = EPOCHS, **similarity: object) -> Trajectories:
     """Write trajectories and open them."""
     info = store.TrajectoriesInfo(
@@ -43,7 +48,9 @@ def write(folder: Path, clips: int = 41, epochs: tuple[int, ...] = EPOCHS, **sim
     found: list[dict[str, tuple[float, float]]] = []
     for epoch, sides in tokens(clips, epochs).items():
         made = store.SnapshotInfo(epoch=epoch, width=WIDTH, made={"model": str(epoch)})
-        store.write_snapshot(folder, made, ids, parts(sides, compared=info.similarity.kind != "fine_grained"))
+        store.write_snapshot(
+            folder, made, ids, groups(clips), parts(sides, compared=info.similarity.kind != "fine_grained")
+        )
         found.append(moments(store.Snapshot.open(folder / store.folder_name(epoch)), info))
     info = info.model_copy(update={"moments": {n: tuple(f[n] for f in found) for n in ("similarity", "pooled")}})
     write_text_atomically(folder / store.INFO, info.model_dump_json())

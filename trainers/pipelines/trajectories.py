@@ -140,7 +140,7 @@ def cache(
         started, told = time.monotonic(), _teller(quiet)
         rows = _encoded({epoch: snapshots[epoch] for epoch in missing}, data, clips, workers, gpus)
         for made in missing.values():
-            store.write_snapshot(out, made, data.ids, _parts(rows, made, len(data.ids), told))
+            store.write_snapshot(out, made, data.ids, data.groups, _parts(rows, made, len(data.ids), told))
         clips.unlink()
         _finish(Path(out), info)
         if not quiet and missing:
