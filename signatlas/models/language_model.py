@@ -48,7 +48,7 @@ def build(
 
 def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, Vocabulary]:
     """An mBART with its vocabulary, of the Hub or a folder. Raises ModelError for what is none, in one line."""
-    from transformers import AutoConfig, MBartForConditionalGeneration
+    from transformers import AutoConfig
 
     from signatlas.text.hub import fetched
 
@@ -59,13 +59,7 @@ def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, V
     sizes = fetched(where, "language model", lambda: AutoConfig.from_pretrained(where, trust_remote_code=False))
     if sizes.model_type != "mbart":
         raise ModelError(f"{where} is a model of kind '{sizes.model_type}': name an mBART")
-    model, info = fetched(
-        where,
-        "mBART",
-        lambda: MBartForConditionalGeneration.from_pretrained(
-            where, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
-        ),
-    )
+    model, info = fetched(where, "mBART", lambda: _with_weights(where))
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -80,6 +74,18 @@ def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, V
     for mark in (TRAINED, DECODER_TRAINED):
         setattr(model.config, mark, bool(getattr(sizes, mark, True)))
     return model, vocabulary
+
+
+def _with_weights(where: str) -> Any:
+    from safetensors import SafetensorError
+    from transformers import MBartForConditionalGeneration
+
+    try:
+        return MBartForConditionalGeneration.from_pretrained(
+            where, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+        )
+    except SafetensorError as error:
+        raise OSError(f"its weights are damaged, {error}") from error
 
 
 def is_trained(model: MBartForConditionalGeneration, part: str = "encoder") -> bool:

@@ -99,21 +99,17 @@ class Vocabulary:
         if (folder / VOCABULARY).is_file():
             return cls.load(folder)
         from tokenizers import Tokenizer
-        from tokenizers.models import Unigram
 
-        from signatlas.text.hub import load_tokenizer
+        from signatlas.text.vocabulary_files import read_tokenizer
 
-        backend = getattr(load_tokenizer(os.fspath(name)), "backend_tokenizer", None)
-        if backend is None or not isinstance(backend.model, Unigram):
-            raise ModelError(f"{name} has no SentencePiece unigram vocabulary, as mBART has: name an mBART")
-        parts = json.loads(backend.to_str())
+        where = os.fspath(name)
+        parts = json.loads(read_tokenizer(where, CODES.split()).to_str())
         parts["post_processor"] = None  # language and </s> are put around by encode()
-        codes = {tag: code for tag, code in CODE_OF.items() if backend.token_to_id(code) is not None}
+        tokenizer = Tokenizer.from_str(json.dumps(parts))
+        codes = {tag: code for tag, code in CODE_OF.items() if tokenizer.token_to_id(code) is not None}
         if not codes:
-            raise ModelError(f"{name}: its vocabulary has no language code such as de_DE: name an mBART")
-        return cls(
-            Tokenizer.from_str(json.dumps(parts)), codes, {"from": folder.name if folder.is_dir() else str(name)}
-        )
+            raise ModelError(f"{name}: its vocabulary has no language code such as de_DE: name an mBART-50")
+        return cls(tokenizer, codes, {"from": folder.name if folder.is_dir() else where})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Vocabulary:

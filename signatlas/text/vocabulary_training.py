@@ -35,7 +35,7 @@ def unigram_tokenizer(texts: Sequence[str], size: int, codes: Sequence[str]) -> 
             f"set model.vocabulary (model.language.vocabulary of a translator) to {least} or more"
         )
     pieces = _sentencepiece(kept, size - marks + OWN)
-    return _laid_out(pieces, codes), len(pieces)
+    return laid_out(pieces, b"", codes), len(pieces)
 
 
 def _sentencepiece(texts: Sequence[str], size: int) -> list[tuple[str, float]]:
@@ -67,7 +67,8 @@ def _sentencepiece(texts: Sequence[str], size: int) -> list[tuple[str, float]]:
     return [(model.id_to_piece(i), model.get_score(i)) for i in normal]
 
 
-def _laid_out(pieces: Sequence[tuple[str, float]], codes: Sequence[str]) -> Tokenizer:
+def laid_out(pieces: Sequence[tuple[str, float]], charsmap: bytes, codes: Sequence[str]) -> Tokenizer:
+    """A tokenizer in mBART-50's order. ``charsmap`` is SentencePiece's table of characters; NFKC where it is empty."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import Unigram
 
@@ -75,7 +76,8 @@ def _laid_out(pieces: Sequence[tuple[str, float]], codes: Sequence[str]) -> Toke
     tokenizer = Tokenizer(
         Unigram([*named, *pieces, *((code, 0.0) for code in codes), (MASK, 0.0)], unk_id=3, byte_fallback=False)
     )
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    first = normalizers.Precompiled(charsmap) if charsmap else normalizers.NFKC()
+    tokenizer.normalizer = normalizers.Sequence([first, normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always", split=True)
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (*FIRST, *codes, MASK)])

@@ -1,0 +1,135 @@
+"""Adapters: nothing changes at the start, only they learn, they merge and are saved; what they are refused over."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from signatlas.errors import ModelError
+from signatlas.models.lora import add_lora, merge, trainable
+from signatlas.models.translator_config import LoraSettings
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.v_proj(self.k_proj(self.q_proj(x)).tanh()))
+
+
+def stack() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(Attention(), Attention()).eval()
+
+
+def moved(module: nn.Module) -> nn.Module:
+    """B is zero at the start: give it values, as training does."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    return module
+
+
+SETTINGS = LoraSettings(rank=4, alpha=8)
+
+
+def test_nothing_changes_at_the_start():
+    module, x = stack(), torch.randn(3, 8)
+    before = module(x)
+    assert add_lora(module, SETTINGS, trained=True) == 4, "q_proj and v_proj of two layers"
+    assert module(x).equal(before)
+    assert all((p == 0).all() for n, p in module.named_parameters() if "lora_B" in n)
+
+
+def test_the_formula():
+    """y = W x + (alpha / rank) B A x."""
+    module, x = stack(), torch.randn(3, 8)
+    plain = module[0].q_proj(x)
+    add_lora(module, SETTINGS, trained=True)
+    moved(module)
+    layer = module[0].q_proj
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    torch.testing.assert_close(layer(x), plain + 2.0 * x @ a.T @ b.T)
+
+
+def test_the_papers_rank_and_alpha_scale_by_two():
+    module = stack()
+    add_lora(module, LoraSettings(), trained=True)
+    assert module[0].q_proj.scaling["default"] == 2.0
+
+
+def test_only_adapters_learn():
+    module = stack()
+    add_lora(module, SETTINGS, trained=True)
+    module(torch.randn(3, 8)).square().sum().backward()
+    learns = {name for name, parameter in module.named_parameters() if parameter.grad is not None}
+    assert learns == {name for name, _ in module.named_parameters() if "lora_" in name}
+    assert trainable(module) == 4 * (8 * 4 + 4 * 8)
+    moved(module)(torch.randn(3, 8)).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for name, parameter in module.named_parameters() if name in learns)
+
+
+def test_merged_adapters_say_the_same_and_leave_plain_layers():
+    module, x = stack(), torch.randn(3, 8)
+    names = set(module.state_dict())
+    before = module(x)
+    add_lora(module, SETTINGS, trained=True)
+    adapted = moved(module)(x)
+    assert not torch.allclose(adapted, before)
+    assert merge(module) == 4
+    torch.testing.assert_close(module(x), adapted)
+    assert set(module.state_dict()) == names and type(module[0].q_proj) is nn.Linear
+    assert merge(module) == 0
+
+
+def test_weights_are_saved_and_loaded():
+    module, x = stack(), torch.randn(3, 8)
+    add_lora(module, SETTINGS, trained=True)
+    other = stack()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    add_lora(other, SETTINGS, trained=True)
+    other.load_state_dict(moved(module).state_dict())
+    assert other(x).equal(module(x))
+
+
+def test_random_weights_are_refused_unless_forced():
+    with pytest.raises(ModelError, match="noise") as caught:
+        add_lora(stack(), SETTINGS, trained=False)
+    assert "recipes/mbart_" in str(caught.value) and "model.lora.force=true" in str(caught.value)
+    assert add_lora(stack(), LoraSettings(rank=2, force=True), trained=False) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "says"), [(("q_prj",), "did you mean q_proj"), (("q_proj", "query_layer"), "'query_layer'"),
+                        (("norm",), "'norm'")]
+)  # fmt: skip
+def test_names_that_match_nothing_are_one_line(names, says):
+    module = stack()
+    with pytest.raises(ModelError) as caught:
+        add_lora(module, LoraSettings(modules=names), trained=True)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert all(p.requires_grad for p in module.parameters()), "nothing was touched"
+
+
+def test_adapters_are_not_added_twice():
+    module = stack()
+    add_lora(module, SETTINGS, trained=True)
+    with pytest.raises(ModelError, match="already"):
+        add_lora(module, SETTINGS, trained=True)
+
+
+def test_dropout_is_of_training_only():
+    module, x = stack(), torch.ones(3, 8)
+    add_lora(module, LoraSettings(rank=4, alpha=8, dropout=0.5), trained=True)
+    moved(module).eval()
+    assert module(x).equal(module(x))
+    module.train()
+    torch.manual_seed(0)
+    assert not module(x).equal(module(x))
