@@ -42,7 +42,8 @@ def scores(
         errors = [values[rows].std() / max(len(rows), 1) ** 0.5 for rows in groups]
         right.errorbar(middles, means, errors, color=colour, marker="o", markersize=4, capsize=2, linewidth=1.2)
     for x, rows in zip(middles, groups, strict=True):
-        right.annotate(str(len(rows)), (x, 0), color=GREY, fontsize=7, ha="center", va="bottom")
+        right.text(x, 0.99, str(len(rows)), color=GREY, fontsize=7, ha="center", va="top",
+                   transform=right.get_xaxis_transform())  # fmt: skip
     right.set(xlabel="tokens of the reference (grey: sentences)", ylabel=f"mean {name}, with standard error")
     right.set_ylim(bottom=0)
     for axes in (left, right):

@@ -1,0 +1,133 @@
+"""Evaluations of translations side by side, with paired bootstrap against the first of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from signatlas.errors import UserError
+from signatlas.evaluation.compare import without_seed
+from signatlas.evaluation.translations import MODEL, TESTED, resampled
+from signatlas.evaluation.translations_report import PROTOCOL, read_hypotheses
+from signatlas.metrics import translation as metrics
+
+SAMPLES = 1000
+
+
+class Saved(NamedTuple):
+    """A saved evaluation: its name, report, and the rows of its texts."""
+
+    name: str
+    report: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        found = next(r for r in self.report["results"] if (r["system"], r["subset"]) == (MODEL, "all"))
+        return {name: float(found[name]) for name in metrics.FIGURES}
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        return [(row["id"], row["reference"]) for row in self.rows]
+
+
+def is_translation(folder: str | os.PathLike[str]) -> bool:
+    """Whether ``signatlas evaluate`` wrote this folder for a translator."""
+    try:
+        return bool(json.loads((_place(folder) / "report.json").read_text("utf-8"))["protocol"] == PROTOCOL)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read(folder: str | os.PathLike[str]) -> Saved:
+    """Read the folder of an evaluation. Raises UserError."""
+    place = _place(folder)
+    try:
+        report = json.loads((place / "report.json").read_text("utf-8"))
+        if report["protocol"] != PROTOCOL:
+            raise UserError(f"{place} is no evaluation of translations (protocol {report['protocol']}): leave it out")
+        rows = read_hypotheses(place)
+        owner = Path(report["model"]["path"])
+        saved = Saved(owner.parent.name if owner.name == "model" else owner.name, report, rows)
+        if not rows or not saved.asked[0][0] or not saved.figures:
+            raise ValueError("no texts")
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise UserError(f"{place} has no readable report.json and texts ({error}): evaluate again") from error
+    return saved
+
+
+def _place(folder: str | os.PathLike[str]) -> Path:
+    place = Path(folder)
+    return place.parent if place.name == "report.json" else place
+
+
+def compared(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
+    """A row an evaluation: its figures; and against the first, over the same clips, the difference of ``measure``.
+
+    ``difference`` has the observed one, its 95 % interval and ``p``, two-sided: twice the share of resamples on the
+    other side of 0 (Koehn 2004). None where clips or references differ. Raises UserError for an unknown measure.
+    """
+    if measure not in TESTED:
+        raise UserError(f"unknown --by '{measure}', choose from {', '.join(TESTED)}")
+    rows: list[dict[str, Any]] = []
+    for one in saved:
+        record = one.report["model"]["record"]
+        row = {"run": one.name, "language": one.report["language"], "corpus": one.report["corpus"]["name"],
+               "split": one.report["split"], "synthetic": one.report["corpus"]["synthetic"], "clips": len(one.rows),
+               "recipe": record.get("recipe"), "seed": record.get("seed")}  # fmt: skip
+        rows.append(row | one.figures | {"difference": _difference(saved[0], one, measure, seed)})
+    return rows
+
+
+def _difference(first: Saved, other: Saved, measure: str, seed: int) -> dict[str, Any] | None:
+    if other is first or first.asked != other.asked:
+        return None
+    language, references = first.report["language"], [reference for _, reference in first.asked]
+    told = {name: [row["hypothesis"] for row in one.rows] for name, one in (("first", first), ("other", other))}
+    counts = {name: metrics.bleu_counts(texts, references, language) for name, texts in told.items()}
+    rouge = {name: metrics.sentence_scores(texts, references, language)["ROUGE-L"] for name, texts in told.items()}
+    column = TESTED.index(measure)
+    drawn = resampled(counts, rouge, samples=SAMPLES, seed=seed)
+    differences = drawn["other"][:, column] - drawn["first"][:, column]
+    low, high = (float(end) for end in np.quantile(differences, [0.025, 0.975]))
+    share = min(float(np.mean(differences <= 0)), float(np.mean(differences >= 0)))
+    observed = other.figures[measure] - first.figures[measure]
+    return {"measure": measure, "observed": observed, "interval": (low, high), "p": min(1.0, 2 * share)}
+
+
+def averaged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for all models of a recipe (its seeds) and corpus: means, and ``ranges`` of every figure."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((without_seed(row), row["language"], row["corpus"], row["split"]), []).append(row)
+    found = []
+    for (name, *_), members in groups.items():
+        values = {figure: [member[figure] for member in members] for figure in metrics.FIGURES}
+        means = {figure: float(np.mean(held)) for figure, held in values.items()}
+        ranges = {figure: (min(held), max(held)) for figure, held in values.items()}
+        row = {**members[0], "run": f"{name} ({len(members)})", "difference": None, "ranges": ranges}
+        found.append(row | means)
+    return found
+
+
+def as_cells(rows: Sequence[dict[str, Any]], measure: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows for people; averaged rows have the range of ``measure`` in place of the difference."""
+    ranged = any("ranges" in row for row in rows)
+    header = ["run", *metrics.FIGURES, f"range of {measure}" if ranged else f"{measure} against the first"]
+    return header, [[row["run"], *(f"{row[n]:.2f}" for n in metrics.FIGURES), _last(row, measure)] for row in rows]
+
+
+def _last(row: dict[str, Any], measure: str) -> str:
+    if "ranges" in row:
+        return "-".join(f"{end:.2f}" for end in row["ranges"][measure])
+    told = row["difference"]
+    if told is None:
+        return ""
+    low, high = told["interval"]
+    p = f"p<{2 / SAMPLES:g}" if told["p"] < 2 / SAMPLES else f"p={told['p']:.3f}"
+    return f"{told['observed']:+.2f} [{low:+.2f}, {high:+.2f}] {p}"
