@@ -38,10 +38,12 @@ class TranslationStage(Task):
         self.steps_per_epoch = self.data.batches(recipe.batch_size)
         torch.manual_seed(recipe.seed)
         self.translator = self._translator()
+        self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
+        if self.contrast == "none":
+            self.translator.without_contrast()
         if recipe.optimiser.checkpointing:
             self.translator.language.gradient_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
-        self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
         self.ids, self.text_mask = self._encoded()
         self.notes = [*self.data.notes, *self._texts_told()]
         self.source = self._selection()

@@ -109,6 +109,7 @@ def record(recipe: StageRecipe, data: Translations) -> dict[str, Any]:
         "max_glosses": recipe.data.max_glosses,
         "limit": recipe.data.limit,
         "inputs_fingerprint": data.inputs.fingerprint,
+        "features_made": data.inputs.made(),
         "contrast": recipe.alignment.contrast if recipe.alignment else "none",
     }
 

@@ -117,6 +117,14 @@ class Translator(nn.Module):
     def drop_text_side(self) -> None:
         """Leave out what stage 2 does not have: the text encoder and the heads of the alignment."""
         self.text_encoder = self.heads = None
+        self.without_contrast()
+
+    def without_contrast(self) -> None:
+        """Nothing is contrasted: what only a contrast would teach is no parameter to an optimiser."""
+        self.log_scale.requires_grad_(False)
+        for part in (self.text_encoder, self.heads):
+            if part is not None:
+                part.requires_grad_(False)
 
     def forward(
         self,
@@ -237,7 +245,7 @@ class Translator(nn.Module):
                     num_return_sequences=best,
                     max_new_tokens=min(max_new_tokens, positions - 2),
                     length_penalty=length_penalty,
-                    early_stopping=True,
+                    early_stopping=True if beams > 1 else None,
                     do_sample=False,
                     # Never what no text holds: a padding, a mask, the start again.
                     suppress_tokens=[self.vocabulary.bos, self.vocabulary.pad, self.vocabulary.mask],

@@ -31,14 +31,21 @@ def main() -> None:
     if recipe.task == "sign_encoder":
         recipe = load(recipe_file, [*overrides, "model.dropout=0"])
     task = build_task(recipe)
-    engine = start_engine(task.model, recipe.optimiser, task.batch_size)
+    engine = start_engine(task.model, recipe.optimiser, task.batch_size, task.parts)
     task.begin_epoch(3)
-    loss = task.loss(engine, 0)
-    engine.backward(loss * int(ranks))
+    loss = 0.0
+    for part in range(task.parts):
+        share = task.part_loss(engine, 0, part)
+        engine.backward(share * int(ranks) * task.parts)
+        if part + 1 < task.parts:
+            engine.step()  # between parts nothing is updated
+        loss += float(share.detach())
     # After DeepSpeed's reduction, before clipping (which would shrink them to nothing: clip is 1e-9).
-    gradients = {name: safe_get_full_grad(p).double() for name, p in engine.module.named_parameters()}
+    learning = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
+    found = {name: safe_get_full_grad(p) for name, p in learning.items()}
+    gradients = {name: gradient.double() for name, gradient in found.items() if gradient is not None}
     if rank == "0":
-        torch.save({"loss": float(loss), "gradients": gradients}, out)
+        torch.save({"loss": loss, "gradients": gradients}, out)
     dist.barrier()
     # What was to be shown is computed and saved. How gloo's sockets and DeepSpeed's hooks are taken down while other
     # ranks do the same is not: a rank whose neighbour left first may end in an error.

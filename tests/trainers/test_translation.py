@@ -1,0 +1,239 @@
+"""One stage of translation: ranks, parts, batches, contrast, masked language, what learns, mistakes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from signatlas.errors import UserError
+from signatlas.recipe import parse
+from signatlas.recipe.translation import StageRecipe, TranslationRecipe
+from tests.trainers.test_gradients import gradients
+from tests.trainers.translation_data import translation_settings
+from trainers.fit import build_task
+from trainers.translation import TranslationStage, build
+from trainers.translation_stages import stages
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return translation_settings(tmp_path_factory.mktemp("translation"))
+
+
+def recipe_of(settings: dict[str, Any], **changes: Any) -> TranslationRecipe:
+    """The small recipe with settings changed: ``alignment__batch_size=4``."""
+    changed = copy.deepcopy(settings)
+    for name, value in changes.items():
+        *path, last = name.split("__")
+        place = changed
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return parse(TranslationRecipe, changed, "recipe")
+
+
+def stage_of(settings: dict[str, Any], kind: str = "alignment", **changes: Any) -> StageRecipe:
+    return stages(recipe_of(settings, **changes))[kind]
+
+
+def written(settings: dict[str, Any], folder: Path, kind: str = "alignment", **changes: Any) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(stage_of(settings, kind, **changes).model_dump(mode="json")))
+    return path
+
+
+RICH = {"alignment__masked_language": {"every": 1}, "model__projection": 16, "alignment__identical": "share"}
+
+
+@pytest.fixture(scope="module")
+def alone(settings, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("alone")
+    return gradients(written(settings, folder, **RICH), 1, folder / "g.pt")
+
+
+@pytest.mark.parametrize(("ranks", "zero"), [(4, 0), (2, 1)])
+def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alone, tmp_path, ranks, zero):
+    """Translation, contrast, restored texts and BatchNorm: after DeepSpeed's reduction, before clipping."""
+    several = gradients(written(settings, tmp_path, **RICH, scaling__workers=ranks), ranks, tmp_path / "g.pt", zero)
+    largest = max(float(g.abs().max()) for g in alone["gradients"].values())
+    assert largest > 1e-3
+    for name in ("log_scale", "sign.convolution.norms.0.weight", "heads.0.weight"):
+        assert float(alone["gradients"][name].abs().max()) > 1e-6, name
+    assert set(several["gradients"]) == set(alone["gradients"])
+    for name, gradient in alone["gradients"].items():
+        error = float((several["gradients"][name] - gradient).abs().max())
+        assert error < 2e-5 * largest, name
+
+
+@pytest.mark.parametrize("zero", [2, 3])
+def test_the_same_with_lora_in_bf16(settings, tmp_path, zero):
+    """Frozen weights beside trained ones under ZeRO 2 and 3; the direction of the gradient is that of fp32."""
+    lora = {"model__tuning": "lora", "alignment__optimiser__checkpointing": True}
+    plain = gradients(written(settings, tmp_path, **lora), 1, tmp_path / "a.pt")
+    half = gradients(written(settings, tmp_path, **lora, scaling__workers=2), 2, tmp_path / "b.pt", zero, "bf16")
+    assert set(plain["gradients"]) == set(half["gradients"])
+    # B of an adapter starts at zero, so A has no gradient yet, and the rest must carry the comparison.
+    flat, other = (torch.cat([r["gradients"][n].flatten() for n in plain["gradients"]]) for r in (plain, half))
+    assert float(torch.cosine_similarity(flat, other, dim=0)) > 0.98
+
+
+def test_parts_of_a_batch_add_up(settings, tmp_path):
+    """Gradient accumulation: two parts of four clips are one batch of eight (without BatchNorm, which sees parts)."""
+    plain = {"model__sign__blocks": 0}
+    whole = gradients(written(settings, tmp_path, "translation", **plain), 1, tmp_path / "a.pt")
+    parts = written(settings, tmp_path, "translation", **plain, translation__optimiser__accumulation=2)
+    summed = gradients(parts, 1, tmp_path / "b.pt")
+    assert summed["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    largest = max(float(g.abs().max()) for g in whole["gradients"].values())
+    for name, gradient in whole["gradients"].items():
+        assert float((summed["gradients"][name] - gradient).abs().max()) < 1e-5 * largest, name
+
+
+def step(task: TranslationStage, place: int = 0) -> tuple[float, dict[str, torch.Tensor]]:
+    torch.manual_seed(5)
+    task.translator.train()
+    task.translator.zero_grad()
+    value = task.loss(task.translator, place)
+    value.backward()
+    found = {n: p.grad.clone() for n, p in task.translator.named_parameters() if p.grad is not None}
+    return float(value.detach()), found
+
+
+ARMS = {
+    "baseline": {"alignment__contrast": "none"},
+    "standard": {},
+    "lora": {"model__tuning": "lora"},
+    "cls": {"model__similarity__kind": "cls"},
+    "mean": {"model__similarity__kind": "mean"},
+    "gfslt": {"model__similarity__kind": "cls", "model__text_encoder": "trained", "model__projection": 16,
+              "model__language__encoder_layers": 1, "model__language__decoder_layers": 1,
+              "model__language__random_decoder": True, "alignment__translation": 0.0,
+              "alignment__masked_language": {"every": 1}, "alignment__gather": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_parameter_that_may_learn_gets_a_gradient(settings, arm):
+    """One without would be a mistake, and ZeRO would not know its place."""
+    task = build(stage_of(settings, **ARMS[arm]))
+    found = step(task)[1]
+    learning = {name for name, p in task.translator.named_parameters() if p.requires_grad}
+    assert learning - set(found) <= {"language.model.encoder.embed_tokens.weight"}
+    if arm == "baseline":
+        assert "log_scale" not in learning
+
+
+def test_stage_2_has_no_text_side_and_learns_translation_alone(settings):
+    task = build(stage_of(settings, "translation"))
+    assert task.translator.text_encoder is None
+    assert step(task)[0] > 0
+
+
+def test_checkpointing_changes_nothing(settings):
+    plain, again = (build(stage_of(settings, alignment__optimiser__checkpointing=on)) for on in (False, True))
+    for (name, a), b in zip(step(plain)[1].items(), step(again)[1].values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_masked_language_comes_every_so_many_steps(settings):
+    task = build(stage_of(settings, alignment__masked_language={"every": 5}))
+    ids, mask = task.ids[:4], task.text_mask[:4]
+    found = [task._masked(ids, mask, np.arange(4), place) is not None for place in range(11)]
+    assert [place for place, there in enumerate(found) if there] == [0, 5, 10]
+
+
+def test_without_gathering_a_rank_contrasts_its_own_clips(settings, tmp_path):
+    """GFSLT-VLP: two ranks of four are the mean of two losses of four, and not one of eight."""
+    apart = {"alignment__gather": False, "alignment__translation": 0.0, "model__sign__blocks": 0}
+    two = gradients(written(settings, tmp_path, **apart, scaling__workers=2), 2, tmp_path / "a.pt")
+    task = build(stage_of(settings, **apart))
+    task.begin_epoch(3)
+    batch, expected = task.plan[0], {}
+    for half in (batch[:4], batch[4:]):
+        task.plan, task.batch_size = half[None], 4
+        for name, gradient in step(task)[1].items():
+            expected[name] = expected.get(name, 0) + gradient.double() / 2
+    largest = max(float(g.abs().max()) for g in expected.values())
+    for name, gradient in expected.items():
+        assert float((two["gradients"][name] - gradient).abs().max()) < 1e-4 * largest, name
+
+
+def test_batches_are_a_function_of_seed_and_epoch(settings):
+    task, again = (build(stage_of(settings)) for _ in range(2))
+    task.begin_epoch(3)
+    assert not np.array_equal(task.plan, again.plan)
+    again.begin_epoch(3)
+    np.testing.assert_array_equal(task.plan, again.plan)
+    assert len(np.unique(task.plan)) == task.plan.size, "no clip twice in an epoch"
+
+
+def test_buckets_hold_clips_of_similar_length(settings):
+    data = build(stage_of(settings, "translation")).data
+    data.lengths = np.arange(len(data.ids))[::-1].copy()
+    spread = [float(np.ptp(data.lengths[data.plan(1, 8, 0, bucket)], axis=1).mean()) for bucket in (1, 8)]
+    assert spread[1] < 0.4 * spread[0]
+    assert data.plan(1, 8, 0, 8).size == len(np.unique(data.plan(1, 8, 0, 8)))
+
+
+def test_dev_figures_choose_by_the_metric_that_is_asked_for(settings):
+    task = build(stage_of(settings, select__metric="loss"))
+    figures = task.evaluate(task.translator)
+    assert figures["score"] == -figures["dev_loss"]
+    assert {"dev_BLEU-4", "dev_ROUGE-L", "dev_chrF", "dev_R@1", "dev_MRR"} <= set(figures)
+    assert "dev_R@1" not in build(stage_of(settings, "translation")).evaluate(task.translator)
+
+
+def test_a_stage_goes_on_from_a_model_of_its_own_architecture(settings, tmp_path):
+    first = build(stage_of(settings))
+    for parameter in first.translator.parameters():
+        parameter.data += 0.01
+    first.translator.save_pretrained(tmp_path / "model")
+    second = build(stage_of(settings, "translation", start=str(tmp_path / "model")))
+    torch.testing.assert_close(second.translator.bridge.weight, first.translator.bridge.weight)
+    with pytest.raises(UserError, match=r"another architecture than the recipe: model.similarity differs"):
+        build(stage_of(settings, "translation", start=str(tmp_path / "model"), model__similarity={"kind": "cls"}))
+    second.translator.save_pretrained(tmp_path / "stage2")
+    with pytest.raises(UserError, match="has no text encoder, which stage 1 needs"):
+        build(stage_of(settings, start=str(tmp_path / "stage2")))
+
+
+MISTAKES = {
+    "no text in 'fr'": {"data__language": "fr"},
+    "no linear layer is called 'q_prj'": {"model__tuning": "lora", "model__lora": {"modules": ["q_prj"]}},
+    "no language model at": {"model__language__pretrained": "runs/nowhere/model"},
+    "two are needed for a trajectory": {"alignment__contrast": "selective", "selection__reference": "runs/nowhere"},
+    "is more than the": {"alignment__batch_size": 64},
+    "no translator|no model at": {"start": "runs/nowhere/model"},
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_mistakes_are_one_line_before_anything_runs(settings, words, tmp_path):
+    from trainers.fit import fit
+
+    recipe = recipe_of(settings, **MISTAKES[words], storage_path=str(tmp_path))
+    with pytest.raises(UserError, match=words) as caught:
+        fit(recipe, quiet=True)
+    assert "\n" not in str(caught.value)
+    assert not any(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_settings_that_cannot_be_are_refused(settings):
+    for changes, words in (
+        ({"alignment": None, "translation": None}, "nothing to train"),
+        ({"alignment__optimiser__accumulation": 2}, "contrast each part with itself only"),
+        ({"translation__optimiser__accumulation": 3}, "is not divisible by 1 workers times 3 parts"),
+        ({"alignment__batch_size": 1}, "nothing to contrast with"),
+    ):
+        with pytest.raises(UserError, match=words):
+            recipe_of(settings, **changes)
+
+
+def test_build_task_gives_the_first_stage(settings):
+    assert isinstance(build_task(recipe_of(settings)), TranslationStage)
