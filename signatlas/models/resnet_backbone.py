@@ -24,6 +24,7 @@ class ResNetBackbone(nn.Module):
     ``chunk`` pictures go through at a time; their activations are thrown away and computed again in the backward
     pass. In training BatchNorm's statistics are those of a chunk of one rank (as each GPU of GFSLT-VLP has its own);
     the running ones are averaged over ranks, so that all keep the same model. ``frozen``: always the running ones.
+    With several ranks, every one of them must come here with gradients enabled, or none.
     """
 
     def __init__(self, model: nn.Module, *, chunk: int, frozen: bool):
@@ -41,14 +42,28 @@ class ResNetBackbone(nn.Module):
 
     def forward(self, x: Tensor, mask_BL: Tensor) -> Tensor:
         pictures = x[mask_BL]
-        parts = [self._chunk(pictures[i : i + self.chunk]) for i in range(0, len(pictures), self.chunk)]
+        parts = [self._chunk(part) for part in self._parts(pictures)]
         if self.training and not replaying():
             self._agree()
         dtype = self._dtype()
         found = x.new_zeros(*mask_BL.shape, self.width, dtype=dtype)
         return found.masked_scatter(mask_BL[..., None], torch.cat(parts)) if parts else found
 
+    def _parts(self, pictures: Tensor) -> list[Tensor]:
+        """At most ``chunk`` pictures each; while learning, equally many parts on every rank.
+
+        ZeRO-3 exchanges weights whenever a layer runs: a rank with fewer frames would leave the others waiting.
+        """
+        number = -(-len(pictures) // self.chunk)
+        if _ranks() > 1 and torch.is_grad_enabled():
+            most = torch.tensor(number, device=pictures.device)
+            dist.all_reduce(most, op=dist.ReduceOp.MAX)
+            number = int(most)
+        return list(pictures.tensor_split(number)) if number else []
+
     def _chunk(self, pictures: Tensor) -> Tensor:
+        if not len(pictures):  # another rank has more parts than this one pictures: a grey one, and none of it is used
+            return self._chunk(pictures.new_full((1, *pictures.shape[1:]), 128))[:0]
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters()):
             return checkpoint(self._encode, pictures, use_reentrant=False)
         return self._encode(pictures)
@@ -65,13 +80,17 @@ class ResNetBackbone(nn.Module):
     @torch.no_grad()
     def _agree(self) -> None:
         """The running statistics of all ranks become their mean: one exchange for all layers."""
-        ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        ranks = _ranks()
         if ranks == 1:
             return
         kept = [b for m in self.model.modules() if isinstance(m, PictureNorm) for b in (m.running_mean, m.running_var)]
         flat = summed(torch.cat([b for b in kept if b is not None])) / ranks
         for buffer, mean in zip(kept, flat.split([len(b) for b in kept if b is not None]), strict=True):
             buffer.copy_(mean)  # type: ignore[union-attr]
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 class PictureNorm(nn.BatchNorm2d):

@@ -32,15 +32,18 @@ def result(rows: slice, *, replay: bool) -> dict[str, Any]:
 
 
 def pictures(rank: int) -> dict[str, torch.Tensor]:
-    """Running statistics of a picture backbone after a batch in which this rank has its own number of pictures."""
+    """Running statistics of a picture backbone after a batch in which rank 0 has 6 pictures and rank 1 one."""
     torch.manual_seed(0)
     sizes = ResNetSizes(embedding=4, hidden=(4, 8), depths=(1, 1))
     config = SignEmbeddingConfig(width=8, backbone=BackboneConfig(kind="resnet", sizes=sizes, size=32, chunk=2))
     model = SignEmbedding(config)
-    mask = torch.arange(5)[None] < torch.tensor([[5], [1 + 3 * rank]])
+    mask = torch.arange(5)[None] < torch.tensor([[5 - 4 * rank], [1 - rank]])
+    calls = []
+    model.backbone.model.register_forward_hook(lambda *_: calls.append(1))
     tokens, _ = model(torch.randint(0, 256, (2, 5, 3, 32, 32), dtype=torch.uint8) // (rank + 1), mask)
-    tokens.sum().backward()
-    return {name: buffer.clone() for name, buffer in model.named_buffers()}
+    tokens.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    return {name: buffer.clone() for name, buffer in model.named_buffers()} | {"calls": torch.tensor(len(calls))}
 
 
 def main() -> None:

@@ -152,3 +152,4 @@ def test_two_ranks_with_halves_have_the_gradients_and_statistics_of_one_with_all
                 torch.testing.assert_close(found[rank][replay]["statistics"][name], value, msg=f"{replay} {name}")
     for name, value in found[0]["pictures"].items():
         assert torch.equal(found[1]["pictures"][name], value), f"ranks keep other statistics of {name}"
+    assert found[0]["pictures"]["calls"] == 3, "as many parts on both ranks"
