@@ -15,7 +15,7 @@ from signatlas.errors import FeatureError
 def trajectories(
     run: Annotated[Path, typer.Argument(help="Run that selects its batches, reference run, or its 'trajectories'.")],
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("trajectories.png"),
-    clips: Annotated[int, typer.Option(min=2, help="Clips whose pairs are compared; more are drawn from.")] = 1000,
+    clips: Annotated[int, typer.Option(min=2, help="Clips whose pairs are compared; more are drawn from.")] = 500,
     quantile: Annotated[float | None, typer.Option(min=0, max=1, help="High: above this one. [above the mean]")] = None,
     threshold: Annotated[float | None, typer.Option(help="High: above this similarity, early and late.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read all files against their checksums first.")] = False,

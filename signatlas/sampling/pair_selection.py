@@ -162,8 +162,9 @@ def _fill(
             scores[place] = np.inf
             candidates -= 1
         else:
-            scores[texts == texts[place]] = np.inf
-            candidates = int(np.count_nonzero(scores != np.inf))
+            same = np.flatnonzero(texts == texts[place])
+            candidates -= len(same)  # its text is new to the batch: all of them were candidates
+            scores[same] = np.inf
         if not candidates:  # only texts that the batch holds already are left
             texts = None
             scores = np.zeros(len(remaining))

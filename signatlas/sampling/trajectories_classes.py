@@ -34,7 +34,7 @@ class Classes(BaseModel):
 def classes(
     trajectories: Trajectories,
     *,
-    clips: int = 1000,
+    clips: int = 500,
     quantile: float | None = None,
     threshold: float | None = None,
     seed: int = 0,

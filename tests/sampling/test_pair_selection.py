@@ -12,37 +12,7 @@ from signatlas.sampling.pair_selection import (
     plan_epoch,
     select_batches,
 )
-
-
-def plain(delta, batch_size, alpha, *, seed, groups=None, window=0.0):
-    """Algorithm 1 as docs/selection.md reads it; sums and orders from scratch after each addition."""
-    count, rng = len(delta), np.random.default_rng(seed)
-    left_out = set()
-    if count % batch_size:
-        left_out = set(rng.choice(count, count % batch_size, replace=False).tolist())
-    remaining = [i for i in range(count) if i not in left_out]
-    batches = []
-    while remaining:
-        batch = [remaining.pop(int(rng.integers(len(remaining))))]
-        while len(batch) < batch_size:
-            held = {groups[i] for i in batch} if groups is not None else set()
-            candidates = [u for u in remaining if groups is None or groups[u] not in held] or remaining
-            scored = []
-            for u in candidates:
-                score = 0.0
-                for i in batch:
-                    score += float(delta[i, u]) + float(delta[u, i])
-                scored.append((score, u))
-            scored.sort()
-            rank = int(np.floor(alpha * (len(scored) - 1)))
-            width = round(window * len(scored))
-            if width > 1:
-                first = min(max(rank - width // 2, 0), len(scored) - width)
-                rank = first + int(rng.integers(width))
-            batch.append(scored[rank][1])
-            remaining.remove(batch[-1])
-        batches.append(batch)
-    return np.array(batches)
+from signatlas.sampling.pair_selection_reference import select_batches as plain
 
 
 @settings(max_examples=120, deadline=None)
