@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,10 +14,18 @@ NEEDLESS = "worker processes have been started on node"
 
 @contextmanager
 def calm_output() -> Iterator[TextIO]:
-    """Inside, what is printed goes to stderr without Ray's count of processes; gives the real stdout."""
-    output = sys.stdout
-    with redirect_stdout(_Filtered(sys.stderr)):
-        yield output
+    """Inside, what is printed goes to stderr without Ray's count of processes; gives the real stdout.
+
+    Tune writes the traceback of every failed trial, whose one line the study's table has.
+    """
+    output, tune = sys.stdout, logging.getLogger("ray.tune")
+    level = tune.level
+    tune.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stdout(_Filtered(sys.stderr)):
+            yield output
+    finally:
+        tune.setLevel(level)
 
 
 class _Filtered:

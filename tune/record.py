@@ -176,23 +176,25 @@ class Display:
 
 def table(trials: list[Trial], study: Study, count: int | None = None) -> Any:
     """A rich table of the trials, the best first."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
     ended = sum(trial.status in ENDED for trial in trials)
-    made = Table(title=f"{study.name}: {ended} of {count or len(trials)} trials, {study.metric} ({study.mode})")
+    made = Table(
+        box=SIMPLE, title=f"{study.name}: {ended} of {count or len(trials)} trials, {study.metric} ({study.mode})"
+    )
     made.caption = "* set by hand"
     names = short_names(study)
-    for column in ("trial", *names, study.metric, "epoch", "of", "s", "status"):
+    for column in ("trial", *names, study.metric, "epoch", "s", "status"):
         left = column in names or column == "status"
-        made.add_column(column, justify="left" if left else "right", overflow="fold", min_width=min(len(column), 8))
+        made.add_column(column, justify="left" if left else "right", overflow="fold")
     for trial in ranked(trials, study.mode):
         best = trial.best(study.mode)
         made.add_row(
             f"{trial.number}{'*' if trial.hand_set else ''}",
             *(shown(value) for value in trial.settings.values()),
             "-" if best is None else f"{best[0]:.4f}",
-            "-" if best is None else str(best[1]),
-            str(max(trial.values, default=0)),
+            "-" if best is None else f"{best[1]} of {max(trial.values)}",
             f"{trial.seconds:.0f}",
             trial.status + (f": {trial.reason}" if trial.reason else ""),
         )

@@ -32,6 +32,7 @@ def write(study: Study, base: Recipe, trials: list[Trial], folder: RunFolder) ->
     from tune import pictures
 
     place = folder.local
+    place.mkdir(parents=True, exist_ok=True)
     _parquet(study, trials, place)
     best = next((trial for trial in ranked(trials, study.mode) if trial.best(study.mode)), None)
     drawn = {}

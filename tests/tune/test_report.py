@@ -1,0 +1,89 @@
+"""What a study leaves behind: records, table, Markdown, HTML, pictures, the best recipe."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pyarrow.parquet as pq
+import pytest
+
+from signatlas.errors import UserError
+from signatlas.recipe import load
+from trainers.folder import RunFolder
+from tune import record, report
+from tune.record import Display, Trial, ranked
+from tune.study import hand_set, load_study
+
+SETTINGS = [{"optimiser.lr": 3e-3, "loss.batch_size": 8}, {"optimiser.lr": 0.02, "loss.batch_size": 4}]
+
+
+@pytest.fixture
+def study(study_file):
+    return load_study(study_file(budget="a minute"))
+
+
+@pytest.fixture
+def trials():
+    return [
+        Trial("a", 0, SETTINGS[0], True, "finished", values={1: 0.2, 2: 0.4, 3: 0.3}, seconds=30.0),
+        Trial("b", 1, SETTINGS[1], False, "stopped", values={1: 0.1}, seconds=9.0),
+        Trial("c", 2, SETTINGS[1], False, "failed", "no corpus at <x> | y", seconds=2.0),
+        Trial("d", 3, SETTINGS[1], False, "finished", values={1: 0.5, 2: 0.5, 3: float("nan")}, seconds=31.0),
+    ]
+
+
+def test_records_come_back_as_they_were(trials, tmp_path):
+    assert record.read(tmp_path) == []
+    record.write(tmp_path, trials[2::-1])
+    assert record.read(tmp_path) == trials[:3]
+
+
+def test_ranks(trials):
+    assert [trial.number for trial in ranked(trials, "max")] == [3, 0, 1, 2]
+    assert [trial.number for trial in ranked(trials, "min")] == [1, 0, 3, 2]
+    assert trials[3].best("max") == (0.5, 1), "reached first; what is no number does not count"
+    assert trials[0].best("min") == (0.2, 1)
+
+
+def test_a_study_leaves_table_reports_pictures_and_the_best_recipe(study, trials, tmp_path):
+    base, _ = hand_set(study)
+    folder = RunFolder(str(tmp_path), "small")
+    results = report.write(study, base, trials, folder)
+    assert results["best"]["trial"] == 3 and results["best"]["settings"] == SETTINGS[1]
+    table = pq.read_table(folder.local / "results.parquet").to_pylist()
+    assert [row["status"] for row in table] == ["finished", "stopped", "failed", "finished"]
+    assert (table[0]["optimiser.lr"], table[0]["best"], table[0]["best_epoch"]) == (3e-3, 0.4, 2)
+    assert table[2]["best"] is None and table[2]["reason"].startswith("no corpus")
+    assert table[0]["values"] == [(1, 0.2), (2, 0.4), (3, 0.3)]
+    best = load(folder.local / "best_recipe.yaml")
+    assert (best.name, best.optimiser.lr, best.loss.batch_size) == ("small_best", 0.02, 4)
+    assert best.data == base.data
+    text = (folder.local / "report.md").read_text()
+    assert "the hand-set recipe 0.4000" in text and "budget: a minute" in text
+    assert r"failed: no corpus at <x> \| y" in text and "signatlas train" in text
+    page = (folder.local / "report.html").read_text()
+    assert "no corpus at &lt;x&gt;" in page and page.count("data:image/png;base64,") == 2
+    assert not re.search(r"(src|href)=\"?(?!data:)", page), "the page needs no other file"
+    for picture in ("curves.png", "settings.png"):
+        assert (folder.local / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_study_whose_trials_all_fail_says_why(study, trials, tmp_path):
+    base, _ = hand_set(study)
+    folder = RunFolder(str(tmp_path), "small")
+    with pytest.raises(UserError, match=r"no trial reached an evaluation; the first failure: no corpus at"):
+        report.write(study, base, trials[2:3], folder)
+    assert "no corpus" in (folder.local / "report.md").read_text()
+    assert not (folder.local / "results.json").exists(), "the study is not finished"
+
+
+def test_lines_off_a_terminal_say_each_thing_once(study, trials):
+    output = io.StringIO()
+    with Display(study, 4, output) as display:
+        display.show(trials, trials[0])
+        display.show(trials, trials[0])
+        display.show(trials, trials[2])
+    first, second = output.getvalue().splitlines()
+    assert first == "trial 0 of 4  finished  epoch 3  score 0.3  best 0.4  optimiser.lr 0.003  loss.batch_size 8"
+    assert second.endswith("(no corpus at <x> | y)")

@@ -1,0 +1,142 @@
+"""Studies that really run: trials in Ray Train, one that fails, going on after a kill, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from signatlas.errors import UserError
+from signatlas.recipe import load
+from tune import record
+from tune.run import run
+from tune.study import load_study
+
+ROOT = Path(__file__).parents[2]
+TUNE = [sys.executable, "-m", "signatlas", "tune"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def test_a_study_trains_its_trials_and_outlives_one_that_fails(study_file, ray_session, capsys):
+    path = study_file(
+        space={"data.languages": {"choice": [["de"], ["en"], ["xx"]]}}, concurrent=2,
+        set={"optimiser.weight_decay": 0.02}, searcher={"name": "grid"}, scheduler={"name": "none"},
+    )  # fmt: skip
+    study = load_study(path)
+    results = run(study)
+    trials = record.read(Path(results["folder"]))
+    assert [trial.hand_set for trial in trials] == [True, False, False]
+    for trial in trials:
+        unknown = trial.settings["data.languages"] == ["xx"]
+        assert trial.status == ("failed" if unknown else "finished"), trial
+        assert len(trial.values) == (0 if unknown else 1)
+        assert ("xx" in trial.reason) == unknown and "\n" not in trial.reason
+    best = max(value for trial in trials for value in trial.values.values())
+    assert results["best"]["best"] == best and results["best"]["status"] == "finished"
+    recipe = load(results["best_recipe"])
+    assert recipe.name == "small_best" and recipe.optimiser.weight_decay == 0.02
+    run_folder = Path(results["folder"]) / "trials" / results["best"]["id"]
+    assert json.loads((run_folder / "results.json").read_text())["best"]["score"] == best
+    said = capsys.readouterr().out
+    assert "trial 0 of 3  finished  epoch 1" in said and "failed" in said
+    assert "had finished" in run(study, quiet=True)["note"]
+    with pytest.raises(UserError, match="other settings: pass --name NEW, or --fresh"):
+        run(load_study(path, trials=9), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "data.corpus=nowhere"], "no corpus at nowhere"),
+        (["--set", "optimiser.epoch=3"], "no setting 'optimiser.epoch', did you mean 'epochs'?"),
+    ],
+)
+def test_mistakes_end_in_one_line_before_anything_starts(study_file, tmp_path, arguments, says):
+    failed = subprocess.run(
+        [*TUNE, str(study_file()), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert failed.returncode == 2
+    assert says in failed.stderr and len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+    assert not (tmp_path / "tune" / "small").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_keeps_what_was_done(study_file, tmp_path):
+    space = {"optimiser.lr": {"choice": [3e-3, 1e-3, 2e-3]}}
+    study = study_file(space=space, set={"optimiser.epochs": 3}, searcher={"name": "random"},
+                       scheduler={"name": "none"}, trials=3, concurrent=1)  # fmt: skip
+    folder = tmp_path / "tune" / "small"
+    process = subprocess.Popen([*TUNE, str(study)], cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while len(trials := record.read(folder)) < 2 or not trials[1].values:
+        assert process.poll() is None and time.monotonic() < deadline, trials
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = record.read(folder)
+    done = folder / "trials" / before[0].id / "results.json"
+    stamp = done.stat().st_mtime
+    again = subprocess.run([*TUNE, str(study), "--json"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
+                           timeout=400)  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    after = record.read(folder)
+    assert json.loads(again.stdout)["trials"] == json.loads((folder / "results.json").read_text())["trials"]
+    assert [trial.status for trial in after] == ["finished"] * 3
+    assert [sorted(trial.values) for trial in after] == [[1, 2, 3]] * 3
+    assert [trial.id for trial in after[:2]] == [trial.id for trial in before], "both trials are the same ones"
+    assert after[0] == before[0] and done.stat().st_mtime == stamp, "the finished trial is not trained again"
+    assert after[1].values.items() >= before[1].values.items()
+
+
+LEFT = """
+import json, sys, time
+import ray
+from ray.util import placement_group_table
+from tune.run import run
+from tune.study import load_study
+
+ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+results = run(load_study(sys.argv[1]), quiet=True)
+deadline = time.monotonic() + 30
+while left := [g["state"] for g in placement_group_table().values() if g["state"] != "REMOVED"]:
+    if time.monotonic() > deadline:
+        break
+    time.sleep(0.5)
+free = ray.available_resources().get("CPU")
+print(json.dumps({"left": left, "free": free, "made": len(placement_group_table()), "trials": results["trials"]}))
+"""
+
+
+@pytest.mark.slow
+def test_trials_that_are_stopped_leave_no_placement_group_behind(study_file):
+    study = study_file(
+        # Only the hand-set rate learns, so ASHA stops those that report after it.
+        space={"optimiser.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9, 4e-9]}}, set={"optimiser.epochs": 4},
+        searcher={"name": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 4},
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", LEFT, str(study)], cwd=ROOT, env=ENVIRONMENT, capture_output=True,
+                          text=True, timeout=400)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    statuses = [trial["status"] for trial in found["trials"]]
+    assert len(statuses) == 5 and statuses[0] == "finished", "more trials than the three that fit"
+    assert "stopped" in statuses and set(statuses) <= {"finished", "stopped"}
+    assert (found["left"], found["free"]) == ([], 2.0)
+    assert found["made"] >= 10, "each trial has one of Tune's and one of Train's"
+
+
+@pytest.mark.slow
+def test_a_metric_that_is_never_reported_ends_the_study_in_one_line(study_file):
+    study = study_file(metric="scoer", trials=4, concurrent=1)
+    failed = subprocess.run([*TUNE, str(study), "--json"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
+                            timeout=300)  # fmt: skip
+    assert failed.returncode == 2
+    assert "no trial reports 'scoer'; evaluations report" in failed.stderr.splitlines()[-1]
+    assert "score" in failed.stderr.splitlines()[-1]
+    assert failed.stdout == ""

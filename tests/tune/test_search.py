@@ -1,0 +1,85 @@
+"""Searchers and the scheduler: the hand-set point first, draws by seed, whom ASHA spares."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from tune.asha import SparingASHA
+from tune.search import chance, count, grid, scheduler, search, settings_of
+from tune.study import Study, encoded
+
+HAND = {"window": 0.0, "width": 8, "schedule": "log", "pool": None}
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study.model_validate({
+        "name": "s", "recipe": "r.yaml", "trials": 40,
+        "space": {
+            "window": {"uniform": [0, 0.5]}, "width": {"lograndint": [2, 64]},
+            "schedule": {"choice": ["log", "hard", ["a", 1]]}, "pool": {"choice": [None, 16]},
+        },
+    })  # fmt: skip
+
+
+def test_chance_draws_by_its_seed_and_within_the_space(study):
+    points = chance(study, HAND)
+    assert points[0] == HAND and len(points) == 40
+    assert points == chance(study, HAND)
+    for point in points:
+        assert all(study.space[path].contains(value) for path, value in point.items())
+    assert len({encoded(point["schedule"]) for point in points}) == 3
+    other = study.model_copy(update={"searcher": study.searcher.model_copy(update={"seed": 1})})
+    assert chance(other, HAND)[1:] != points[1:]
+
+
+def test_a_grid_has_every_combination_once_and_the_hand_set_one_first():
+    choices = {"a": {"choice": [1, 2, 3]}, "b": {"choice": [None, "x"]}}
+    study = Study.model_validate({"name": "s", "recipe": "r", "space": choices, "searcher": {"name": "grid"}})
+    hand = {"a": 2, "b": "x"}
+    points = grid(study, hand)
+    assert points[0] == hand and count(study, hand) == 6
+    assert len({encoded(point) for point in points}) == 6
+
+
+def test_optuna_begins_with_the_hand_set_point_and_keeps_to_the_space(study):
+    algorithm = search(study, HAND)["search_alg"]
+    points = [settings_of(algorithm.suggest(str(number)), study) for number in range(20)]
+    assert points[0] == HAND
+    for point in points:
+        assert all(study.space[path].contains(value) for path, value in point.items())
+    again = search(study, HAND)["search_alg"]
+    assert [settings_of(again.suggest(str(number)), study) for number in range(20)] == points
+    assert ["a", 1] in [point["schedule"] for point in points], "a choice may be any YAML value"
+
+
+def _trial(name: str, point: dict) -> SimpleNamespace:
+    return SimpleNamespace(trial_id=name, config={"settings": point}, stub=False)
+
+
+def test_asha_stops_the_worse_but_not_the_hand_set_nor_one_at_its_end(study):
+    asha = scheduler(study, HAND, epochs=9)
+    assert isinstance(asha, SparingASHA)
+    assert asha.set_search_properties("best", "max")
+    other = HAND | {"width": 4}
+    trials = {name: _trial(name, HAND if name == "hand" else other) for name in ("good", "hand", "bad", "late")}
+    for trial in trials.values():
+        asha.on_trial_add(None, trial)
+
+    def heard(name: str, epochs: int, best: float) -> str:
+        return asha.on_trial_result(None, trials[name], {"epochs": epochs, "best": best})
+
+    assert heard("good", 1, 0.9) == TrialScheduler.CONTINUE
+    assert heard("bad", 1, 0.1) == TrialScheduler.STOP
+    assert heard("hand", 1, 0.05) == TrialScheduler.CONTINUE, "the hand-set trial runs to its end"
+    assert heard("good", 9, 0.95) == TrialScheduler.CONTINUE, "it has still to write its model"
+    assert heard("late", 9, 0.01) == TrialScheduler.CONTINUE
+
+
+def test_no_scheduler_where_nothing_could_be_saved(study):
+    assert isinstance(scheduler(study, HAND, epochs=1), FIFOScheduler)
+    none = study.model_copy(update={"scheduler": study.scheduler.model_copy(update={"name": "none"})})
+    assert isinstance(scheduler(none, HAND, epochs=9), FIFOScheduler)

@@ -1,0 +1,86 @@
+"""Studies: what they hold, and the mistakes that show before anything starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from signatlas.errors import RecipeError
+from tune.study import Values, encoded, hand_set, load_study, parsed_overrides, shown, with_settings
+
+
+def test_a_study_knows_its_recipe_and_the_hand_set_point(study_file):
+    study = load_study(study_file(set={"optimiser.epochs": 2}), trials=7, name=None)
+    assert (study.trials, study.name) == (7, "small")
+    base, point = hand_set(study)
+    assert base.optimiser.epochs == 2
+    assert point == {"optimiser.lr": 3e-3, "loss.batch_size": 8}
+
+
+def test_what_the_command_fixes_is_not_searched(study_file):
+    study = load_study(study_file(), set=parsed_overrides(["loss.batch_size=4", "optimiser.weight_decay=1e-3"]))
+    assert list(study.space) == ["optimiser.lr"]
+    base, _ = hand_set(study)
+    assert (base.loss.batch_size, base.optimiser.weight_decay) == (4, 1e-3)
+
+
+LR = {"optimiser.lr": {"loguniform": [1e-4, 1e-1]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"space": {"optimiser.lrr": {"uniform": [0, 1]}}}, "no setting 'optimiser.lrr', did you mean 'lr'?"),
+        ({"space": {"nothing.here": {"choice": [1]}}}, "there is no setting 'nothing.here'"),
+        ({"space": {"data.languages.4": {"choice": ["de"]}}}, "there is no setting 'data.languages.4'"),
+        ({"space": {"optimiser.lr": {"uniform": [1, 0]}}}, "low < high, got [1, 0]"),
+        ({"space": {"optimiser.lr": {"loguniform": [0, 1]}}}, "low end above 0"),
+        ({"space": {"optimiser.lr": {"uniform": [-1, 1]}}}, "optimiser.lr: Input should be greater than 0"),
+        ({"space": {"optimiser.lr": {"uniform": [0.5, 1]}}}, "own optimiser.lr is 0.003, which is not in uniform"),
+        ({"space": {"optimiser.lr": {"uniform": [0.1, 1], "choice": [1]}}}, "exactly one of choice, uniform"),
+        ({"space": {"optimiser.lr": {}}}, "exactly one of"),
+        ({"space": {"optimiser.lr": [1, 2]}}, "for instance {choice: [a, b]}"),
+        ({"space": {"optimiser.lr": {"normal": [0, 1]}}}, "unknown key 'space.optimiser.lr.normal'"),
+        ({"space": {"loss.batch_size": {"choice": [8, 8]}}}, "names a value twice"),
+        ({"space": {"loss.batch_size": {"choice": [8, "many"]}}}, "loss.batch_size = many: loss.batch_size"),
+        ({"space": {"name": {"choice": ["tiny", "other"]}}}, "the study's to choose"),
+        ({"space": {}}, "space"),
+        ({"space": LR, "set": {"optimiser.lr": 0.1}}, "in set and in space"),
+        ({"space": LR, "set": {"optimiser.lrr": 0.1}}, "set of the study: there is no setting 'optimiser.lrr'"),
+        ({"space": LR, "searcher": {"name": "grid"}}, "'optimiser.lr' is a range"),
+        ({"trials": 0}, "trials"),
+        ({"trails": 3}, "unknown key 'trails', did you mean 'trials'?"),
+        ({"recipe": "nowhere.yaml"}, "no recipe at nowhere.yaml"),
+        ({"recipe": None}, "recipe: Field required"),
+    ],
+)
+def test_mistakes_in_a_study(study_file, changes, says):
+    with pytest.raises(RecipeError) as caught:
+        hand_set(load_study(study_file(**changes)))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "\udcff"])
+def test_files_that_are_no_study(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RecipeError, match=r"study\.yaml"):
+        load_study(path)
+    with pytest.raises(RecipeError, match="no study at"):
+        load_study(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match="--set wants key=value"):
+        parsed_overrides(["optimiser.lr"])
+
+
+def test_ranges_and_choices_know_what_they_hold():
+    assert Values(uniform=(0, 1)).contains(0) and Values(uniform=(0, 1)).contains(1.0)
+    assert not Values(uniform=(0, 1)).contains(True)
+    assert not Values(uniform=(0, 1)).contains(None)
+    assert Values(randint=(2, 5)).contains(5) and not Values(randint=(2, 5)).contains(2.5)
+    assert Values(choice=[None, "log"]).contains(None) and not Values(choice=["log"]).contains("hard")
+    assert encoded([1, {"b": 2, "a": None}]) == '[1, {"a": null, "b": 2}]'
+    assert shown(0.031467304) == "0.03147" and encoded(0.031467304) == "0.031467304"
+
+
+def test_settings_inside_lists_can_be_changed(study_file):
+    base, _ = hand_set(load_study(study_file()))
+    assert with_settings(base, {"data.languages.0": "en"}, "here").data.languages == ("en",)
