@@ -73,6 +73,8 @@ def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, V
         )
     for mark in (TRAINED, DECODER_TRAINED):
         setattr(model.config, mark, bool(getattr(sizes, mark, True)))
+    for config in (model.config, model.generation_config):
+        config.decoder_start_token_id = vocabulary.eos
     return model, vocabulary
 
 

@@ -107,8 +107,11 @@ class Vocabulary:
         parts["post_processor"] = None  # language and </s> are put around by encode()
         tokenizer = Tokenizer.from_str(json.dumps(parts))
         codes = {tag: code for tag, code in CODE_OF.items() if tokenizer.token_to_id(code) is not None}
-        if not codes:
-            raise ModelError(f"{name}: its vocabulary has no language code such as de_DE: name an mBART-50")
+        if len(codes) < len(CODES.split()):
+            raise ModelError(
+                f"{name}: its vocabulary has {len(codes)} of the {len(CODES.split())} language codes of mBART-50 "
+                "(mBART-25 writes them after the text): name an mBART-50, such as facebook/mbart-large-50"
+            )
         return cls(tokenizer, codes, {"from": folder.name if folder.is_dir() else where})
 
     @classmethod

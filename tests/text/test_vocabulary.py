@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from signatlas.errors import ModelError, TextError
-from signatlas.text.vocabulary import Vocabulary, language_code, one_line
+from signatlas.text.vocabulary import CODES, Vocabulary, language_code, one_line
 
 TEXTS = [
     "Morgen regnet es im Norden.", "Im Süden scheint morgen die Sonne!", "Der Wind weht schwach, später kräftig.",
@@ -149,6 +149,18 @@ def test_a_damaged_file_of_others_is_one_line(tmp_path, file):
     with pytest.raises(ModelError, match="damaged") as caught:
         Vocabulary.pretrained(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("languages", "taken"), [(52, True), (25, False)])
+def test_the_tokenizer_file_of_mbart_50_is_read_and_that_of_mbart_25_is_not(tmp_path, languages, taken):
+    tags = [code.split("_")[0] for code in CODES.split()][:languages]
+    made = Vocabulary.train(TEXTS, 200, tags)
+    made.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    if taken:
+        assert Vocabulary.pretrained(tmp_path).encode(TEXTS, "de")[0].equal(made.encode(TEXTS, "de")[0])
+        return
+    with pytest.raises(ModelError, match="25 of the 52 language codes"):
+        Vocabulary.pretrained(tmp_path)
 
 
 def test_a_folder_without_a_vocabulary_is_one_line(tmp_path):

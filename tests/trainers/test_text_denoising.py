@@ -1,0 +1,227 @@
+"""Pretraining through the shared loop: batches, ranks, what it learns and leaves behind, and mistakes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from signatlas.corpus import Corpus
+from signatlas.errors import UserError
+from signatlas.models import language_model
+from signatlas.models.lora import add_lora
+from signatlas.models.translator_config import LanguageConfig, LoraSettings
+from signatlas.recipe import TextDenoisingRecipe, load, parse
+from tests.trainers.sentence_data import write_sentences
+from tests.trainers.test_gradients import gradients
+from trainers.fit import fit
+from trainers.text_denoising import TextDenoisingTask, build
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("texts")
+    corpus, _ = write_sentences(folder)
+    return {
+        "name": "tiny", "task": "text_denoising", "storage_path": str(folder / "runs"),
+        "data": {"corpus": str(corpus), "languages": ["de"]},
+        "model": {"vocabulary": 60, "width": 32, "layers": 1, "heads": 2, "feedforward": 32, "positions": 64,
+                  "dropout": 0.0},
+        "batch_size": 14,
+        "optimiser": {"epochs": 8, "lr": 1e-2},
+        "select": {"every": 2},
+        "scaling": {"workers": 1, "cpus_per_worker": 0.5},
+    }  # fmt: skip
+
+
+def recipe_of(settings: dict[str, Any], **changes: Any) -> TextDenoisingRecipe:
+    """The small recipe with settings changed: ``noise__pack=1``."""
+    changed = copy.deepcopy(settings)
+    for name, value in changes.items():
+        *path, last = name.split("__")
+        place = changed
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return parse(TextDenoisingRecipe, changed, "recipe")
+
+
+def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of(settings, **changes).model_dump(mode="json")))
+    return path
+
+
+BOTH = {"data__languages": ["de", "en"], "batch_size": 7, "noise__pack": 2}
+
+
+@pytest.fixture(scope="module")
+def alone(settings, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("alone")
+    return gradients(written(settings, folder, **BOTH), 1, folder / "g.pt")
+
+
+@pytest.mark.parametrize(("ranks", "zero"), [(2, 0), (2, 1)])
+def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alone, tmp_path, ranks, zero):
+    """Two languages, instances of unequal length: normalised by all target pieces of the global batch."""
+    several = gradients(written(settings, tmp_path, **BOTH), ranks, tmp_path / "g.pt", zero)
+    assert several["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    largest = max(float(g.abs().max()) for g in alone["gradients"].values())
+    assert largest > 1e-3
+    for name, gradient in alone["gradients"].items():
+        assert float((several["gradients"][name] - gradient).abs().max()) < 1e-5 * largest, name
+
+
+def test_a_rank_without_an_instance_adds_nothing(settings, alone, tmp_path):
+    """Three ranks and, packed, one or two instances: the idle rank takes part and counts nothing."""
+    one = {"batch_size": 2, "noise__pack": 2, "data__languages": ["de"]}
+    first = gradients(written(settings, tmp_path, **one), 1, tmp_path / "a.pt")
+    several = gradients(written(settings, tmp_path, **one), 3, tmp_path / "b.pt")
+    assert several["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    for name, gradient in first["gradients"].items():
+        torch.testing.assert_close(several["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_an_epoch_has_every_text_once_and_instances_of_one_language(settings):
+    task = TextDenoisingTask(recipe_of(settings, **BOTH))
+    task.begin_epoch(0)
+    texts = [i for batch in task.batches for instance in batch for i in instance]
+    assert len(texts) == len(set(texts)) == task.steps_per_epoch * 7
+    for batch in task.batches:
+        assert sum(map(len, batch)) == 7
+        for instance in batch:
+            assert len(instance) <= 2 and len(set(task.train.languages[instance])) == 1
+    first = task.batches
+    task.begin_epoch(1)
+    assert task.batches != first
+    task.begin_epoch(0)
+    assert task.batches == first, "a function of (seed, epoch)"
+
+
+def test_the_loss_is_the_mean_over_target_pieces(settings):
+    """Against a plain reading of mBART: labels, each predicted from what is before it."""
+    task = TextDenoisingTask(recipe_of(settings, smoothing=0.0))
+    task.begin_epoch(2)
+    task.model.eval()
+    total, pieces = 0.0, 0
+    for texts in task.batches[0]:
+        made = task.train.spoilt(texts, task.noise, 0, 2)
+        labels = torch.tensor([made.target])
+        with torch.no_grad():
+            out = task.model(input_ids=torch.tensor([made.source]), labels=labels)  # transformers shifts itself
+        total, pieces = total + float(out.loss) * len(made.target), pieces + len(made.target)
+    assert float(task.loss(task.model, 0).detach()) == pytest.approx(total / pieces, rel=1e-5)
+
+
+def test_only_training_texts_are_learnt_from(settings):
+    task = TextDenoisingTask(recipe_of(settings))
+    rows = Corpus.open(settings["data"]["corpus"]).metadata()
+    seen = {row["texts"][0]["text"] for row in rows if row["split"] == "train"}
+    assert set(task.vocabulary.decode([[0, *row] for row in task.train.rows])) == seen
+    dev = [row["texts"][0]["text"] for row in rows if row["split"] == "dev"]
+    assert task.vocabulary.decode([[0, *row] for row in task.dev.rows]) == dev
+
+
+def test_dev_texts_are_always_spoilt_alike(settings):
+    task = TextDenoisingTask(recipe_of(settings))
+    task.model.eval()
+    first = task.evaluate(task.model)
+    task.begin_epoch(3)
+    assert task.evaluate(task.model) == first
+    assert first["score"] == -first["dev_loss"] and first["dev_loss"] == pytest.approx(
+        np.log(task.vocabulary.size), 0.1
+    )
+
+
+def test_files_of_text_are_learnt_from_too(settings, tmp_path):
+    (tmp_path / "more.txt").write_text("Übermorgen wird es wärmer.\n\nZum Wochenende wieder kühl.\n", encoding="utf-8")
+    more = TextDenoisingTask(recipe_of(settings, data__texts={"de": [str(tmp_path / "more.txt")]}))
+    plain = TextDenoisingTask(recipe_of(settings))
+    assert len(more.train) == len(plain.train) + 2 and len(more.dev) == len(plain.dev)
+    assert more.vocabulary.unknown_rate(["Übermorgen kühl."]) == 0 < plain.vocabulary.unknown_rate(["Übermorgen kühl."])
+    assert more.corpus_fingerprint != plain.corpus_fingerprint
+
+
+def test_limits_are_of_training_clips(settings):
+    assert len(TextDenoisingTask(recipe_of(settings, data__limit=20)).train) == 20
+    with pytest.raises(UserError, match="no train clip has a text"):
+        TextDenoisingTask(recipe_of(settings, data__max_glosses=2))
+
+
+def test_long_texts_are_cut_and_said(settings):
+    task = TextDenoisingTask(recipe_of(settings, model__positions=12))
+    assert any("pieces: cut" in note for note in task.notes)
+    task.begin_epoch(0)
+    for texts in task.batches[0]:
+        made = task.train.spoilt(texts, task.noise, 0, 0)
+        assert max(len(made.source), len(made.target)) <= 12
+
+
+@pytest.fixture(scope="module")
+def trained(settings, ray_session) -> dict[str, Any]:
+    return fit(recipe_of(settings), quiet=True)
+
+
+def test_a_run_learns_and_leaves_a_language_model(settings, trained):
+    """The folder is what ``model.language.pretrained`` takes, and LoRA is no noise over it."""
+    assert trained["last"]["dev_loss"] < 0.7 * np.log(60)
+    assert trained["best"]["dev_accuracy"] > 0.3
+    texts = ["morgen regen norden", "kalt wind abend"]
+    model, _ = language_model.build(LanguageConfig(pretrained=trained["model"]), texts, ["de"])
+    assert language_model.is_trained(model) and language_model.is_trained(model, "decoder")
+    assert add_lora(model.model.encoder, LoraSettings(rank=2), trained=language_model.is_trained(model)) == 2
+    card = (Path(trained["model"]) / "README.md").read_text()
+    assert "synthetic signing" in card and "- de" in card and "dev_loss" in card
+
+
+def test_what_was_saved_is_what_was_measured(settings, trained):
+    task = TextDenoisingTask(recipe_of(settings, model__pretrained=trained["model"], model__trim=False))
+    assert task.evaluate(task.model.eval())["dev_loss"] == pytest.approx(trained["best"]["dev_loss"], rel=1e-4)
+
+
+def test_pretraining_goes_on_from_a_model(settings, trained, tmp_path):
+    """More text on top of what was learnt, as with an mBART of the Hub; trimmed to what the texts use."""
+    recipe = recipe_of(settings, name="more", model__pretrained=trained["model"], optimiser__epochs=1,
+                       storage_path=str(tmp_path))  # fmt: skip
+    assert fit(recipe, quiet=True)["last"]["loss"] < 0.8 * np.log(60)
+
+
+def test_a_worker_finds_files_by_absolute_paths(settings, tmp_path, monkeypatch, ray_session):
+    (tmp_path / "more.txt").write_text("morgen sonne\n")
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_of(settings, name="files", data__texts={"de": ["more.txt"]}, optimiser__epochs=1,
+                       storage_path=str(tmp_path / "runs"))  # fmt: skip
+    folder = Path(fit(recipe, quiet=True)["model"])
+    card = (folder / "README.md").read_text()
+    assert "1 text files" in card and str(tmp_path / "more.txt") not in card, "a card names no folder of this machine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"data__languages": ["fr"]}, "no texts in language 'fr': there are de, en"),
+        ({"data__languages": ["de", "de"]}, "names one twice"),
+        ({"data__texts": {"en": ["a.txt"]}}, "has files in 'en', which languages does not name"),
+        ({"data__texts": {"de": ["no_such.txt"]}}, "no_such.txt cannot be read"),
+        ({"model__vocabulary": 16}, "has no room for the"),
+        ({"model__pretrained": "no/such/model"}, "no language model at no/such/model"),
+        ({"model__random_decoder": True}, "for translators, not for pretraining"),
+        ({"batch_size": 4000}, "is more than the 56 texts to train on"),
+        ({"data__corpus": "nowhere"}, "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(settings, changes, says):
+    with pytest.raises(UserError) as caught:
+        build(recipe_of(settings, **changes))
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mbart_multi_composed", "mbart_phoenix_composed"])
+def test_shipped_recipes_say_what_they_cost(name):
+    recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
+    assert isinstance(recipe, TextDenoisingRecipe) and recipe.name == name and recipe.budget
