@@ -160,9 +160,8 @@ def of_poses(clip: Clip, model: str, translator: Translator) -> Prepared:
         raise FeatureError(f"{clip.id}: this translator looks at pictures, not at poses: name the video, or --frames")
     slider = Slider(folder.locate(model), translator, alpha=backbone.alpha, limit=backbone.max_frames)
     found = slider.of(clip.poses, aspect, clip.source)[None]
-    return Prepared(
-        found, np.ones(found.shape[:2], bool), _subsampled(slider.windows(clip.num_frames), found.shape[1], "windows")
-    )
+    notes = _subsampled(slider.windows(clip.num_frames), found.shape[1], "windows")
+    return Prepared(found, np.ones(found.shape[:2], bool), notes)
 
 
 def _subsampled(count: int, used: int, what: str) -> list[str]:

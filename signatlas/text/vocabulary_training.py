@@ -54,7 +54,7 @@ def _sentencepiece(texts: Sequence[str], size: int) -> list[tuple[str, float]]:
             normalization_rule_name="identity",
             num_threads=1,
             shuffle_input_sentence=False,
-            max_sentence_length=max(len(text.encode()) for text in texts) + 1,  # longer ones would be left out
+            max_sentence_length=max(10, *(len(text.encode()) + 1 for text in texts)),  # longer ones would be left out
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:

@@ -23,6 +23,7 @@ def train(
     backbone: dict[str, Any],
     *,
     features: Path | None = None,
+    frames: Path | None = None,
     steps: int = 60,
     record: dict[str, Any] | None = None,
 ) -> Translator:
@@ -30,14 +31,14 @@ def train(
     torch.manual_seed(0)
     sign = {"width": 32, "blocks": 1, "kernel": 3, "pool": 1, "backbone": backbone}
     config = TranslatorConfig.model_validate({"tuning": "full", "sign": sign, "language": LANGUAGE})
-    held = None if features is None else str(features)
-    inputs = SignInputs.open(config.sign.backbone, corpus, features=held)
+    held, seen = (None if place is None else str(place) for place in (features, frames))
+    inputs = SignInputs.open(config.sign.backbone, corpus, features=held, frames=seen)
     rows = corpus.split("train").metadata()
     texts = [text_in(row, "de") for row in rows]
     model = Translator.build(config, texts, "de", inputs.width, with_text=False)
     model.record = {
         "recipe": "tiny", "seed": 0, "corpus_path": corpus.path, "corpus_fingerprint": corpus.info.fingerprint,
-        "features": held, "frames": None, "language": "de", "max_glosses": None, "limit": None,
+        "features": held, "frames": seen, "language": "de", "max_glosses": None, "limit": None,
         "inputs_fingerprint": inputs.fingerprint, "features_made": inputs.made(), **(record or {}),
     }  # fmt: skip
     x, mask = (torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.batch([row["id"] for row in rows]))
