@@ -209,6 +209,9 @@ def short_names(study: Study) -> list[str]:
 
 def _reason(trial: Any) -> str:
     """The line that the trial's driver gave, or the first one of what killed it."""
-    text = str(trial.get_pickled_error() or trial.get_error() or "it ended without saying why").strip()
-    _, mark, line = text.rpartition("TrialFailed: ")
-    return (line if mark else text).splitlines()[0][:300]
+    # Tune copies this file to the study's storage later: here it is still in the trial's folder on this machine.
+    written = Path(trial.error_file or "").read_text(encoding="utf-8") if trial.error_file else ""
+    last = written.rpartition("Failure # ")[2].partition("\n")[2].strip()  # the first line counts and dates it
+    _, mark, line = last.rpartition("TrialFailed: ")
+    said = (line if mark else last).splitlines()
+    return said[0][:300] if said else "it ended without saying why"

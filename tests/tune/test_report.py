@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +40,21 @@ def test_records_come_back_as_they_were(trials, tmp_path):
     assert record.read(tmp_path) == trials[:3]
 
 
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("Failure # 1 (at noon)\nray::train()\n  x\ntune.trial.TrialFailed: no corpus: y\n", "no corpus: y"),
+        ("Failure # 1 (at noon)\na\nFailure # 2 (at one)\nThe actor died: out of memory.\nmore\n",
+         "The actor died: out of memory."),
+        ("", "it ended without saying why"),
+    ],
+)  # fmt: skip
+def test_reasons_of_failed_trials_are_what_their_driver_said(tmp_path, written, reason):
+    path = tmp_path / "error.txt"
+    path.write_text(written)
+    assert record._reason(SimpleNamespace(error_file=str(path))) == reason
+
+
 def test_ranks(trials):
     assert [trial.number for trial in ranked(trials, "max")] == [3, 0, 1, 2]
     assert [trial.number for trial in ranked(trials, "min")] == [1, 0, 3, 2]
@@ -64,7 +80,7 @@ def test_a_study_leaves_table_reports_pictures_and_the_best_recipe(study, trials
     assert r"failed: no corpus at <x> \| y" in text and "signatlas train" in text
     page = (folder.local / "report.html").read_text()
     assert "no corpus at &lt;x&gt;" in page and page.count("data:image/png;base64,") == 2
-    assert not re.search(r"(src|href)=\"?(?!data:)", page), "the page needs no other file"
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page), "the page needs no other file"
     for picture in ("curves.png", "settings.png"):
         assert (folder.local / picture).read_bytes().startswith(b"\x89PNG")
 
