@@ -55,12 +55,12 @@ def _translations(reports: list[Path], by: str, seed: int, mean: bool, markdown:
     from signatlas.evaluation.translations_compare import as_cells, averaged, compared, read
     from signatlas.evaluation.translations_report import grid
 
-    rows = compared([read(folder) for folder in reports], by, seed)
-    rows = averaged(rows) if mean else rows
+    saved = [read(folder) for folder in reports]
+    rows = averaged(saved, by, seed) if mean else compared(saved, by, seed)
     if json:
         print(dumps(rows, indent=2, ensure_ascii=False))
         return
-    what = "means over the seeds" if mean else f"{by} against the first: paired bootstrap over clips, 95 %"
+    what = f"{'means over seeds; ' if mean else ''}{by} against the first: paired bootstrap over clips, 95 %"
     header, cells = as_cells(rows, by)
     if markdown:
         print("\n".join([_title(rows, what), "", *grid(header, cells)]))

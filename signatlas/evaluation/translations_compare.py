@@ -72,62 +72,79 @@ def compared(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> 
     ``difference`` has the observed one, its 95 % interval and ``p``, two-sided: twice the share of resamples on the
     other side of 0 (Koehn 2004). None where clips or references differ. Raises UserError for an unknown measure.
     """
-    if measure not in TESTED:
-        raise UserError(f"unknown --by '{measure}', choose from {', '.join(TESTED)}")
+    drawn = _drawn(saved, measure, seed)
     rows: list[dict[str, Any]] = []
-    for one in saved:
+    for place, one in enumerate(saved):
         record = one.report["model"]["record"]
         row = {"run": one.name, "language": one.report["language"], "corpus": one.report["corpus"]["name"],
                "split": one.report["split"], "synthetic": one.report["corpus"]["synthetic"], "clips": len(one.rows),
                "recipe": record.get("recipe"), "seed": record.get("seed")}  # fmt: skip
-        rows.append(row | one.figures | {"difference": _difference(saved[0], one, measure, seed)})
+        rows.append(row | one.figures | {"difference": _difference(saved, drawn, [0], [place], measure)})
     return rows
 
 
-def _difference(first: Saved, other: Saved, measure: str, seed: int) -> dict[str, Any] | None:
-    if other is first or first.asked != other.asked:
-        return None
-    language, references = first.report["language"], [reference for _, reference in first.asked]
-    told = {name: [row["hypothesis"] for row in one.rows] for name, one in (("first", first), ("other", other))}
-    counts = {name: metrics.bleu_counts(texts, references, language) for name, texts in told.items()}
-    rouge = {name: metrics.sentence_scores(texts, references, language)["ROUGE-L"] for name, texts in told.items()}
-    column = TESTED.index(measure)
-    drawn = resampled(counts, rouge, samples=SAMPLES, seed=seed)
-    differences = drawn["other"][:, column] - drawn["first"][:, column]
-    low, high = (float(end) for end in np.quantile(differences, [0.025, 0.975]))
-    share = min(float(np.mean(differences <= 0)), float(np.mean(differences >= 0)))
-    observed = other.figures[measure] - first.figures[measure]
-    return {"measure": measure, "observed": observed, "interval": (low, high), "p": min(1.0, 2 * share)}
+def averaged(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
+    """One row for all models of a recipe (its seeds) and corpus: means, and ``ranges`` of every figure.
 
-
-def averaged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for all models of a recipe (its seeds) and corpus: means, and ``ranges`` of every figure."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((without_seed(row), row["language"], row["corpus"], row["split"]), []).append(row)
-    found = []
+    ``difference`` is that of the means to the first row's. Its interval is of other clips, not of other seeds.
+    """
+    rows, drawn = compared(saved, measure, seed), _drawn(saved, measure, seed)
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        groups.setdefault((without_seed(row), row["language"], row["corpus"], row["split"]), []).append(place)
+    found, first = [], next(iter(groups.values()))
     for (name, *_), members in groups.items():
-        values = {figure: [member[figure] for member in members] for figure in metrics.FIGURES}
+        values = {figure: [rows[place][figure] for place in members] for figure in metrics.FIGURES}
         means = {figure: float(np.mean(held)) for figure, held in values.items()}
         ranges = {figure: (min(held), max(held)) for figure, held in values.items()}
-        row = {**members[0], "run": f"{name} ({len(members)})", "difference": None, "ranges": ranges}
-        found.append(row | means)
+        row = {**rows[members[0]], "run": f"{name} ({len(members)})", "ranges": ranges, **means}
+        found.append(row | {"difference": _difference(saved, drawn, first, members, measure)})
     return found
 
 
+def _drawn(saved: Sequence[Saved], measure: str, seed: int) -> dict[int, np.ndarray]:
+    """By place, ``measure`` in each resample [samples] of those that have the clips and references of the first."""
+    if measure not in TESTED:
+        raise UserError(f"unknown --by '{measure}', choose from {', '.join(TESTED)}")
+    counts, rouge = {}, {}
+    for place, one in enumerate(saved):
+        if one.asked == saved[0].asked:
+            pair = [row["hypothesis"] for row in one.rows], [reference for _, reference in one.asked]
+            counts[str(place)] = metrics.bleu_counts(*pair, one.report["language"])
+            rouge[str(place)] = metrics.sentence_scores(*pair, one.report["language"])["ROUGE-L"]
+    drawn = resampled(counts, rouge, samples=SAMPLES, seed=seed)
+    return {int(place): values[:, TESTED.index(measure)] for place, values in drawn.items()}
+
+
+def _difference(
+    saved: Sequence[Saved], drawn: dict[int, np.ndarray], first: list[int], others: list[int], measure: str
+) -> dict[str, Any] | None:
+    """Of the mean over ``others`` to that over ``first``; None for the first itself and for other clips."""
+    if others == first or any(place not in drawn for place in [*first, *others]):
+        return None
+    mean = [np.mean([drawn[place] for place in places], axis=0) for places in (first, others)]
+    told = [np.mean([saved[place].figures[measure] for place in places]) for places in (first, others)]
+    differences = mean[1] - mean[0]
+    low, high = (float(end) for end in np.quantile(differences, [0.025, 0.975]))
+    share = min(float(np.mean(differences <= 0)), float(np.mean(differences >= 0)))
+    return {"measure": measure, "observed": float(told[1] - told[0]), "interval": (low, high), "p": min(1.0, 2 * share)}
+
+
 def as_cells(rows: Sequence[dict[str, Any]], measure: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for people; averaged rows have the range of ``measure`` in place of the difference."""
+    """Header and rows for people; averaged rows have the range of ``measure`` too."""
     ranged = any("ranges" in row for row in rows)
-    header = ["run", *metrics.FIGURES, f"range of {measure}" if ranged else f"{measure} against the first"]
-    return header, [[row["run"], *(f"{row[n]:.2f}" for n in metrics.FIGURES), _last(row, measure)] for row in rows]
+    header = ["run", *metrics.FIGURES, *([f"range of {measure}"] if ranged else []), f"{measure} against the first"]
+    cells = []
+    for row in rows:
+        line = [row["run"], *(f"{row[n]:.2f}" for n in metrics.FIGURES)]
+        line += ["-".join(f"{end:.2f}" for end in row["ranges"][measure])] if ranged else []
+        cells.append([*line, _told(row["difference"])])
+    return header, cells
 
 
-def _last(row: dict[str, Any], measure: str) -> str:
-    if "ranges" in row:
-        return "-".join(f"{end:.2f}" for end in row["ranges"][measure])
-    told = row["difference"]
-    if told is None:
+def _told(difference: dict[str, Any] | None) -> str:
+    if difference is None:
         return ""
-    low, high = told["interval"]
-    p = f"p<{2 / SAMPLES:g}" if told["p"] < 2 / SAMPLES else f"p={told['p']:.3f}"
-    return f"{told['observed']:+.2f} [{low:+.2f}, {high:+.2f}] {p}"
+    low, high = difference["interval"]
+    p = f"p<{2 / SAMPLES:g}" if difference["p"] < 2 / SAMPLES else f"p={difference['p']:.3f}"
+    return f"{difference['observed']:+.2f} [{low:+.2f}, {high:+.2f}] {p}"

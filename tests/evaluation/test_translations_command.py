@@ -248,6 +248,12 @@ def test_compare_averages_the_seeds(seeds: dict[str, Path]) -> None:
     single = [read(seeds[name]).figures["chrF"] for name in ("weak_1", "weak_2")]
     assert rows[1]["chrF"] == pytest.approx(sum(single) / 2)
     assert rows[1]["ranges"]["chrF"] == pytest.approx([min(single), max(single)])
+    told = rows[1]["difference"]
+    assert told["observed"] == pytest.approx(rows[1]["BLEU-4"] - rows[0]["BLEU-4"])
+    assert told["interval"][0] < told["observed"] < told["interval"][1] and rows[0]["difference"] is None
+    one = json.loads(run(compare, seeds["first"], seeds["weak_1"], "--json", "--mean").stdout)[1]["difference"]
+    assert one == json.loads(run(compare, seeds["first"], seeds["weak_1"], "--json").stdout)[1]["difference"]
+    assert "range of BLEU-4" in run(compare, *seeds.values(), "--mean", "--markdown").stdout
 
 
 def test_compare_refuses_what_is_not_alike(seeds: dict[str, Path], tmp_path: Path) -> None:
