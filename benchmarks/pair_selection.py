@@ -72,10 +72,11 @@ def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
     from trainers.translation import TranslationStage
     from trainers.translation_stages import ALIGNMENT, stages
 
-    loaded = load(recipe, ["alignment.contrast=random"])
-    if not isinstance(loaded, TranslationRecipe):
-        raise UserError(f"{recipe} trains no translator: name one that selects batches, or leave out --recipe")
-    run = stages(loaded)[ALIGNMENT]
+    loaded = load(recipe)
+    if not isinstance(loaded, TranslationRecipe) or loaded.alignment is None:
+        raise UserError(f"{recipe} trains no translator with a contrast: name one that does, or leave out --recipe")
+    aligned = loaded.alignment.model_copy(update={"contrast": "random"})
+    run = stages(loaded.model_copy(update={"alignment": aligned}))[ALIGNMENT]
     torch.set_num_threads(run.scaling.threads)
     task = TranslationStage(run)
     task.model.train()

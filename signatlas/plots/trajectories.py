@@ -35,7 +35,7 @@ def _shares(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
             reported, place - 0.42, place + 0.42, colors=GREY, linestyles="--", label=None if place else "SCL-SLT"
         )
     axes.set_xticks(range(len(CLASSES)), CLASSES)
-    axes.set_ylim(0, max(*found.shares.values(), *PAPER.values()) * 1.15)
+    axes.set_ylim(0, max(*found.shares.values(), *PAPER.values()) * 1.25)
     axes.set_ylabel("share of negatives")
     axes.set_title(f"{found.pairs:,} negatives")
     axes.legend(fontsize=8, frameon=False)
@@ -50,9 +50,11 @@ def _curves(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
         axes.plot(
             epoch, limit, marker="_", markersize=18, color=GREY, label="threshold" if epoch == found.epochs[0] else None
         )
+    if len(found.epochs) <= 20:
+        axes.set_xticks(found.epochs)
     axes.set_xlabel("epoch of the reference run")
     axes.set_ylabel("mean similarity")
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     axes.grid(alpha=0.25)
     axes.set_title("along the checkpoints")
 
@@ -69,6 +71,7 @@ def _ends(picture, axes, found: Classes) -> None:  # type: ignore[no-untyped-def
     for name, (x, y) in corners.items():
         axes.text(
             x, y, name, transform=axes.transAxes, color=COLOURS[name], weight="bold",
+            bbox={"color": "white", "alpha": 0.7, "pad": 1},
             ha="right" if x > 0.5 else "left", va="top" if y > 0.5 else "bottom",
         )  # fmt: skip
     axes.set_aspect("equal")
