@@ -50,7 +50,9 @@ class Pictures:
         self._paths = [found[id] for id in self.ids]
         self.counts = np.array([row["num_frames"] for row in chosen], np.int64)
         self.width = 3 * backbone.size**2
-        state = [f"{id} {path.name} {path.stat().st_size}" for id, path in zip(self.ids, self._paths, strict=True)]
+        # A folder's own size says nothing, and differs between file systems.
+        sizes = [path.stat().st_size if path.is_file() else 0 for path in self._paths]
+        state = [f"{id} {path.name} {size}" for id, path, size in zip(self.ids, self._paths, sizes, strict=True)]
         said = "\n".join([corpus.info.fingerprint, f"{backbone.size} {backbone.max_frames}", *state])
         self.fingerprint = hashlib.sha256(said.encode()).hexdigest()[:16]
 
