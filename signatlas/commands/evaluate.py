@@ -261,12 +261,10 @@ def describe_model(name: str, encoder: SignEncoder | DualEncoder | Translator) -
 
 def default_folder(model: str, corpus: Corpus, protocol: str, split: str, words: str) -> Path:
     """runs/evaluations/<model>/<corpus>-<protocol>-<split>[-<words>]; ``runs/x/model`` is called x."""
-    from signatlas.evaluation.report import slug
+    from signatlas.evaluation.report import run_name, slug
 
-    path = Path(model)
-    owner = path.parent.name if path.name == "model" else path.name
     part = "" if words == "all" else words
-    return Path("runs/evaluations") / slug(owner) / slug(corpus.info.name, protocol, split, part)
+    return Path("runs/evaluations") / slug(run_name(model)) / slug(corpus.info.name, protocol, split, part)
 
 
 def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) -> None:

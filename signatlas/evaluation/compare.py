@@ -112,12 +112,12 @@ def averaged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        key = (without_seed(row), row["language"], row["corpus"], row["split"])
+        key = (_without_seed(row), row["language"], row["corpus"], row["split"])
         groups.setdefault(key, []).append(row)
     return [_mean(name, members) for (name, *_), members in groups.items()]
 
 
-def without_seed(row: dict[str, Any]) -> str:
+def _without_seed(row: dict[str, Any]) -> str:
     """The recipe's name; runs of several seeds are named NAME_0, NAME_1."""
     return str(row["recipe"] or row["run"]).removesuffix(f"_{row.get('seed')}")
 

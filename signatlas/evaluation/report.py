@@ -18,6 +18,7 @@ from signatlas.files import folder_atomically
 if TYPE_CHECKING:
     from rich.table import Table
 
+STAGES = ("reference", "alignment", "translation")  # folders of a translator's run
 SHOWN = ("R@1", "R@5", "R@10", "R@50", "mAP", "MRR", "MedR")
 
 
@@ -36,6 +37,13 @@ def result_of(outcome: Outcome, baseline: Outcome | None, seed: int) -> dict[str
         nearest = figures_of(baseline.ranking, seed=seed)
         result["nearest_neighbour"] = {name: nearest[name] for name in ("metrics", "intervals")}
     return result | {"failures": failures(ranking)}
+
+
+def run_name(model: str | os.PathLike[str]) -> str:
+    """What a model is called: ``runs/x/model`` is x, ``runs/x/alignment/model``, of a stage, x/alignment."""
+    path = Path(model)
+    owner = path.parent if path.name == "model" else path
+    return f"{owner.parent.name}/{owner.name}" if owner.name in STAGES and owner.parent.name else owner.name
 
 
 def check_target(folder: str | os.PathLike[str]) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from signatlas.errors import UserError
-from signatlas.evaluation.compare import without_seed
+from signatlas.evaluation.report import run_name
 from signatlas.evaluation.translations import MODEL, TESTED, resampled
 from signatlas.evaluation.translations_report import PROTOCOL, read_hypotheses
 from signatlas.metrics import translation as metrics
@@ -52,8 +52,7 @@ def read(folder: str | os.PathLike[str]) -> Saved:
         if report["protocol"] != PROTOCOL:
             raise UserError(f"{place} is no evaluation of translations (protocol {report['protocol']}): leave it out")
         rows = read_hypotheses(place)
-        owner = Path(report["model"]["path"])
-        saved = Saved(owner.parent.name if owner.name == "model" else owner.name, report, rows)
+        saved = Saved(run_name(report["model"]["path"]), report, rows)
         if not rows or not saved.asked[0][0] or not saved.figures:
             raise ValueError("no texts")
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
@@ -84,14 +83,14 @@ def compared(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> 
 
 
 def averaged(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
-    """One row for all models of a recipe (its seeds) and corpus: means, and ``ranges`` of every figure.
+    """One row for all seeds of a run (NAME_0, NAME_1) and corpus: means, and ``ranges`` of every figure.
 
     ``difference`` is that of the means to the first row's. Its interval is of other clips, not of other seeds.
     """
     rows, drawn = compared(saved, measure, seed), _drawn(saved, measure, seed)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, row in enumerate(rows):
-        groups.setdefault((without_seed(row), row["language"], row["corpus"], row["split"]), []).append(place)
+        groups.setdefault((_without_seed(row), row["language"], row["corpus"], row["split"]), []).append(place)
     found, first = [], next(iter(groups.values()))
     for (name, *_), members in groups.items():
         values = {figure: [rows[place][figure] for place in members] for figure in metrics.FIGURES}
@@ -100,6 +99,13 @@ def averaged(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> 
         row = {**rows[members[0]], "run": f"{name} ({len(members)})", "ranges": ranges, **means}
         found.append(row | {"difference": _difference(saved, drawn, first, members, measure)})
     return found
+
+
+def _without_seed(row: dict[str, Any]) -> str:
+    """The run's name; runs of several seeds are named NAME_0, NAME_1, their stages NAME_0/alignment."""
+    run, _, stage = row["run"].partition("/")
+    seedless = run.removesuffix(f"_{row['seed']}")
+    return f"{seedless}/{stage}" if stage else seedless
 
 
 def _drawn(saved: Sequence[Saved], measure: str, seed: int) -> dict[int, np.ndarray]:

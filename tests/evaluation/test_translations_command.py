@@ -19,6 +19,7 @@ from signatlas.commands.evaluate import evaluate
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.errors import UserError
+from signatlas.evaluation.report import run_name
 from signatlas.evaluation.translations_compare import read
 from signatlas.evaluation.translations_decoding import Batch, Decoded, Decoder, Work
 from signatlas.evaluation.translations_report import read_hypotheses
@@ -54,6 +55,11 @@ def evaluated(model: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.Tem
 def document_of(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
     return found
+
+
+def test_a_run_and_its_stages_have_names_of_their_own() -> None:
+    names = ("runs/x_0/model", "runs/x_0/alignment/model", "x_0/alignment", "hub/name", "alignment", "/tmp/model")
+    assert [run_name(name) for name in names] == ["x_0", "x_0/alignment", "x_0/alignment", "name", "alignment", "tmp"]
 
 
 def test_the_type_of_translators_is_known_without_importing_them() -> None:
@@ -214,12 +220,11 @@ def test_what_fails_on_a_worker_is_one_line_too(lacking: Work, ray_session: None
 def seeds(
     evaluated: tuple[Path, str], model: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Path]]:
-    """Evaluations of three models of one recipe's name: the tiny one and two that were hardly trained."""
+    """Evaluations of the tiny model and of two seeds of a run that was hardly trained, which are a stage's."""
     folder = tmp_path_factory.mktemp("seeds")
     found = {"first": evaluated[0]}
     for seed, steps in ((1, 4), (2, 8)):
-        weak = folder / f"weak_{seed}" / "model"
-        record = {"recipe": f"weak_{seed}", "seed": seed}
+        weak, record = folder / f"weak_{seed}" / "alignment" / "model", {"recipe": "alignment", "seed": seed}
         features = Path(document_of(evaluated[0])["inputs"]["features"])
         train(weak, sentence_corpus, {"max_frames": 8}, features=features, steps=steps, record=record)
         out = folder / f"out_{seed}"
@@ -231,7 +236,7 @@ def seeds(
 
 def test_compare_tests_against_the_first_over_the_same_clips(seeds: dict[str, Path]) -> None:
     rows = json.loads(run(compare, *seeds.values(), "--json", "--by", "ROUGE-L").stdout)
-    assert [row["run"] for row in rows] == ["tiny", "weak_1", "weak_2"]
+    assert [row["run"] for row in rows] == ["tiny", "weak_1/alignment", "weak_2/alignment"]
     assert rows[0]["difference"] is None
     told = rows[1]["difference"]
     assert told["observed"] == pytest.approx(rows[1]["ROUGE-L"] - rows[0]["ROUGE-L"])
@@ -244,7 +249,7 @@ def test_compare_tests_against_the_first_over_the_same_clips(seeds: dict[str, Pa
 
 def test_compare_averages_the_seeds(seeds: dict[str, Path]) -> None:
     rows = json.loads(run(compare, *seeds.values(), "--json", "--mean").stdout)
-    assert [row["run"] for row in rows] == ["tiny (1)", "weak (2)"]
+    assert [row["run"] for row in rows] == ["tiny (1)", "weak/alignment (2)"]
     single = [read(seeds[name]).figures["chrF"] for name in ("weak_1", "weak_2")]
     assert rows[1]["chrF"] == pytest.approx(sum(single) / 2)
     assert rows[1]["ranges"]["chrF"] == pytest.approx([min(single), max(single)])
