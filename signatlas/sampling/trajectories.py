@@ -139,13 +139,13 @@ class Trajectories:
     ) -> DeltaSource:
         """Where pair selection gets delta from: factors, a matrix, or, for more clips than DENSE, pools of tokens.
 
-        A matrix that is missing is computed here. A ``pool`` smaller than the corpus alone does not speak against it.
+        A matrix that is missing is computed here. ``pool`` is the size of pools of tokens where a plan names none.
         """
         if low_rank:
             return self.factors(trajectory, zscore)
         if len(self) <= DENSE:
             return DenseDelta(self.dense(trajectory, zscore, progress=progress))
-        return TokenDelta(lambda rows, columns: self.delta(rows, columns, trajectory, zscore), len(self), POOL)
+        return TokenDelta(lambda rows, columns: self.delta(rows, columns, trajectory, zscore), len(self), pool or POOL)
 
 
 def enough(count: int, where: str | os.PathLike[str]) -> None:
