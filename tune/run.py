@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from signatlas.errors import UserError
-from signatlas.files import filesystem
+from signatlas.files import filesystem, write_text_atomically
 from signatlas.recipe import Recipe, dump
 from tune import capacity
 from tune.output import calm_output
@@ -16,8 +16,10 @@ from tune.study import Point, Study, hand_set
 
 if TYPE_CHECKING:
     from trainers.folder import RunFolder
+    from tune.record import Trial
 
 EXPERIMENT = "tune"  # Ray Tune's own folder in the study's
+CONCURRENT = "concurrent.txt"  # how many trials run side by side
 
 
 def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -46,10 +48,12 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # MissingMetric says it in one line
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own tables
-    at_a_time, cpus = capacity.local(base, study.concurrent)
+    # A Tuner that goes on runs as many trials side by side as it did before.
+    wanted = _earlier_concurrency(folder) or study.concurrent
+    at_a_time, cpus = capacity.local(base, wanted)
     own = not (ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
     with calm_output() as output, connected(address, num_cpus=cpus, worker_logs=False):
-        at_a_time = capacity.concurrency(base, at_a_time if own else study.concurrent, count(study, hand))
+        at_a_time = capacity.concurrency(base, at_a_time if own else wanted, count(study, hand))
         base = with_shared_reference(study, base, folder.remote or str(folder.local), quiet)
         _tune(study, base, hand, folder, at_a_time, None if quiet else output)
     return _finish(study, base, folder, quiet)
@@ -64,15 +68,16 @@ def _claim(study: Study, base: Recipe) -> str:
 def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, at_a_time: int, output: Any) -> None:
     from contextlib import nullcontext
 
+    from tune import record
     from tune.record import Display
 
     place = folder.remote or str(folder.local)
     tuner = _tuner(study, base, hand, folder, place, at_a_time)
     with nullcontext() if output is None else Display(study, count(study, hand), output):
-        results = tuner.fit()
-    trials = results._experiment_analysis.trials
-    _refuse_missing_metric(study, folder)
-    if any(trial.status not in ("TERMINATED", "ERROR") for trial in trials):
+        tuner.fit()
+    trials = record.read(folder.local)
+    _refuse_missing_metric(study, trials)
+    if len(trials) < count(study, hand) or any(trial.status not in record.ENDED for trial in trials):
         raise KeyboardInterrupt  # Tune answers Ctrl-C by saving what it has and returning
 
 
@@ -107,7 +112,15 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: st
     if _has_state(f"{place}/{EXPERIMENT}"):
         return tune.Tuner.restore(f"{place}/{EXPERIMENT}", trainable)
     record.write(folder.local, [])
+    write_text_atomically(folder.local / CONCURRENT, f"{at_a_time}\n")
     return tune.Tuner(trainable, param_space=searching["param_space"], tune_config=configuration, run_config=settings)
+
+
+def _earlier_concurrency(folder: RunFolder) -> int | None:
+    if not _has_state(f"{folder.remote or folder.local}/{EXPERIMENT}"):
+        return None
+    kept = folder.local / CONCURRENT
+    return int(kept.read_text(encoding="utf-8")) if kept.is_file() else None
 
 
 def _trial_folder(trial: Any) -> str:
@@ -123,10 +136,8 @@ def _has_state(place: str) -> bool:
     return any(file.base_name.startswith("experiment_state") for file in files)
 
 
-def _refuse_missing_metric(study: Study, folder: RunFolder) -> None:
-    from tune import record
-
-    for trial in record.read(folder.local):
+def _refuse_missing_metric(study: Study, trials: list[Trial]) -> None:
+    for trial in trials:
         if trial.reported:
             raise UserError(
                 f"no trial reports '{study.metric}'; evaluations report {', '.join(trial.reported)}: "

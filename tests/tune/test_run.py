@@ -73,7 +73,7 @@ def test_a_killed_study_goes_on_and_keeps_what_was_done(study_file, tmp_path):
                        scheduler={"name": "none"}, trials=3, concurrent=1)  # fmt: skip
     folder = tmp_path / "tune" / "small"
     process = subprocess.Popen([*TUNE, str(study)], cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 300
     while len(trials := record.read(folder)) < 2 or not trials[1].values:
         assert process.poll() is None and time.monotonic() < deadline, trials
         time.sleep(0.1)
