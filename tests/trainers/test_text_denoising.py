@@ -19,7 +19,7 @@ from signatlas.models.translator_config import LanguageConfig, LoraSettings
 from signatlas.recipe import TextDenoisingRecipe, load, parse
 from tests.trainers.sentence_data import write_sentences
 from tests.trainers.test_gradients import gradients
-from trainers.fit import fit
+from trainers.fit import _with_absolute_paths, fit
 from trainers.text_denoising import TextDenoisingTask, build
 
 
@@ -57,7 +57,7 @@ def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
     return path
 
 
-BOTH = {"data__languages": ["de", "en"], "batch_size": 7, "noise__pack": 2}
+BOTH = {"data__languages": ["de", "en"], "batch_size": 5, "noise__pack": 2}
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,15 @@ def alone(settings, tmp_path_factory) -> dict:
     return gradients(written(settings, folder, **BOTH), 1, folder / "g.pt")
 
 
-@pytest.mark.parametrize(("ranks", "zero"), [(2, 0), (2, 1)])
+@pytest.mark.parametrize(("ranks", "zero"), [(2, 1), (4, 0)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alone, tmp_path, ranks, zero):
-    """Two languages, instances of unequal length: normalised by all target pieces of the global batch."""
+    """Two languages, instances of unequal length: normalised by all target pieces of the global batch.
+
+    Of four ranks one has no instance: it takes part and counts nothing.
+    """
+    task = TextDenoisingTask(recipe_of(settings, **BOTH))
+    task.begin_epoch(3)  # as the ranks do
+    assert len(task.batches[0]) == 3
     several = gradients(written(settings, tmp_path, **BOTH), ranks, tmp_path / "g.pt", zero)
     assert several["loss"] == pytest.approx(alone["loss"], rel=1e-5)
     largest = max(float(g.abs().max()) for g in alone["gradients"].values())
@@ -77,23 +83,13 @@ def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alon
         assert float((several["gradients"][name] - gradient).abs().max()) < 1e-5 * largest, name
 
 
-def test_a_rank_without_an_instance_adds_nothing(settings, alone, tmp_path):
-    """Three ranks and, packed, one or two instances: the idle rank takes part and counts nothing."""
-    one = {"batch_size": 2, "noise__pack": 2, "data__languages": ["de"]}
-    first = gradients(written(settings, tmp_path, **one), 1, tmp_path / "a.pt")
-    several = gradients(written(settings, tmp_path, **one), 3, tmp_path / "b.pt")
-    assert several["loss"] == pytest.approx(first["loss"], rel=1e-5)
-    for name, gradient in first["gradients"].items():
-        torch.testing.assert_close(several["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
-
-
 def test_an_epoch_has_every_text_once_and_instances_of_one_language(settings):
     task = TextDenoisingTask(recipe_of(settings, **BOTH))
     task.begin_epoch(0)
     texts = [i for batch in task.batches for instance in batch for i in instance]
-    assert len(texts) == len(set(texts)) == task.steps_per_epoch * 7
+    assert len(texts) == len(set(texts)) == task.steps_per_epoch * 5
     for batch in task.batches:
-        assert sum(map(len, batch)) == 7
+        assert sum(map(len, batch)) == 5
         for instance in batch:
             assert len(instance) <= 2 and len(set(task.train.languages[instance])) == 1
     first = task.batches
@@ -153,24 +149,24 @@ def test_limits_are_of_training_clips(settings):
         TextDenoisingTask(recipe_of(settings, data__max_glosses=2))
 
 
-def test_long_texts_are_cut_and_said(settings):
-    task = TextDenoisingTask(recipe_of(settings, model__positions=12))
-    assert any("pieces: cut" in note for note in task.notes)
-    task.begin_epoch(0)
-    for texts in task.batches[0]:
-        made = task.train.spoilt(texts, task.noise, 0, 0)
+def test_long_texts_are_cut_and_said(settings, tmp_path):
+    (tmp_path / "more.txt").write_text("morgen regen norden sonne\n" + "wind kalt abend berg " * 9)
+    task = TextDenoisingTask(recipe_of(settings, model__positions=12, data__texts={"de": [str(tmp_path / "more.txt")]}))
+    assert any(note.startswith("1 texts have more than 12 pieces: cut") for note in task.notes)
+    for number in range(len(task.train)):
+        made = task.train.spoilt([number], task.noise, 0, 0)
         assert max(len(made.source), len(made.target)) <= 12
 
 
 @pytest.fixture(scope="module")
 def trained(settings, ray_session) -> dict[str, Any]:
-    return fit(recipe_of(settings), quiet=True)
+    return fit(recipe_of(settings, batch_size=7, noise__pack=1, optimiser__epochs=12, select__every=6), quiet=True)
 
 
-def test_a_run_learns_and_leaves_a_language_model(settings, trained):
+def test_a_run_learns_and_leaves_a_language_model(trained):
     """The folder is what ``model.language.pretrained`` takes, and LoRA is no noise over it."""
-    assert trained["last"]["dev_loss"] < 0.7 * np.log(60)
-    assert trained["best"]["dev_accuracy"] > 0.3
+    assert trained["last"]["dev_loss"] < 2, "it was ln 60 = 4.1 at the start"
+    assert trained["best"]["dev_accuracy"] > 0.35
     texts = ["morgen regen norden", "kalt wind abend"]
     model, _ = language_model.build(LanguageConfig(pretrained=trained["model"]), texts, ["de"])
     assert language_model.is_trained(model) and language_model.is_trained(model, "decoder")
@@ -179,26 +175,26 @@ def test_a_run_learns_and_leaves_a_language_model(settings, trained):
     assert "synthetic signing" in card and "- de" in card and "dev_loss" in card
 
 
-def test_what_was_saved_is_what_was_measured(settings, trained):
-    task = TextDenoisingTask(recipe_of(settings, model__pretrained=trained["model"], model__trim=False))
-    assert task.evaluate(task.model.eval())["dev_loss"] == pytest.approx(trained["best"]["dev_loss"], rel=1e-4)
+def test_pretraining_goes_on_from_a_model(settings, trained):
+    """What was saved is what was measured; trimmed to the same texts it says the same."""
+    measured = trained["best"]["dev_loss"]
+    for trim in (False, True):
+        task = TextDenoisingTask(recipe_of(settings, model__pretrained=trained["model"], model__trim=trim))
+        assert task.evaluate(task.model.eval())["dev_loss"] == pytest.approx(measured, rel=1e-3 if trim else 1e-4)
 
 
-def test_pretraining_goes_on_from_a_model(settings, trained, tmp_path):
-    """More text on top of what was learnt, as with an mBART of the Hub; trimmed to what the texts use."""
-    recipe = recipe_of(settings, name="more", model__pretrained=trained["model"], optimiser__epochs=1,
-                       storage_path=str(tmp_path))  # fmt: skip
-    assert fit(recipe, quiet=True)["last"]["loss"] < 0.8 * np.log(60)
-
-
-def test_a_worker_finds_files_by_absolute_paths(settings, tmp_path, monkeypatch, ray_session):
+def test_workers_get_absolute_paths_and_cards_name_no_folder(settings, tmp_path, monkeypatch):
     (tmp_path / "more.txt").write_text("morgen sonne\n")
     monkeypatch.chdir(tmp_path)
-    recipe = recipe_of(settings, name="files", data__texts={"de": ["more.txt"]}, optimiser__epochs=1,
-                       storage_path=str(tmp_path / "runs"))  # fmt: skip
-    folder = Path(fit(recipe, quiet=True)["model"])
-    card = (folder / "README.md").read_text()
-    assert "1 text files" in card and str(tmp_path / "more.txt") not in card, "a card names no folder of this machine"
+    recipe = recipe_of(settings, data__texts={"de": ["more.txt"]})
+    sent = _with_absolute_paths(recipe)
+    assert sent["data"]["texts"] == {"de": [str(tmp_path / "more.txt")]}
+    task = build(parse(TextDenoisingRecipe, sent, "recipe"))
+    task.shown = recipe
+    task.save(tmp_path / "model", task.model.state_dict(), {"dev_loss": 1.0})
+    said = (tmp_path / "model" / "README.md").read_text()
+    assert "1 text files" in said and str(tmp_path / "more.txt") not in said
+    assert language_model.is_trained(language_model.load(tmp_path / "model")[0])
 
 
 @pytest.mark.parametrize(
