@@ -51,6 +51,12 @@ class Options(NamedTuple):
         """By the name of each option, whether it was given."""
         return {f"--{name.replace('_', '-')}": value is not None for name, value in self._asdict().items()}
 
+    def changed(self) -> str:
+        """What changes the texts, for the name of a folder; "all" where nothing does."""
+        names = ("beams", "max_new_tokens", "length_penalty", "max_glosses")
+        given = [f"{name} {getattr(self, name):g}" for name in names if getattr(self, name) is not None]
+        return " ".join(given) or "all"
+
 
 def evaluate_translations(
     model: str,
@@ -76,8 +82,7 @@ def evaluate_translations(
     work = work_of(model, opened, split, features, options)
     decoder = Decoder(work)
     asked, unusable = asked_of(decoder, opened, split, options)
-    setting = report.slug(f"beams {work.decoding.beams}") if options.beams else ""
-    target = report.check_target(out or default_folder(model, opened, reports.PROTOCOL, split, setting or "all"))
+    target = report.check_target(out or default_folder(model, opened, reports.PROTOCOL, split, options.changed()))
     started = time.monotonic()
     texts, vectors = translated(decoder, asked, target, options)
     seconds = time.monotonic() - started
@@ -101,10 +106,11 @@ def work_of(model: str, corpus: Corpus, split: str, features: Path | None, optio
     from signatlas.models import folder
 
     record = folder.read_config(folder.locate(model)).get("record", {})
-    decoding = Decoding(options.beams or 8, options.max_new_tokens or 60, options.length_penalty or 1.0)
+    named = {name: getattr(options, name) for name in ("beams", "max_new_tokens", "length_penalty")}
+    decoding = Decoding(**{name: value for name, value in named.items() if value is not None})
     splits = tuple(dict.fromkeys(name for name in (split, "train") if name in corpus.info.counts))
-    named = {"features": features, "frames": options.frames}
-    places = {name: str(place) if place else record.get(name) for name, place in named.items()}
+    given = {"features": features, "frames": options.frames}
+    places = {name: str(place) if place else record.get(name) for name, place in given.items()}
     return Work(model, corpus.path, splits, places["features"], places["frames"], decoding)
 
 

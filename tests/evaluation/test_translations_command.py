@@ -21,7 +21,7 @@ from signatlas.corpus.texts import text_in
 from signatlas.errors import UserError
 from signatlas.evaluation.report import run_name
 from signatlas.evaluation.translations_compare import read
-from signatlas.evaluation.translations_decoding import Batch, Decoded, Decoder, Work
+from signatlas.evaluation.translations_decoding import Batch, Decoded, Decoder, Decoding, Work
 from signatlas.evaluation.translations_report import read_hypotheses
 from signatlas.features.store import FeatureStore, write
 from signatlas.metrics import translation as metrics
@@ -60,6 +60,15 @@ def document_of(out: Path) -> dict[str, Any]:
 def test_a_run_and_its_stages_have_names_of_their_own() -> None:
     names = ("runs/x_0/model", "runs/x_0/alignment/model", "x_0/alignment", "hub/name", "alignment", "/tmp/model")
     assert [run_name(name) for name in names] == ["x_0", "x_0/alignment", "x_0/alignment", "name", "alignment", "tmp"]
+
+
+def test_options_are_defaults_unless_given_zero_too(model: Path, sentence_corpus: Corpus) -> None:
+    work = command.work_of(
+        str(model), sentence_corpus, "test", None, command.Options(length_penalty=0.0, max_glosses=0)
+    )
+    assert work.decoding == Decoding(8, 60, 0.0) and work.splits == ("test", "train")
+    assert command.Options(length_penalty=0.0, beams=2, workers=3).changed() == "beams 2 length_penalty 0"
+    assert command.Options(workers=3).changed() == "all"
 
 
 def test_the_type_of_translators_is_known_without_importing_them() -> None:
