@@ -45,7 +45,7 @@ def scores(
         right.text(x, 0.99, str(len(rows)), color=GREY, fontsize=7, ha="center", va="top",
                    transform=right.get_xaxis_transform())  # fmt: skip
     right.set(xlabel="tokens of the reference (grey: sentences)", ylabel=f"mean {name}, with standard error")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.12 * right.get_ylim()[1])
     for axes in (left, right):
         axes.grid(alpha=0.25)
     if title:
