@@ -25,6 +25,7 @@ from signatlas.sampling.pair_selection_sources import (
 __all__ = ["DeltaSource", "DenseDelta", "LowRankDelta", "TokenDelta", "plan_epoch", "select_batches"]
 
 Seed = int | Sequence[int]
+MANY, SAMPLE = 2048, 256  # of more scores than MANY, at least SAMPLE are looked at first
 
 
 def select_batches(
@@ -185,7 +186,30 @@ def _rank(candidates: int, alpha: float, window: float, rng: np.random.Generator
 
 
 def _at_rank(scores: np.ndarray, rank: int) -> int:
-    """The place of the item at ``rank`` from 0 in ascending order, ties by place; without sorting."""
-    value = np.partition(scores, rank)[rank] if rank else scores.min()
-    equal = np.flatnonzero(scores == value)
-    return int(equal[0] if len(equal) == 1 else equal[rank - np.count_nonzero(scores < value)])
+    """The place of the item at ``rank`` from 0 in ascending order, ties by place; without sorting all of them.
+
+    Of many scores only those between two bounds are looked at, which a sample says the rank lies between; where the
+    sample is wrong, all of them.
+    """
+    if rank == 0:
+        return int(scores.argmin())
+    least, most = _bounds(scores, rank) if len(scores) > MANY else (-np.inf, np.inf)
+    below = int(np.count_nonzero(scores < least))
+    # Whoever ties with a bound is inside, so that ties are all there or all not.
+    inside = np.flatnonzero((scores >= least) & (scores <= most))
+    if not below <= rank < below + len(inside):
+        below, inside = 0, np.arange(len(scores))
+    values, place = scores[inside], rank - below
+    value = np.partition(values, place)[place]
+    equal = np.flatnonzero(values == value)
+    return int(inside[equal[0] if len(equal) == 1 else equal[place - np.count_nonzero(values < value)]])
+
+
+def _bounds(scores: np.ndarray, rank: int) -> tuple[float, float]:
+    """Scores of a sample some places below and above where the rank would be in it: three deviations or more."""
+    sample = np.sort(scores[:: len(scores) // SAMPLE])
+    place, away = rank * len(sample) // len(scores), int(1.5 * len(sample) ** 0.5) + 1
+    return (
+        sample[place - away] if place >= away else -np.inf,
+        sample[place + away] if place + away < len(sample) else np.inf,
+    )

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signatlas.sampling import pair_selection
 from signatlas.sampling.pair_selection import (
     DenseDelta,
     LowRankDelta,
@@ -42,6 +43,29 @@ def test_equals_the_plain_implementation_across_tiles_of_the_matrix(monkeypatch)
         select_batches(delta, 8, 0.4, seed=3, groups=np.arange(83) // 2),
         plain(delta, 8, 0.4, seed=3, groups=np.arange(83) // 2),
     )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    count=st.integers(1, 400), seed=st.integers(0, 10_000), distinct=st.sampled_from([1, 2, 5, 60, 10**9]),
+    ordered=st.booleans(), out=st.floats(0, 0.9), share=st.floats(0, 1),
+)  # fmt: skip
+def test_the_item_of_a_rank_is_that_of_a_stable_sort(count, seed, distinct, ordered, out, share):
+    """Whether the sample is right about where the rank lies or not; scores of no candidates are infinite."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-distinct, distinct, count) / 7.0
+    scores = np.sort(scores) if ordered else scores
+    scores[rng.permutation(count)[: int(out * count)]] = np.inf
+    rank = int(share * (np.isfinite(scores).sum() - 1))
+    expected = np.argsort(scores, kind="stable")[rank]
+    assert pair_selection._at_rank(scores, rank) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_selection, "MANY", 16)
+        for sample in (1, 4, 16):
+            patch.setattr(pair_selection, "SAMPLE", sample)
+            assert pair_selection._at_rank(scores, rank) == expected
+        patch.setattr(pair_selection, "_bounds", lambda scores, rank: (scores.max(), scores.max()))  # wrong on purpose
+        assert pair_selection._at_rank(scores, rank) == expected
 
 
 def mean_change(delta, batches):
