@@ -217,7 +217,9 @@ def test_mistakes_are_one_line(settings, changes, says):
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["mbart_multi_composed", "mbart_phoenix_composed"])
-def test_shipped_recipes_say_what_they_cost(name):
+@pytest.mark.parametrize("corpus", ["multi-composed", "phoenix-composed"])
+def test_shipped_recipes_name_their_corpus_and_cost(corpus):
+    name = f"mbart_{corpus.replace('-', '_')}"
     recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
     assert isinstance(recipe, TextDenoisingRecipe) and recipe.name == name and recipe.budget
+    assert recipe.data.corpus == f"data/{corpus}" and recipe.data.max_glosses is None
