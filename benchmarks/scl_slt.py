@@ -90,7 +90,7 @@ class Runs:
             started = time.monotonic()
             self._train(arm, seed)
             trained = time.monotonic()
-            recipe, corpus = CORPORA[self.corpus]
+            corpus = CORPORA[self.corpus][1]
             say(["evaluate", f"runs/{name}/model", "--corpus", corpus, "--out", out, "--workers", "0"])
             self.seconds[name] = round(trained - started, 1)
             print(f"{name}: {trained - started:.0f} s, evaluated in {time.monotonic() - trained:.0f} s, after "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from signatlas.errors import ModelError, RecipeError
 from signatlas.evaluation.sentences import both_directions
 from signatlas.losses import contrast
+from signatlas.losses.slab import of_all_ranks
 from signatlas.losses.targets import pair_targets
 from signatlas.metrics import translation as metrics
 from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, joined, similarity
@@ -42,7 +44,7 @@ class TranslationStage(Task):
         if self.contrast == "none":
             self.translator.without_contrast()
         if recipe.optimiser.checkpointing:
-            self.translator.language.gradient_checkpointing_enable({"use_reentrant": False})
+            self.translator.language.activation_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
         self.ids, self.text_mask = self._encoded()
         self.notes = [*self.data.notes, *self._texts_told()]
@@ -70,8 +72,12 @@ class TranslationStage(Task):
             raise ModelError(f"{recipe.start} writes '{translator.language_code}', not '{recipe.data.language}'")
         if recipe.alignment is not None and translator.text_encoder is None:
             raise ModelError(f"{recipe.start} has no text encoder, which stage 1 needs: start from a model of stage 1")
-        theirs, ours = (c.model_dump(exclude={"language": {"pretrained", "trim", "vocabulary"}, "lora": {"force"}})
-                        for c in (translator.config, recipe.model))  # fmt: skip
+        free: Any = {
+            "language": {"pretrained", "trim", "vocabulary"},
+            "lora": {"force"},
+            "sign": {"backbone": {"sizes"}},
+        }
+        theirs, ours = (c.model_dump(exclude=free) for c in (translator.config, recipe.model))
         different = [name for name in ours if ours[name] != theirs[name]]
         if different:
             raise ModelError(f"{recipe.start} is of another architecture than the recipe: model.{different[0]} differs")
@@ -120,10 +126,12 @@ class TranslationStage(Task):
             settings = self.recipe.selection
             assert settings is not None
             self.alpha = alpha(settings.schedule, epoch, self.recipe.optimiser.epochs)
-            self.plan = plan_epoch(
+            plan = plan_epoch(
                 self.source, size, self.alpha, seed=[seed, epoch, 83], groups=self.data.groups,
                 window=settings.window, pool=settings.pool,
             )  # fmt: skip
+            # The first batches had the most to choose from: they come anywhere in the epoch.
+            self.plan = np.random.default_rng([seed, epoch, 89]).permutation(plan)
         else:
             # Batches of clips of one length would be contrasts of clips of one length.
             bucket = self.recipe.data.bucket if self.contrast == "none" else 1
@@ -133,8 +141,8 @@ class TranslationStage(Task):
         return self.part_loss(engine, step, 0)
 
     def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
-        """This rank's share of one part of a batch; the shares of all ranks and parts add up to the global loss."""
-        batch, (rank, ranks) = self.plan[step % len(self.plan)], world()
+        """One part of the global loss, differentiable through this rank's rows; the parts add up to it."""
+        batch, (rank, ranks) = self.plan[step], world()
         size = self.batch_size // (ranks * self.parts)
         first = (rank * self.parts + part) * size
         mine = batch[first : first + size]
@@ -153,6 +161,7 @@ class TranslationStage(Task):
         value = outcome.translation * (self._weight() / tokens)
         if outcome.masked_language is not None:
             value = value + outcome.masked_language * (self._alignment().masked_language.weight / tokens)
+        value = of_all_ranks(value)
         if self.contrast != "none":
             value = value + self._alignment().weight * self._contrast(outcome, batch, first, size)
         return value
@@ -193,9 +202,9 @@ class TranslationStage(Task):
         to_text, to_video = similarity(outcome.visual, text, settings)
         scaled = to_text.float() * outcome.scale.float()
         other = scaled if to_video is to_text else to_video.float() * outcome.scale.float()
+        value = contrast(scaled, other, targets, beta=settings.beta, alone=not alignment.gather)
         # Without gathering each rank has a whole loss of its own; the global one is their mean.
-        share = 1.0 if alignment.gather else 1.0 / ranks
-        return share * contrast(scaled, other, targets, beta=settings.beta)
+        return value if alignment.gather else of_all_ranks(value / ranks)
 
     def _gathered(self, own: Tokens, longest: int) -> Tokens:
         """The texts of all ranks, padded to the longest of the whole batch, which all of them know."""

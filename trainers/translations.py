@@ -12,6 +12,7 @@ from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.errors import CorpusError, RecipeError
 from signatlas.models.sign_inputs import SignInputs
+from signatlas.models.temporal_convolution import TemporalConvolution
 from signatlas.recipe import StageRecipe
 from signatlas.recipe.translation import TranslationDataConfig
 from signatlas.text.identical import groups
@@ -29,7 +30,7 @@ class Translations:
             recipe.model.sign.backbone, corpus, features=data.features, frames=data.frames
         )  # fmt: skip
         self.notes: list[str] = []  # what a user should know of clips that take no part and texts that are cut
-        rows = corpus.metadata()
+        rows, self.long_enough = corpus.metadata(), self._long_enough()
         self.train, self.dev = (self._usable(rows, split) for split in ("train", "dev"))
         self.train = chosen_clips(self.train, data)
         if recipe.select.limit is not None and recipe.select.limit < len(self.dev):
@@ -51,14 +52,27 @@ class Translations:
         mine = [row for row in rows if row["split"] == split]
         told = [row for row in mine if text_in(row, data.language).strip()]
         fit = [row for row in told if data.max_glosses is None or len(row["glosses"] or ()) <= data.max_glosses]
-        chosen = [row for row in fit if row["id"] in self.inputs]
+        there = [row for row in fit if row["id"] in self.inputs]
+        chosen = [row for row in there if row["id"] in self.long_enough]
         if not chosen:
             raise CorpusError(f"{data.corpus}: no {split} clip has inputs and a text in {data.language}")
         if len(told) < len(mine):
             self.notes.append(f"{split}: {len(mine) - len(told)} of {len(mine)} clips have no text and are left out")
-        if len(chosen) < len(fit):
-            self.notes.append(f"{split}: {len(fit) - len(chosen)} of {len(fit)} clips have no inputs and are left out")
+        if len(there) < len(fit):
+            self.notes.append(f"{split}: {len(fit) - len(there)} of {len(fit)} clips have no inputs and are left out")
+        if len(chosen) < len(there):
+            self.notes.append(
+                f"{split}: {len(there) - len(chosen)} clips are too short for the convolutions and are left out"
+            )
         return chosen
+
+    def _long_enough(self) -> set[str]:
+        """Clips that give at least one token; under ``padding: valid`` short ones do not."""
+        sign = self.recipe.model.sign
+        shortest = TemporalConvolution(
+            1, 1, blocks=sign.blocks, kernel=sign.kernel, pool=sign.pool, padding=sign.padding
+        ).shortest
+        return {id for id, length in zip(self.inputs.ids, self.inputs.lengths, strict=True) if length >= shortest}
 
     def batches(self, batch_size: int) -> int:
         """Full batches in one pass. Raises RecipeError when there is none."""

@@ -50,7 +50,8 @@ def _rows(found: Judged, beside: Sequence[Mapping[str, Any]] | None) -> list[dic
     scores = found.scores[MODEL]
     rows = []
     for place, id in enumerate(found.asked.ids):
-        row: dict[str, Any] = {"id": id, "reference": found.asked.references[place], "hypothesis": found.told[MODEL][place]}
+        reference, hypothesis = found.asked.references[place], found.told[MODEL][place]
+        row: dict[str, Any] = {"id": id, "reference": reference, "hypothesis": hypothesis}
         row |= {name: round(float(scores[name][place]), 4) for name in OF_SENTENCES}
         row |= {name: found.told[name][place] for name in CONTROLS if name in found.told}
         rows.append(row | dict(beside[place] if beside else {}))

@@ -24,17 +24,19 @@ def contrast(
     beta: float = 0.5,
     weighting: Weighting = "balance",
     negatives: Pair | None = None,
+    alone: bool = False,
 ) -> Tensor:
     """The loss of two matrices of logits [A, N], video-to-text and text-to-video (facts: Loss).
 
     ``balance``: 1/2 {b row(to_text) + (1-b) column(to_text) + b column(to_video) + (1-b) row(to_video)}; ``depart``
     weighs the first pair b and the second 1-b. With one matrix given twice it is the loss of CLIP whatever ``beta``
     under ``balance``. ``negatives`` are logits [A, Q] of past texts for either matrix, see :mod:`.queue`.
+    ``alone``: over this rank's pairs only, whatever others do.
     """
-    first = cross_entropy(to_text, targets, negatives[0] if negatives else None)
+    first = cross_entropy(to_text, targets, negatives[0] if negatives else None, alone=alone)
     if to_video is to_text:
         return 0.5 * (first[0] + first[1])
-    second = cross_entropy(to_video, targets, negatives[1] if negatives else None)
+    second = cross_entropy(to_video, targets, negatives[1] if negatives else None, alone=alone)
     if weighting == "balance":
         return 0.5 * (beta * first[0] + (1 - beta) * first[1] + beta * second[1] + (1 - beta) * second[0])
     return 0.5 * (beta * (first[0] + first[1]) + (1 - beta) * (second[0] + second[1]))

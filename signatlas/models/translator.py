@@ -136,7 +136,7 @@ class Translator(nn.Module):
         align: bool = False,
         masked_ids_BT: Tensor | None = None,
     ) -> Outcome:
-        """One training pass. ``ids_BT`` are [language, pieces..., eos]; ``masked_ids_BT`` the same with pieces masked."""
+        """One training pass. ``ids_BT`` are [language, pieces..., eos], ``masked_ids_BT`` the same, partly masked."""
         hidden, seen = self.encode(x, mask_BL)
         translation = self._decoded(hidden, seen, ids_BT, text_mask_BT, smoothing)
         masked = None
@@ -264,7 +264,8 @@ class Translator(nn.Module):
             "text_side": self.text_encoder is not None,
             "mbart": language_model.architecture(self.language),
             "record": self.record,
-            "translator": self.config.model_dump(mode="json"),
+            # With the sizes of a backbone that was loaded by name.
+            "translator": self.config.model_copy(update={"sign": self.sign.config}).model_dump(mode="json"),
         }
         weights = self.state_dict() if state is None else state
         kept = {name: tensor for name, tensor in weights.items() if name not in ALIASES}

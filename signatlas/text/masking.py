@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 
-def mask_pieces(
-    ids_BT: Tensor, mask_BT: Tensor, share: float, mask_id: int, seeds: Sequence[Sequence[int]]
-) -> Tensor:
+def mask_pieces(ids_BT: Tensor, mask_BT: Tensor, share: float, mask_id: int, seeds: Sequence[Sequence[int]]) -> Tensor:
     """``ids_BT`` with ``share`` of each text's pieces, at least one, replaced by ``mask_id``.
 
     Texts are [language, pieces..., eos], of which first and last are never masked. Each text draws from its own seed,

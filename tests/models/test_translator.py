@@ -118,18 +118,16 @@ def test_the_loss_is_that_of_mbart_itself():
 
 
 def test_gradients_reach_the_signs_through_translation_and_alignment():
-    for options, name in (({}, "translation"), ({"align": True}, "alignment")):
+    for align in (False, True):
         model = made()
-        found = outcome(model, **options)
-        value = found.visual.tokens.square().sum() if options else found.translation
-        value.backward()
-        assert model.bridge.weight.grad.abs().sum() > 0, name
+        found = outcome(model, align=align)
+        (found.visual.tokens.square().sum() if align else found.translation).backward()
+        assert model.bridge.weight.grad.abs().sum() > 0
 
 
 def test_restoring_masked_texts_teaches_the_decoder_and_not_the_text_encoder():
     model = made(tuning="full", text_encoder="trained")
-    ids, mask = model.vocabulary.encode(TEXTS[:4], "de")
-    masked = ids.clone()
+    masked = model.vocabulary.encode(TEXTS[:4], "de")[0].clone()
     masked[:, 1] = model.vocabulary.mask
     outcome(model, masked_ids_BT=masked).masked_language.backward()
     assert model.text_encoder.layers[0].fc1.weight.grad is None

@@ -39,9 +39,9 @@ def translation_settings(folder: Path) -> dict[str, Any]:
             "language": {"pretrained": str(language), "dropout": 0.0},
             "tuning": "full", "max_tokens": 16,
         },
-        "alignment": {"contrast": "random", "batch_size": 8, "optimiser": optimiser},
+        "alignment": {"contrast": "random", "batch_size": 8, "optimiser": dict(optimiser)},
         "selection": {"every": 1},
-        "translation": {"batch_size": 8, "optimiser": optimiser},
+        "translation": {"batch_size": 8, "optimiser": dict(optimiser)},
         "select": {"every": 1, "beams": 2, "max_new_tokens": 8},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip
