@@ -109,21 +109,23 @@ while left := [g["state"] for g in placement_group_table().values() if g["state"
         break
     time.sleep(0.5)
 free = ray.available_resources().get("CPU")
-print(json.dumps({"left": left, "free": free, "made": len(placement_group_table()), "trials": results["trials"]}))
+found = {"left": left, "free": free, "made": len(placement_group_table()), "trials": results["trials"]}
+open(sys.argv[2], "w").write(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-def test_trials_that_are_stopped_leave_no_placement_group_behind(study_file):
+def test_trials_that_are_stopped_leave_no_placement_group_behind(study_file, tmp_path):
     study = study_file(
         # Only the hand-set rate learns, so ASHA stops those that report after it.
         space={"optimiser.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9, 4e-9]}}, set={"optimiser.epochs": 4},
         searcher={"name": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 4},
     )  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", LEFT, str(study)], cwd=ROOT, env=ENVIRONMENT, capture_output=True,
-                          text=True, timeout=400)  # fmt: skip
+    out = tmp_path / "found.json"
+    command = [sys.executable, "-c", LEFT, str(study), str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(out.read_text())
     statuses = [trial["status"] for trial in found["trials"]]
     assert len(statuses) == 5 and statuses[0] == "finished", "more trials than the three that fit"
     assert "stopped" in statuses and set(statuses) <= {"finished", "stopped"}
