@@ -1,0 +1,113 @@
+"""All stages of a translation recipe in one command: what each leaves, the next takes, and a kill between."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from signatlas.models.translator import Translator
+from signatlas.recipe import load
+from tests.trainers.translation_data import translation_settings
+
+ROOT = Path(__file__).parents[2]
+TRAIN = [sys.executable, "-m", "signatlas", "train"]
+
+
+def train(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TRAIN, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stages")
+    settings = copy.deepcopy(translation_settings(folder))
+    settings["alignment"]["contrast"] = "selective"
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    storage = tmp_path_factory.mktemp("whole")
+    done = train(recipe, "--storage-path", storage)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return storage / "tiny_translation", done.stdout
+
+
+def test_one_command_trains_reference_alignment_and_translation(whole):
+    folder, output = whole
+    assert [line for line in output.splitlines() if line.startswith("stage ")] == [
+        "stage 1 of 3: reference model: contrast of random batches and translation, 2 epochs, batches of 8",
+        "stage 2 of 3: contrast of selected batches and translation, 2 epochs, batches of 8",
+        "stage 3 of 3: translation alone, 2 epochs, batches of 8",
+    ]
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["stages"]) == ["reference", "alignment", "translation"]
+    assert sorted(p.name for p in (folder / "reference" / "snapshots").iterdir()) == ["epoch_0001", "epoch_0002"]
+    assert (folder / "reference" / "trajectories" / "trajectories.json").exists()
+    first, last = (Translator.from_pretrained(folder / name / "model") for name in ("alignment", "translation"))
+    assert first.text_encoder is not None
+    assert last.text_encoder is None
+    assert "alignment and translation" in (folder / "alignment" / "model" / "README.md").read_text()
+    same = [(folder / name / "model.safetensors").read_bytes() for name in ("model", "translation/model")]
+    assert same[0] == same[1], "the model of the last stage is that of the recipe"
+
+
+def test_a_finished_recipe_is_not_trained_again(whole, recipe):
+    again = train(recipe, "--storage-path", whole[0].parent)
+    assert again.returncode == 0
+    assert "had finished" in again.stdout
+
+
+def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
+    """Another schedule over the same trajectories, without stage 2: one run, and nothing of the reference anew."""
+    before = sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
+    reference = f"selection.reference={whole[0] / 'reference'}"
+    arm = ["--set", reference, "--set", "selection.schedule=hard", "--set", "translation=null", "--name", "hard"]
+    done = train(recipe, "--storage-path", tmp_path, *arm)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stage 1 of 1" in done.stdout
+    assert list(json.loads((tmp_path / "hard" / "results.json").read_text())["stages"]) == ["alignment"]
+    assert before == sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["reference/checkpoint_2*", "alignment/checkpoint_2*", "translation/checkpoint_2*"])
+def test_a_killed_run_goes_on_in_the_stage_it_was_in(whole, recipe, tmp_path, at):
+    """The driver is killed with everything it started; the same command then ends with the same figures."""
+    command = [*TRAIN, str(recipe), "--storage-path", str(tmp_path)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    folder, deadline = tmp_path / "tiny_translation", time.monotonic() + 300
+    while not list(folder.glob(at)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no checkpoint in time"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "results.json").exists()
+    again = train(recipe, "--storage-path", tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    found, expected = (json.loads((f / "results.json").read_text()) for f in (folder, whole[0]))
+    for kind in ("best", "last"):
+        speed = {"steps_per_second"}
+        assert {k: v for k, v in found[kind].items() if k not in speed} == {
+            k: v for k, v in expected[kind].items() if k not in speed
+        }
+
+
+def test_every_setting_of_the_recipe_on_disk_is_resolved(whole):
+    said = load(whole[0] / "recipe.yaml")
+    assert said.task == "translation"
+    assert said.selection.schedule == "log"
