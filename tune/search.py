@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tune.study import Point, Study, Values, encoded
@@ -25,6 +26,8 @@ def search(study: Study, hand: Point) -> dict[str, Any]:
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A trial that goes on counts its evaluations from one again; only Optuna's pruners, which are not used, read them.
+    warnings.filterwarnings("ignore", message="The reported value is ignored", module="optuna")
     algorithm = OptunaSearch(
         space={path: _distribution(values) for path, values in study.space.items()},
         metric=METRIC,
