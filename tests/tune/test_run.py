@@ -50,19 +50,11 @@ def test_a_study_trains_its_trials_and_outlives_one_that_fails(study_file, ray_s
         run(load_study(path, trials=9), quiet=True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--set", "data.corpus=nowhere"], "no corpus at nowhere"),
-        (["--set", "optimiser.epoch=3"], "no setting 'optimiser.epoch', did you mean 'epochs'?"),
-    ],
-)
-def test_mistakes_end_in_one_line_before_anything_starts(study_file, tmp_path, arguments, says):
-    failed = subprocess.run(
-        [*TUNE, str(study_file()), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+def test_a_mistake_ends_in_one_line_before_anything_starts(study_file, tmp_path):
+    command = [*TUNE, str(study_file()), "--set", "data.corpus=nowhere"]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert failed.returncode == 2
-    assert says in failed.stderr and len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+    assert "no corpus at nowhere" in failed.stderr and len(failed.stderr.strip().splitlines()) == 1, failed.stderr
     assert not (tmp_path / "tune" / "small").exists()
 
 
