@@ -82,7 +82,7 @@ def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", ["reference/checkpoint_2*", "alignment/checkpoint_2*", "translation/checkpoint_2*"])
+@pytest.mark.parametrize("at", ["reference/checkpoint_2*", "translation/checkpoint_2*"])
 def test_a_killed_run_goes_on_in_the_stage_it_was_in(whole, recipe, tmp_path, at):
     """The driver is killed with everything it started; the same command then ends with the same figures."""
     command = [*TRAIN, str(recipe), "--storage-path", str(tmp_path)]
