@@ -64,7 +64,8 @@ def worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(recipe.scaling.threads)
     task = build_task(recipe)
     task.shown = parse(type(recipe), config["shown"], "recipe")
-    loop.run(task, recipe.optimiser, seed=recipe.seed, every=recipe.select.every, queue=config["queue"])
+    keep = recipe.snapshots if isinstance(recipe, StageRecipe) else None
+    loop.run(task, recipe.optimiser, seed=recipe.seed, every=recipe.select.every, keep=keep, queue=config["queue"])
 
 
 def fit(
@@ -209,6 +210,8 @@ def _finish(recipe: Run, result: Any, folder: Path) -> dict[str, Any]:
     panels = [["loss"], sorted(k for k in chosen if k.startswith("dev_")), ["lr"]]
     curves(history, folder / "curves.png", panels=panels, title=recipe.name)
     write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    if isinstance(recipe, StageRecipe) and recipe.snapshots is not None:
+        _drop_others(result)
     return results
 
 
@@ -219,7 +222,11 @@ def _keep_snapshots(result: Any, folder: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         with checkpoint.as_directory() as source:
             shutil.copytree(Path(source) / "model", target)
+
+
+def _drop_others(result: Any) -> None:
+    """Of checkpoints whose models are kept, the optimiser's state is of no more use once the run has ended."""
     kept = {result.checkpoint.path, max(result.best_checkpoints, key=lambda k: k[1]["score"])[0].path}
     for checkpoint, _ in result.best_checkpoints:
-        if checkpoint.path not in kept:  # its model is kept, the optimiser's state is of no more use
+        if checkpoint.path not in kept:
             checkpoint.filesystem.delete_dir(checkpoint.path)

@@ -19,6 +19,7 @@ from trainers.distributed import world
 from trainers.progress import Reporter
 
 MEMORY = "memory.safetensors"
+NEVER_CHOSEN = -1e30  # the score of a checkpoint before the first evaluation
 
 
 class Task(Protocol):
@@ -120,8 +121,13 @@ def train_step(engine: Any, task: Task, config: OptimiserConfig, step_in_epoch: 
     return torch.as_tensor(total_loss)
 
 
-def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: Any | None = None) -> None:
-    """Train with checkpoints, evaluation and exact resume; reports to Ray Train."""
+def run(
+    task: Task, config: OptimiserConfig, *, seed: int, every: int, keep: int | None = None, queue: Any | None = None
+) -> None:
+    """Train with checkpoints, evaluation and exact resume; reports to Ray Train.
+
+    ``every`` so many epochs the model is evaluated and may be chosen, ``keep`` so many it is saved as it is.
+    """
     import ray.train
 
     rank, _ = world()
@@ -149,7 +155,11 @@ def run(task: Task, config: OptimiserConfig, *, seed: int, every: int, queue: An
             row |= task.evaluate(engine.module)
         history.append(row)
         reporter.epoch(step=step + 1, clips_per_second=rate, **row)
-        if due:
+        kept = keep is not None and (epoch + 1) % keep == 0
+        if due or kept:
+            # One that is only kept has the score of an earlier one, which is chosen before it.
+            earlier = [r["score"] for r in history if "score" in r]
+            row = {"score": earlier[-1] if earlier else NEVER_CHOSEN} | row
             metrics = row | {"steps_per_second": task.steps_per_epoch / (time.monotonic() - started)}
             _checkpoint(ray.train, engine, task, history, metrics)
     if first == config.epochs:

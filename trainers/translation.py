@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from pyarrow.fs import LocalFileSystem
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError, RecipeError
 from signatlas.evaluation.sentences import both_directions
+from signatlas.files import sha256_file
 from signatlas.losses import contrast
 from signatlas.losses.slab import of_all_ranks
 from signatlas.losses.targets import pair_targets
 from signatlas.metrics import translation as metrics
 from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, joined, similarity
+from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator import Outcome, Translator
 from signatlas.recipe import StageRecipe
 from signatlas.sampling.curriculum import alpha
+from signatlas.sampling.trajectories_store import INFO
 from signatlas.text.masking import mask_pieces
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
@@ -46,10 +50,21 @@ class TranslationStage(Task):
         if recipe.optimiser.checkpointing:
             self.translator.language.activation_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
+        self.translator.check_length(int(max(self.data.lengths.max(), self.data.dev_lengths.max())))
         self.ids, self.text_mask = self._encoded()
         self.notes = [*self.data.notes, *self._texts_told()]
         self.source = self._selection()
+        self.corpus_fingerprint = "+".join([self.corpus_fingerprint, *self._models()])
         self.begin_epoch(0)
+
+    def _models(self) -> list[str]:
+        """Digests of what a run starts from and is named by its place only: a run goes on over the same."""
+        named = [self.recipe.start, self.recipe.model.language.pretrained if self.recipe.start is None else None]
+        files = [Path(name) / WEIGHTS for name in named if name is not None]
+        found = [sha256_file(LocalFileSystem(), str(path))[:16] for path in files if path.is_file()]
+        if self.recipe.trajectories is not None:
+            found.append(sha256_file(LocalFileSystem(), str(Path(self.recipe.trajectories) / INFO))[:16])
+        return found
 
     def _translator(self) -> Translator:
         """A new one, or that of ``start``, which must have been built as this recipe says."""
@@ -84,17 +99,16 @@ class TranslationStage(Task):
 
     def _encoded(self) -> tuple[Tensor, Tensor]:
         """Every training text once: ids int64 [N, T] and their mask. Raises TextError."""
-        vocabulary, longest = self.translator.vocabulary, self._longest_text()
+        vocabulary, longest = self.translator.vocabulary, self.translator.longest_text
         return vocabulary.encode(self.data.texts, self.recipe.data.language, longest)
-
-    def _longest_text(self) -> int:
-        return min(self.recipe.model.max_tokens, self.translator.language.config.max_position_embeddings)
 
     def _texts_told(self) -> list[str]:
         """What a user should know of the texts and clips before training starts."""
         vocabulary, said = self.translator.vocabulary, []
-        if cut := vocabulary.long_rate(self.data.texts, self._longest_text()):
-            said.append(f"{cut:.1%} of the training texts have more than {self._longest_text()} pieces and are cut")
+        if cut := vocabulary.long_rate(self.data.texts, self.translator.longest_text):
+            said.append(
+                f"{cut:.1%} of the training texts have more than {self.translator.longest_text} pieces and are cut"
+            )
         for name, texts in (("training", self.data.texts), ("dev", self.data.dev_texts)):
             if unknown := vocabulary.unknown_rate(texts):
                 said.append(f"{unknown:.2%} of the pieces of the {name} texts are not in the vocabulary")
@@ -267,10 +281,11 @@ class TranslationStage(Task):
     def _dev_loss(self, translator: Translator, chunks: list[np.ndarray], ranks: int) -> dict[str, float]:
         """Cross-entropy a token, without smoothing, over all of dev."""
         device, total = translator.device, torch.zeros(2, dtype=torch.float64)
+        longest, language = translator.longest_text, self.recipe.data.language
         for chunk in chunks:
             x, mask = self.data.inputs.batch([self.data.dev_ids[i] for i in chunk])
             texts = [self.data.dev_texts[i] for i in chunk]
-            ids, text_mask = translator.vocabulary.encode(texts, self.recipe.data.language, self._longest_text())
+            ids, text_mask = translator.vocabulary.encode(texts, language, longest)
             tensors = (torch.from_numpy(x), torch.from_numpy(mask), ids, text_mask)
             outcome = translator(*(t.to(device) for t in tensors))
             total += torch.tensor([float(outcome.translation), float(text_mask.sum())], dtype=torch.float64)

@@ -41,7 +41,7 @@ def stages(recipe: TranslationRecipe) -> dict[str, StageRecipe]:
 def _stage(recipe: TranslationRecipe, name: str, aligned: Any, snapshots: int | None = None) -> StageRecipe:
     settings = aligned or recipe.translation
     assert settings is not None
-    select = recipe.select if snapshots is None else recipe.select.model_copy(update={"every": snapshots})
+    select = recipe.select
     if aligned is not None and not aligned.translation:
         select = select.model_copy(update={"metric": "MRR"})  # this stage learns no translation to choose by
     if "://" in recipe.storage_path:

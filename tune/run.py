@@ -32,12 +32,12 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
 
     from cluster import storage
     from cluster.connect import connected
-    from trainers.fit import TASKS, build_task
+    from trainers.fit import build_task
     from trainers.folder import RunFolder
 
     base, hand = hand_set(study)
     # Mistakes that every trial would make show here.
-    fingerprint = build_task(base).corpus_fingerprint if base.task in TASKS else ""
+    fingerprint = build_task(base).corpus_fingerprint
     folder = RunFolder(storage.resolve(study.storage_path), study.name)
     if fresh:
         folder.clear()

@@ -132,7 +132,7 @@ def load_study(path: str | os.PathLike[str], **changes: Any) -> Study:
         raise RecipeError(f"{path} holds no study")
     fixed = changes.pop("set", None)
     raw |= {key: value for key, value in changes.items() if value is not None}
-    if fixed:
+    if fixed and isinstance(raw.get("set") or {}, dict):
         raw["set"] = (raw.get("set") or {}) | fixed
         if isinstance(raw.get("space"), dict):  # what is fixed on the command line is not searched
             raw["space"] = {path: values for path, values in raw["space"].items() if path not in fixed}
@@ -213,7 +213,7 @@ def encoded(value: Any) -> str:
         return value
     if isinstance(value, float):
         return f"{value:.12g}"
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)  # YAML knows dates
 
 
 def shown(value: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from signatlas.commands.shared import writing
 from signatlas.errors import FeatureError
@@ -59,4 +61,8 @@ def folder(run: Path) -> Path:
     for inside in (".", "trajectories", "reference/trajectories", "alignment/trajectories"):
         if (run / inside / INFO).is_file():
             return run / inside
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        named = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["selection"]["reference"]
+        if (Path(named) / "trajectories" / INFO).is_file():  # of another run, whose reference this one takes
+            return Path(named) / "trajectories"
     return run

@@ -154,13 +154,24 @@ class Translator(nn.Module):
         if self.cls is not None:
             tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
             mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
-        longest = self.language.config.max_position_embeddings
-        if tokens.shape[1] > longest:
-            raise ModelError(
-                f"{tokens.shape[1]} sign tokens are more than mBART's {longest} positions: lower "
-                "model.sign.backbone.max_frames"
-            )
+        self._check_positions(tokens.shape[1])
         return self.language.model.encoder(inputs_embeds=tokens, attention_mask=mask).last_hidden_state, mask
+
+    def check_length(self, frames: int) -> None:
+        """Raises ModelError when a clip of so many frames or windows has more tokens than mBART has positions."""
+        self._check_positions(self.sign.output_length(frames) + (self.cls is not None))
+
+    def _check_positions(self, tokens: int) -> None:
+        longest = self.language.config.max_position_embeddings
+        if tokens > longest:
+            raise ModelError(
+                f"{tokens} sign tokens are more than mBART's {longest} positions: lower model.sign.backbone.max_frames"
+            )
+
+    @property
+    def longest_text(self) -> int:
+        """Pieces of a text, with its marks, that are read and learned."""
+        return min(self.config.max_tokens, int(self.language.config.max_position_embeddings))
 
     def _decoded(self, hidden: Tensor, seen: Tensor, ids: Tensor, mask: Tensor, smoothing: float) -> Tensor:
         """Sum of the label-smoothed cross-entropy; the decoder starts from eos (mBART-50)."""
@@ -208,11 +219,13 @@ class Translator(nn.Module):
     @torch.no_grad()
     def text_tokens(self, texts: Sequence[str]) -> Tokens:
         """What the alignment compares of texts, before normalisation; on the CPU, float32. Raises TextError."""
-        ids, mask = self.vocabulary.encode(texts, self.language_code, self.config.max_tokens)
+        ids, mask = self.vocabulary.encode(texts, self.language_code, self.longest_text)
         with _evaluating(self):
             return joined([self._text(ids.to(self.device), mask.to(self.device))])
 
     def _inputs(self, x: np.ndarray, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        if x.ndim == 3 and x.shape[-1] != self.features:  # pictures have more dimensions
+            raise ModelError(f"the clips' inputs are {x.shape[-1]} wide, the model takes {self.features}")
         return torch.from_numpy(x).to(self.device), torch.from_numpy(mask).to(self.device)
 
     @torch.no_grad()
@@ -278,18 +291,18 @@ class Translator(nn.Module):
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
         path = folder.locate(name)
         raw = folder.read_config(path)
-        if raw.get("model_type") != MODEL_TYPE:
+        if not isinstance(raw, dict) or raw.get("model_type") != MODEL_TYPE:
             raise ModelError(f"{path} is not a translator; its config.json names another model_type")
         try:
-            config = TranslatorConfig(**raw["translator"])
-        except (ValidationError, KeyError) as error:
-            raise ModelError(f"{path}/config.json is damaged: {str(error).splitlines()[0]}") from error
-        language = language_model.from_architecture(raw["mbart"])
-        # Layers of the sign side are cut off after the text side was copied, so sizes are those of before.
-        model = cls(
-            config, language, Vocabulary.load(path / TEXT), raw["language"], raw["features"],
-            with_text=raw["text_side"], record=raw["record"],
-        )  # fmt: skip
+            # Layers of the sign side are cut off after the text side was copied, so sizes are those of before.
+            model = cls(
+                TranslatorConfig(**raw["translator"]), language_model.from_architecture(raw["mbart"]),
+                Vocabulary.load(path / TEXT), raw["language"], raw["features"],
+                with_text=raw["text_side"], record=raw["record"],
+            )  # fmt: skip
+        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{path}/config.json is damaged ({type(error).__name__}: {reason})") from error
         model._load(path)
         return model.eval()
 

@@ -27,6 +27,12 @@ class StageOptimiserConfig(OptimiserConfig):
     accumulation: int = Field(1, ge=1, description="parts a rank's batch is cut into; one update for all of them")
     checkpointing: bool = Field(False, description="keep no activations of mBART's layers, compute them again")
 
+    @model_validator(mode="after")
+    def _whole_passes(self) -> StageOptimiserConfig:
+        if self.batches_per_epoch is not None:
+            raise ValueError("an epoch of translation is one pass over the clips: leave out batches_per_epoch")
+        return self
+
 
 class MaskedLanguageConfig(Strict):
     """GFSLT-VLP: the decoder restores masked texts from the text encoder's view of them, every ``every`` steps."""
@@ -113,7 +119,17 @@ class TranslationRecipe(NamedRecipe):
                 raise ValueError(
                     "alignment.optimiser.accumulation would contrast each part with itself only: take more workers"
                 )
+            self._check_reference(self.alignment)
         return self
+
+    def _check_reference(self, aligned: AlignmentConfig) -> None:
+        """A reference run that is still to be trained must keep two models at least."""
+        epochs, every = self.selection.epochs or aligned.optimiser.epochs, self.selection.every
+        if aligned.contrast == "selective" and self.selection.reference is None and epochs < 2 * every:
+            raise ValueError(
+                f"a reference run of {epochs} epochs with a checkpoint every {every} has fewer than two: "
+                "lower selection.every or give it more epochs"
+            )
 
 
 class StageRecipe(RunRecipe):

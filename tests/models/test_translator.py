@@ -186,6 +186,11 @@ def test_too_many_sign_tokens_are_one_line():
         model.visual_tokens(*(np.ones((1, 41, 10), np.float32), np.ones((1, 41), bool)))
 
 
+def test_inputs_of_another_width_are_one_line():
+    with pytest.raises(ModelError, match="inputs are 12 wide, the model takes 10"):
+        made().visual_tokens(np.ones((1, 8, 12), np.float32), np.ones((1, 8), bool))
+
+
 def test_a_pretrained_mbart_gives_both_encoders_and_the_decoder(tmp_path):
     torch.manual_seed(0)
     config = TranslatorConfig(language=LANGUAGE).language
@@ -209,10 +214,15 @@ def test_damaged_folders_and_other_models_are_one_line(tmp_path):
         ({"model_type": "signatlas.dual_encoder"}, "is not a translator"),
         ({"translator": said["translator"] | {"tuning": "much"}}, "damaged"),
         ({"mbart": said["mbart"] | {"d_model": 64}}, "do not fit config.json"),
+        ({"mbart": [1]}, "damaged"),
+        ({"features": "x"}, "damaged"),
     ):
         config.write_text(json.dumps(said | change))
         with pytest.raises(ModelError, match=words) as caught:
             Translator.from_pretrained(tmp_path / "model")
         assert "\n" not in str(caught.value)
+    config.write_text(json.dumps({key: value for key, value in said.items() if key != "mbart"}))
+    with pytest.raises(ModelError, match="damaged"):
+        Translator.from_pretrained(tmp_path / "model")
     with pytest.raises(ModelError, match="no model at"):
         Translator.from_pretrained(Path("runs/not-there/model"))

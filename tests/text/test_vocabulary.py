@@ -12,7 +12,7 @@ from signatlas.text.vocabulary import CODES, Vocabulary, language_code, one_line
 
 TEXTS = [
     "Morgen regnet es im Norden.", "Im Süden scheint morgen die Sonne!", "Der Wind weht schwach, später kräftig.",
-    "Am Abend schneit es in den Bergen.", "Heute Nacht wird es kalt: minus drei Grad.", "Guten Abend, liebe Zuschauer.",
+    "Am Abend schneit es in den Bergen.", "Heute Nacht wird es kalt: minus drei Grad.", "Mein Hut liegt im Garten.",
 ]  # fmt: skip
 
 

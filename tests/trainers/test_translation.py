@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from signatlas.errors import UserError
 from signatlas.recipe import parse
@@ -231,6 +233,8 @@ def test_settings_that_cannot_be_are_refused(settings):
         ({"alignment__optimiser__accumulation": 2}, "contrast each part with itself only"),
         ({"translation__optimiser__accumulation": 3}, "is not divisible by 1 workers times 3 parts"),
         ({"alignment__batch_size": 1}, "nothing to contrast with"),
+        ({"alignment__contrast": "selective", "selection__every": 2}, "has fewer than two"),
+        ({"translation__optimiser__batches_per_epoch": 3}, "leave out batches_per_epoch"),
     ):
         with pytest.raises(UserError, match=words):
             recipe_of(settings, **changes)
@@ -246,3 +250,28 @@ def test_clips_that_are_too_short_for_the_convolutions_are_left_out_and_told(set
     assert not any("too short" in note for note in told.notes)
     with pytest.raises(UserError, match="no train clip has inputs"):
         build(stage_of(settings, model__sign__padding="valid", model__sign__kernel=7))
+
+
+def test_clips_of_more_tokens_than_positions_are_told_before_training(settings):
+    """Of eight windows four tokens are left; a new mBART of three positions cannot take them."""
+    language = {"vocabulary": 60, "width": 16, "layers": 1, "heads": 2, "feedforward": 16, "positions": 8}
+    sign = {"model__language": language, "model__sign__blocks": 0, "model__sign__backbone__max_frames": 64}
+    assert build(stage_of(settings, **sign)).translator.longest_text == 8
+    with pytest.raises(UserError, match="9 sign tokens are more than mBART's 8 positions"):
+        task = build(stage_of(settings, **sign))
+        task.translator.check_length(9)
+
+
+def test_a_run_does_not_go_on_over_another_language_model(settings, tmp_path):
+    """What is named by its place counts with its content."""
+    first = build(stage_of(settings))
+    other = tmp_path / "mbart"
+    shutil.copytree(settings["model"]["language"]["pretrained"], other)
+    assert build(stage_of(settings, model__language__pretrained=str(other))).corpus_fingerprint == (
+        first.corpus_fingerprint
+    )
+    weights = load_file(other / "model.safetensors")
+    save_file({name: w + 1 for name, w in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
+    assert build(stage_of(settings, model__language__pretrained=str(other))).corpus_fingerprint != (
+        first.corpus_fingerprint
+    )

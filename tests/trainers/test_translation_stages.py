@@ -78,6 +78,11 @@ def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stage 1 of 1" in done.stdout
     assert list(json.loads((tmp_path / "hard" / "results.json").read_text())["stages"]) == ["alignment"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "signatlas", "trajectories", str(tmp_path / "hard"), "--json", "--out",
+         str(tmp_path / "t.png")], cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
     assert before == sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -129,20 +131,35 @@ def cache(
     Needs an initialised Ray. ``workers`` actors, by default as many as train. Where the recipe selects batches, what
     its selection needs is computed too. Raises UserError; a snapshot is whole on disk or not there.
     """
-    snapshots = _snapshots(Path(reference))
-    missing, info = _wanted(snapshots, data, Path(out))
+    with _alone(Path(out)):
+        return _cached(Path(reference), data, Path(out), workers, gpus, quiet)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One process at a time: another run over the same reference waits, and finds everything there."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given up by the system when the process ends
+        yield
+
+
+def _cached(
+    reference: Path, data: Translations, out: Path, workers: int | None, gpus: float, quiet: bool
+) -> Trajectories:
+    snapshots = _snapshots(reference)
+    missing, info = _wanted(snapshots, data, out)
     if missing is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / store.INFO).unlink(missing_ok=True)
+        (out / store.INFO).unlink(missing_ok=True)
         # Beside the features, since actors on other machines read it, and read it again where one is restarted.
-        clips = Path(out).absolute() / CLIPS
+        clips = out.absolute() / CLIPS
         pq.write_table(pa.table({"id": data.ids, "text": data.texts}), clips)
         started, told = time.monotonic(), _teller(quiet)
         rows = _encoded({epoch: snapshots[epoch] for epoch in missing}, data, clips, workers, gpus)
         for made in missing.values():
             store.write_snapshot(out, made, data.ids, data.groups, _parts(rows, made, len(data.ids), told))
         clips.unlink()
-        _finish(Path(out), info)
+        _finish(out, info)
         if not quiet and missing:
             seconds = time.monotonic() - started
             print(f"{out}: {len(missing)} checkpoints, {len(data.ids):,} clips, {seconds:.0f} s", file=sys.stderr)
@@ -172,6 +189,8 @@ def _wanted(
         if similarity not in (None, model.config.similarity):
             raise FeatureError(f"{path} compares otherwise than the snapshots before it: not of one run")
         similarity = model.config.similarity
+        if similarity != data.recipe.model.similarity:
+            raise FeatureError(f"{path} compares otherwise than the recipe (model.similarity): name another reference")
         made = {
             "model": sha256_file(LocalFileSystem(), str(path / folder.WEIGHTS))[:16],
             "settings": store.digest_of([(path / "config.json").read_text(encoding="utf-8")]),
