@@ -18,6 +18,8 @@ from signatlas.models.translator import Translator
 from signatlas.recipe import load
 from tests.trainers.translation_data import translation_settings
 
+pytestmark = pytest.mark.slow  # each run of the command trains three stages
+
 ROOT = Path(__file__).parents[2]
 TRAIN = [sys.executable, "-m", "signatlas", "train"]
 
@@ -86,7 +88,6 @@ def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
     assert before == sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", ["reference/checkpoint_2*", "translation/checkpoint_2*"])
 def test_a_killed_run_goes_on_in_the_stage_it_was_in(whole, recipe, tmp_path, at):
     """The driver is killed with everything it started; the same command then ends with the same figures."""
