@@ -15,6 +15,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.commands import say
+
 # Corpus -> (recipe, corpus folder, folder of true glosses as features).
 CORPORA = {
     "multi": ("recipes/cico_multi_composed.yaml", "data/multi-composed", "data/features/multi-glosses"),
@@ -53,26 +55,16 @@ def run_arm(corpus: str, arm: str, seed: int, more: list[str]) -> tuple[str, flo
     settings = [*ARMS[arm], *more, f"seed={seed}"]
     if arm == "oracle":
         settings.append(f"data.features={glosses}")
-    signatlas = [str(Path(sys.executable).with_name("signatlas"))]
     started = time.monotonic()
-    train = [*signatlas, "train", recipe, "--name", name, "--json"]
+    train = ["train", recipe, "--name", name, "--json"]
     for setting in settings:
         train += ["--set", setting]
     say(train)
     out = f"runs/evaluations/{name}"
     languages = {"en": "en", "de_en": "de,en", "de_en_mask": "de,en"}.get(arm, "de")
-    say([*signatlas, "evaluate", f"runs/{name}/model", "--corpus", folder, "--languages", languages, "--out", out,
+    say(["evaluate", f"runs/{name}/model", "--corpus", folder, "--languages", languages, "--out", out,
          "--pictures", "1"])  # fmt: skip
     return out, time.monotonic() - started
-
-
-def say(command: list[str]) -> None:
-    """Run a command; what it printed is shown when it fails."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        print(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}", file=sys.stderr)
-        raise SystemExit(1)
 
 
 def main() -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks.commands import say
 
 CORPORA = {
     "multi": ("recipes/scl_slt_multi_composed.yaml", "data/multi-composed"),
@@ -107,16 +107,6 @@ class Runs:
         for setting in settings:
             command += ["--set", setting]
         say(command)
-
-
-def say(command: list[str]) -> None:
-    """Run a signatlas command; what it printed is shown when it fails."""
-    program = str(Path(sys.executable).with_name("signatlas"))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([program, *command], capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        print(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}", file=sys.stderr)
-        raise SystemExit(1)
 
 
 def row(folder: str) -> dict[str, float]:

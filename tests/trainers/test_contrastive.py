@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from signatlas.features.store import FeatureStore, write
 from signatlas.models.dual_encoder import LARGEST_SCALE, DualEncoder
 from signatlas.recipe import load, parse
 from signatlas.recipe.contrastive import ContrastiveRecipe
+from tests.trainers.changed import changed
 from tests.trainers.sentence_data import small_settings, write_features, write_sentences
 from tests.trainers.test_gradients import gradients
 from trainers.contrastive import ContrastiveTask, build
@@ -33,14 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> ContrastiveRecipe:
     """The small recipe with settings changed: ``loss__chunk=3``."""
-    changed = copy.deepcopy(settings)
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        place = changed
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return parse(ContrastiveRecipe, changed, "recipe")
+    return parse(ContrastiveRecipe, changed(settings, changes), "recipe")
 
 
 def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from signatlas.models import language_model
 from signatlas.models.lora import add_lora
 from signatlas.models.translator_config import LanguageConfig, LoraSettings
 from signatlas.recipe import TextDenoisingRecipe, load, parse
+from tests.trainers.changed import changed
 from tests.trainers.sentence_data import write_sentences
 from tests.trainers.test_gradients import gradients
 from trainers.fit import _with_absolute_paths, fit
@@ -41,14 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> TextDenoisingRecipe:
     """The small recipe with settings changed: ``noise__pack=1``."""
-    changed = copy.deepcopy(settings)
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        place = changed
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return parse(TextDenoisingRecipe, changed, "recipe")
+    return parse(TextDenoisingRecipe, changed(settings, changes), "recipe")
 
 
 def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from signatlas.errors import UserError
 from signatlas.recipe import parse
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
+from tests.trainers.changed import changed
 from tests.trainers.test_gradients import gradients
 from tests.trainers.translation_data import translation_settings
 from trainers.fit import build_task
@@ -30,14 +30,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> TranslationRecipe:
     """The small recipe with settings changed: ``alignment__batch_size=4``."""
-    changed = copy.deepcopy(settings)
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        place = changed
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return parse(TranslationRecipe, changed, "recipe")
+    return parse(TranslationRecipe, changed(settings, changes), "recipe")
 
 
 def stage_of(settings: dict[str, Any], kind: str = "alignment", **changes: Any) -> StageRecipe:
