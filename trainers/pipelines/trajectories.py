@@ -139,7 +139,7 @@ def cache(
 def _alone(out: Path) -> Iterator[None]:
     """One process at a time: another run over the same reference waits, and finds everything there."""
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as lock:
+    with open(out / ".lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given up by the system when the process ends
         yield
 
