@@ -19,7 +19,7 @@ from signatlas.losses import contrast
 from signatlas.losses.slab import of_all_ranks
 from signatlas.losses.targets import pair_targets
 from signatlas.metrics import translation as metrics
-from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, joined, similarity
+from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, joined, score, similarity
 from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator import Outcome, Translator
 from signatlas.recipe import StageRecipe
@@ -162,7 +162,6 @@ class TranslationStage(Task):
         mine = batch[first : first + size]
         device = next(engine.parameters()).device
         x, mask = self.data.inputs.batch([self.data.ids[i] for i in mine], epoch=self.epoch, seed=self.recipe.seed)
-        # As long as the longest text of the whole batch: nothing then depends on how ranks share it.
         longest = int(self.text_mask[mine].sum(1).max())
         ids, text_mask = self.ids[mine, :longest].to(device), self.text_mask[mine, :longest].to(device)
         place = self.epoch * self.steps_per_epoch + step
@@ -270,11 +269,8 @@ class TranslationStage(Task):
         starts = range(0, len(ids), size)
         videos = joined([translator.visual_tokens(*data.inputs.batch(ids[i : i + size])) for i in starts])
         words = joined([translator.text_tokens(texts[i : i + size]) for i in starts])
-        beta, (to_text, to_video) = (
-            self.recipe.model.similarity.beta, similarity(videos, words, self.recipe.model.similarity),
-        )  # fmt: skip
         own = np.arange(len(ids))
-        found = both_directions((beta * to_text + (1 - beta) * to_video).numpy(), own, own)
+        found = both_directions(score(videos, words, self.recipe.model.similarity).numpy(), own, own)
         return {f"dev_{name}": float(np.mean([found[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
 
     @torch.no_grad()

@@ -67,9 +67,7 @@ def fit_stages(recipe: TranslationRecipe, *, fresh: bool, quiet: bool, verbose: 
     runs = stages(recipe)
     if recipe.selection.reference is not None and recipe.alignment and recipe.alignment.contrast == "selective":
         snapshots(recipe.selection.reference)
-    task = build_task(
-        next(iter(runs.values()))
-    )  # every mistake that can be found shows now, before anything is trained
+    task = build_task(recipe)  # every mistake that can be found shows now, before anything is trained
     fingerprint = task.corpus_fingerprint
     for note in () if quiet else task.notes:
         print(f"note: {note}", flush=True)

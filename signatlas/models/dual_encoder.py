@@ -52,6 +52,12 @@ def similarity(sign: Tokens, text: Tokens, config: SimilarityConfig, **options: 
     return scores, scores
 
 
+def score(sign: Tokens, text: Tokens, config: SimilarityConfig) -> Tensor:
+    """The one matrix [A, B] that ranks in both directions: beta I2T + (1 - beta) T2I (facts: Loss)."""
+    to_text, to_video = similarity(sign, text, config)
+    return config.beta * to_text + (1 - config.beta) * to_video
+
+
 class DualEncoder(nn.Module):
     """Clip features and texts to :class:`Tokens`. ``features`` is the width of the clip features."""
 
@@ -111,10 +117,8 @@ class DualEncoder(nn.Module):
         return ids, mask
 
     def score(self, sign: Tokens, text: Tokens) -> Tensor:
-        """The one matrix [A, B] that ranks in both directions: beta I2T + (1 - beta) T2I (facts: Loss)."""
-        beta = self.config.similarity.beta
-        to_text, to_video = similarity(sign, text, self.config.similarity)
-        return beta * to_text + (1 - beta) * to_video
+        """:func:`score` by this model's own similarity."""
+        return score(sign, text, self.config.similarity)
 
     def pooled(self, encoded: Tokens) -> Tensor:
         """One unit vector [B, E] a row for the first stage of a search."""
