@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from signatlas.errors import RecipeError
 from signatlas.files import filesystem, read_bytes, write_text_atomically
 
@@ -29,7 +31,8 @@ class RunFolder:
     def begin(self, recipe: str, corpus_fingerprint: str) -> bool:
         """Claim the folder for a run; True when an unfinished run of the same recipe and corpus lies there.
 
-        Raises RecipeError when a run of another recipe, or on another state of the corpus, lies there.
+        What a recipe says of its cost (``budget``) is no setting. Raises RecipeError when a run of another recipe, or
+        on another state of the corpus, lies there.
         """
         claim = json.dumps({"corpus_fingerprint": corpus_fingerprint}) + "\n"
         earlier = self.read("recipe.yaml")
@@ -39,7 +42,7 @@ class RunFolder:
             self.publish()
             return False
         advice = "pass --name NEW, or --fresh to start it anew"
-        if earlier != recipe:
+        if _settings(earlier) != _settings(recipe):
             raise RecipeError(f"{self} holds a run of another recipe or other settings: {advice}")
         if self.read("corpus.json") != claim:
             raise RecipeError(f"{self} holds a run on another state of the corpus: {advice}")
@@ -73,3 +76,14 @@ class RunFolder:
 
     def __str__(self) -> str:
         return self.remote or str(self.local)
+
+
+def _settings(recipe: str) -> list[Any]:
+    """The YAML documents of a claim, without what it says of cost at any depth."""
+
+    def settings(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: settings(value) for key, value in node.items() if key != "budget"}
+        return node
+
+    return [settings(document) for document in yaml.safe_load_all(recipe)]

@@ -13,6 +13,8 @@ from signatlas.recipe import RECIPES, Recipe, TranslationRecipe, parse
 from tune.search import METRIC, TIME, settings_of
 from tune.study import Study, with_settings
 
+RAY_OF_TRIAL = "RAY_API_SERVER_ADDRESS"  # what Ray's state API asks first
+
 
 class TrialFailed(Exception):
     """Why a trial ended without a result, in one line."""
@@ -32,6 +34,7 @@ def driver(study: Study, base: Recipe, runs: str) -> Callable[[dict[str, Any]], 
 
         if os.path.isdir(home):
             os.chdir(home)  # relative paths of the recipe mean what they meant to the user
+        _name_cluster()
         study = parse(Study, searched, "study")
         try:
             recipe = with_settings(parse(RECIPES[task], raw, "recipe"), settings_of(config, study), "recipe")
@@ -43,6 +46,20 @@ def driver(study: Study, base: Recipe, runs: str) -> Callable[[dict[str, Any]], 
         tune.report(_final(results, study, recipe))
 
     return trial
+
+
+def _name_cluster() -> None:
+    """Tell Ray Train which Ray this trial is in.
+
+    Its cleaner, which frees the workers of a stopped trial, looks for a Ray on the machine and gives up for good when
+    it finds two (Ray 2.60): every trial that ASHA stops would then keep its share for ever. It inherits the variables
+    that Ray Train hands to its controller, and there is no public way to add one.
+    """
+    import ray
+    from ray.train.v2._internal import constants
+
+    os.environ[RAY_OF_TRIAL] = ray.get_runtime_context().gcs_address
+    constants.ENV_VARS_TO_PROPAGATE.add(RAY_OF_TRIAL)
 
 
 def epochs_of(recipe: Recipe) -> int:

@@ -183,7 +183,12 @@ def controls(
     told = {MODEL: [texts[id] for id in asked.ids]}
     if not asked.train_ids:
         raise ModelError("the corpus has no training texts to compare translations with: choose another --corpus")
-    found, cosine = nearest(*(np.stack([vectors[id] for id in ids]) for ids in (asked.ids, asked.train_ids)))
+    queries, gallery = (np.stack([vectors[id] for id in ids]) for ids in (asked.ids, asked.train_ids))
+    places = {id: place for place, id in enumerate(asked.train_ids)}
+    own = [places.get(id) for id in asked.ids]  # of --split train: a clip must not answer for itself
+    if len(gallery) == 1 and own != [None] * len(own):
+        raise ModelError("a single training clip has no other to be nearest to: choose another --split")
+    found, cosine = nearest(queries, gallery, own)
     told[NEAREST] = [asked.train_texts[place] for place in found]
     often, count = most_frequent(asked.train_texts)
     told[FREQUENT] = [often] * len(asked.ids)

@@ -83,10 +83,13 @@ def most_frequent(texts: Sequence[str]) -> tuple[str, int]:
     return Counter(texts).most_common(1)[0]
 
 
-def nearest(queries: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    queries: np.ndarray, gallery: np.ndarray, own: Sequence[int | None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """For each of ``queries`` [Q, E] the row of ``gallery`` [G, E] of highest cosine, int64 [Q], and that cosine [Q].
 
-    The first among equals. Raises ModelError for vectors that are not finite.
+    The first among equals. ``own``: for each query the row that is the query itself and may not answer, or None.
+    Raises ModelError for vectors that are not finite.
     """
     if broken := int((~np.isfinite(queries)).any(1).sum() + (~np.isfinite(gallery)).any(1).sum()):
         raise ModelError(f"{broken} clips have token vectors that are not finite: train the model again")
@@ -94,6 +97,9 @@ def nearest(queries: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.nd
     rows = _unit(gallery)
     for start in range(0, len(queries), BLOCK):
         cosine = _unit(queries[start : start + BLOCK]) @ rows.T
+        for row, same in enumerate(own[start : start + BLOCK] if own else ()):
+            if same is not None:
+                cosine[row, same] = -np.inf
         # Equal clips should be equal here too: beyond six digits it is rounding that decides.
         best = np.round(cosine, 6).argmax(1)
         found[start : start + BLOCK], score[start : start + BLOCK] = best, cosine[np.arange(len(best)), best]

@@ -72,6 +72,7 @@ def test_the_nearest_clip_is_by_angle_and_the_first_among_equals() -> None:
     found, cosine = translations.nearest(np.array([[5, 0], [0, -1], [3, 3.1]], np.float32), gallery)
     assert found.tolist() == [1, 1, 3]
     assert cosine == pytest.approx([1, 0, 1], abs=1e-3)
+    assert translations.nearest(gallery, gallery, [0, 1, None, 3])[0].tolist() == [3, 2, 1, 0], "not itself"
     rng = np.random.default_rng(0)
     queries, gallery = rng.normal(size=(2100, 8)), rng.normal(size=(50, 8))
     gallery[40] = gallery[3]

@@ -24,6 +24,7 @@ def test_the_same_run_is_gone_on_with_and_another_is_refused(storage: str) -> No
     # Another machine, or a job's fresh working directory, sees the claim in the storage.
     again = RunFolder(storage, "a")
     assert again.begin("seed: 0\n", "f1") is True
+    assert again.begin("budget: 3 minutes\nseed: 0\n", "f1") is True, "what it costs is no setting"
     with pytest.raises(RecipeError, match="another recipe"):
         again.begin("seed: 1\n", "f1")
     with pytest.raises(RecipeError, match="another state of the corpus"):

@@ -107,6 +107,7 @@ open(sys.argv[2], "w").write(json.dumps(found))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")  # a second Ray on the machine must not confuse the one that cleans up
 def test_trials_that_are_stopped_leave_no_placement_group_behind(study_file, tmp_path):
     study = study_file(
         # Only the hand-set rate learns, so ASHA stops those that report after it.
