@@ -6,7 +6,6 @@ finished are not run again. Example: python -m benchmarks.cico --corpus multi --
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.commands import say
+from benchmarks.commands import arms_parser, say
 
 # Corpus -> (recipe, corpus folder, folder of true glosses as features).
 CORPORA = {
@@ -68,13 +67,7 @@ def run_arm(corpus: str, arm: str, seed: int, more: list[str]) -> tuple[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", choices=list(CORPORA), default="multi")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(FIRST))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--parallel", type=int, default=2, help="arms at a time, a thread each")
-    parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
-    arguments = parser.parse_args()
+    arguments = arms_parser(__doc__, CORPORA, ARMS, FIRST).parse_args()
     jobs = [(arm, seed) for arm in arguments.arms for seed in arguments.seeds]
     seconds: dict[str, float] = {}
     folders = []

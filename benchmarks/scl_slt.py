@@ -7,7 +7,6 @@ Example: python -m benchmarks.scl_slt --corpus multi --arms baseline standard se
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import threading
@@ -16,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.commands import say
+from benchmarks.commands import arms_parser, say
 
 CORPORA = {
     "multi": ("recipes/scl_slt_multi_composed.yaml", "data/multi-composed"),
@@ -31,10 +30,12 @@ class Arm(NamedTuple):
 
 
 ALONE = "translation=null"  # stage 1 only, as every row of the paper's ablation but the last two
+# Batches of one length make no contrast, so no arm of stage 1 has them.
+NO_CONTRAST = (ALONE, "alignment.contrast=none", "data.bucket=1")
 SELECT = (ALONE, "alignment.contrast=selective")
 STAGE_2 = ("alignment=null",)
 ARMS = {
-    "baseline": Arm((ALONE, "alignment.contrast=none")),
+    "baseline": Arm(NO_CONTRAST),
     "standard": Arm((ALONE, "alignment.contrast=random")),
     "selective": Arm(SELECT, "standard"),
     "baseline_2": Arm(STAGE_2, start="baseline"),
@@ -51,13 +52,11 @@ ARMS = {
     "cls_selective": Arm((*SELECT, "model.similarity.kind=cls"), "cls"),
     "mean": Arm((ALONE, "alignment.contrast=random", "model.similarity.kind=mean")),
     "mean_selective": Arm((*SELECT, "model.similarity.kind=mean"), "mean"),
-    "full": Arm((ALONE, "alignment.contrast=none", "model.tuning=full")),
+    "full": Arm((*NO_CONTRAST, "model.tuning=full")),
     "full_standard": Arm((ALONE, "alignment.contrast=random", "model.tuning=full")),
     "full_selective": Arm((*SELECT, "model.tuning=full"), "full_standard"),
-    "frozen": Arm((ALONE, "alignment.contrast=none", "model.tuning=frozen")),
-    "random_weights": Arm(
-        (ALONE, "alignment.contrast=none", "model.tuning=full", "model.language={vocabulary: 600, dropout: 0.1}")
-    ),
+    "frozen": Arm((*NO_CONTRAST, "model.tuning=frozen")),
+    "random_weights": Arm((*NO_CONTRAST, "model.tuning=full", "model.language={vocabulary: 600, dropout: 0.1}")),
 }
 FIRST = ("baseline", "standard", "selective", "cl_slt", "scl_slt", "hard")
 
@@ -117,13 +116,7 @@ def row(folder: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", choices=list(CORPORA), default="multi")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(FIRST))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--parallel", type=int, default=2, help="arms at a time, a thread each")
-    parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
-    arguments = parser.parse_args()
+    arguments = arms_parser(__doc__, CORPORA, ARMS, FIRST).parse_args()
     runs = Runs(arguments.corpus, arguments.set)
     jobs = [(arm, seed) for arm in arguments.arms for seed in arguments.seeds]
     with ThreadPoolExecutor(arguments.parallel) as pool:
