@@ -198,7 +198,7 @@ def _finish(recipe: Run, result: Any, folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder / "model", ignore_errors=True)
         shutil.copytree(Path(source) / "model", folder / "model")
     if isinstance(recipe, StageRecipe) and recipe.snapshots is not None:
-        _keep_snapshots(result, folder)
+        _keep_snapshots(result, folder, recipe.snapshots)
     with result.checkpoint.as_directory() as source:
         history = json.loads((Path(source) / "history.json").read_text(encoding="utf-8"))
     write_text_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
@@ -215,10 +215,12 @@ def _finish(recipe: Run, result: Any, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _keep_snapshots(result: Any, folder: Path) -> None:
-    """Copy the model of every checkpoint into ``snapshots/epoch_0005``, numbered by the epochs that were done."""
+def _keep_snapshots(result: Any, folder: Path, every: int) -> None:
+    """Copy the model of ``every`` so many epochs into ``snapshots/epoch_0005``, numbered by the epochs done."""
     for checkpoint, metrics in result.best_checkpoints:
-        target = folder / "snapshots" / f"epoch_{metrics['epoch'] + 1:04d}"
+        if (done := metrics["epoch"] + 1) % every:
+            continue  # only there to be chosen
+        target = folder / "snapshots" / f"epoch_{done:04d}"
         shutil.rmtree(target, ignore_errors=True)
         with checkpoint.as_directory() as source:
             shutil.copytree(Path(source) / "model", target)

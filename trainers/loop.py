@@ -160,7 +160,7 @@ def run(
             # One that is only kept has the score of an earlier one, which is chosen before it.
             earlier = [r["score"] for r in history if "score" in r]
             row = {"score": earlier[-1] if earlier else NEVER_CHOSEN} | row
-            metrics = row | {"steps_per_second": task.steps_per_epoch / (time.monotonic() - started)}
+            metrics = row | {"evaluated": due, "steps_per_second": task.steps_per_epoch / (time.monotonic() - started)}
             _checkpoint(ray.train, engine, task, history, metrics)
     if first == config.epochs:
         # Nothing was left to do: the run had ended but its driver had not heard.

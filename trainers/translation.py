@@ -8,18 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from pyarrow.fs import LocalFileSystem
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError, RecipeError
-from signatlas.evaluation.sentences import both_directions
 from signatlas.files import sha256_file
-from signatlas.losses import contrast
 from signatlas.losses.slab import of_all_ranks
-from signatlas.losses.targets import pair_targets
-from signatlas.metrics import translation as metrics
-from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens, joined, score, similarity
+from signatlas.models.dual_encoder import LARGEST_SCALE, Tokens
 from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator import Outcome, Translator
 from signatlas.recipe import StageRecipe
@@ -28,6 +23,7 @@ from signatlas.sampling.trajectories_store import INFO
 from signatlas.text.masking import mask_pieces
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
+from trainers.translation_dev import contrast_of, evaluate
 from trainers.translations import Translations, card, record
 
 COPIES = "sign_encoders"  # beside the model: what turned poses into its clip features
@@ -197,25 +193,17 @@ class TranslationStage(Task):
         return mask_pieces(ids, mask, settings.share, self.translator.vocabulary.mask, seeds)
 
     def _contrast(self, outcome: Outcome, batch: np.ndarray, first: int, size: int) -> Tensor:
-        """The loss of SCL-SLT's stage 1 (that of CiCo; of CLIP where vectors are compared)."""
-        settings, alignment = self.recipe.model.similarity, self._alignment()
-        ranks = world()[1]
+        alignment, ranks = self._alignment(), world()[1]
         assert outcome.visual is not None and outcome.text is not None
         text, whole = outcome.text, batch
         if alignment.gather:
             text = self._gathered(outcome.text, int(self.text_mask[batch].sum(1).max()))
         else:
             whole, first = batch[first : first + size], 0
-        group = torch.from_numpy(self.data.groups[whole])
-        owner = torch.arange(len(whole))
-        device = outcome.scale.device
-        targets = pair_targets(
-            owner.to(device), group.to(device), len(whole), first=first, count=size, identical=alignment.identical
-        )
-        to_text, to_video = similarity(outcome.visual, text, settings)
-        scaled = to_text.float() * outcome.scale.float()
-        other = scaled if to_video is to_text else to_video.float() * outcome.scale.float()
-        value = contrast(scaled, other, targets, beta=settings.beta, alone=not alignment.gather)
+        value = contrast_of(
+            outcome.visual, text, outcome.scale, self.data.groups[whole], self.recipe, first=first, count=size,
+            alone=not alignment.gather,
+        )  # fmt: skip
         # Without gathering each rank has a whole loss of its own; the global one is their mean.
         return value if alignment.gather else of_all_ranks(value / ranks)
 
@@ -236,59 +224,8 @@ class TranslationStage(Task):
             limit_parameter(translator.log_scale, math.log(LARGEST_SCALE))
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Translations of dev, each rank a part of them, scored once over all."""
         translator: Translator = model  # type: ignore[assignment]
-        select, (rank, ranks) = self.recipe.select, world()
-        if self.recipe.optimiser.zero == 3:
-            rank, ranks = 0, 1  # weights are gathered layer by layer: all ranks must do the same steps
-        order = np.argsort(self.data.dev_lengths, kind="stable")
-        mine = order[rank::ranks]
-        chunks = [mine[i : i + 32] for i in range(0, len(mine), 32)]
-        figures = self._dev_loss(translator, chunks, ranks) | self._dev_alignment(translator)
-        texts = translator.translate(
-            (self.data.inputs.batch([self.data.dev_ids[i] for i in chunk]) for chunk in chunks),
-            beams=select.beams, max_new_tokens=select.max_new_tokens,
-        )  # fmt: skip
-        found = dict(zip(mine.tolist(), texts, strict=True))
-        if ranks > 1:
-            parts: list[dict[int, str]] = [{} for _ in range(ranks)]
-            dist.all_gather_object(parts, found)
-            found = {place: text for part in parts for place, text in part.items()}
-        hypotheses = [found[place] for place in range(len(self.data.dev_ids))]
-        scores = metrics.score(hypotheses, self.data.dev_texts, self.recipe.data.language)
-        figures |= {f"dev_{name}": float(scores[name]) for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")}
-        chosen = figures[f"dev_{select.metric}"]
-        return figures | {"score": -chosen if select.metric == "loss" else chosen}
-
-    def _dev_alignment(self, translator: Translator) -> dict[str, float]:
-        """How well dev clips and their texts find each other, mean of both directions; nothing without a contrast."""
-        if self.contrast == "none":
-            return {}
-        data, size = self.data, 64
-        ids, texts = data.dev_ids, data.dev_texts
-        starts = range(0, len(ids), size)
-        videos = joined([translator.visual_tokens(*data.inputs.batch(ids[i : i + size])) for i in starts])
-        words = joined([translator.text_tokens(texts[i : i + size]) for i in starts])
-        own = np.arange(len(ids))
-        found = both_directions(score(videos, words, self.recipe.model.similarity).numpy(), own, own)
-        return {f"dev_{name}": float(np.mean([found[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
-
-    @torch.no_grad()
-    def _dev_loss(self, translator: Translator, chunks: list[np.ndarray], ranks: int) -> dict[str, float]:
-        """Cross-entropy a token, without smoothing, over all of dev."""
-        device, total = translator.device, torch.zeros(2, dtype=torch.float64)
-        longest, language = translator.longest_text, self.recipe.data.language
-        for chunk in chunks:
-            x, mask = self.data.inputs.batch([self.data.dev_ids[i] for i in chunk])
-            texts = [self.data.dev_texts[i] for i in chunk]
-            ids, text_mask = translator.vocabulary.encode(texts, language, longest)
-            tensors = (torch.from_numpy(x), torch.from_numpy(mask), ids, text_mask)
-            outcome = translator(*(t.to(device) for t in tensors))
-            total += torch.tensor([float(outcome.translation), float(text_mask.sum())], dtype=torch.float64)
-        if ranks > 1:
-            total = total.to(device)
-            dist.all_reduce(total)
-        return {"dev_loss": float(total[0] / total[1])}
+        return evaluate(self.recipe, self.data, translator)
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         recipe = self.shown or self.recipe

@@ -42,8 +42,8 @@ def _stage(recipe: TranslationRecipe, name: str, aligned: Any, snapshots: int | 
     settings = aligned or recipe.translation
     assert settings is not None
     select = recipe.select
-    if aligned is not None and not aligned.translation:
-        select = select.model_copy(update={"metric": "MRR"})  # this stage learns no translation to choose by
+    if aligned is not None and not aligned.translation and select.metric != "MRR":
+        select = select.model_copy(update={"metric": "contrast"})  # this stage learns no translation to choose by
     if "://" in recipe.storage_path:
         name = f"{recipe.name}-{name}"  # the folder on this machine has no parent of the recipe's name
     return StageRecipe(
@@ -63,11 +63,15 @@ def fit_stages(recipe: TranslationRecipe, *, fresh: bool, quiet: bool, verbose: 
     """
     from cluster import storage
     from trainers.fit import build_task, fit
+    from trainers.translation import TranslationStage
 
     runs = stages(recipe)
     if recipe.selection.reference is not None and recipe.alignment and recipe.alignment.contrast == "selective":
         snapshots(recipe.selection.reference)
     task = build_task(recipe)  # every mistake that can be found shows now, before anything is trained
+    assert isinstance(task, TranslationStage)
+    for run in runs.values():
+        task.data.batches(run.batch_size)
     fingerprint = task.corpus_fingerprint
     for note in () if quiet else task.notes:
         print(f"note: {note}", flush=True)

@@ -44,6 +44,12 @@ def concurrency(recipe: Recipe, wanted: int | None, trials: int) -> int:
     return min(wanted or fits, trials)
 
 
+def of_study(recipe: Recipe, wanted: int | None, local: int | None, trials: int) -> int:
+    """Trials at a time: at most those that a Ray of the study's own was started for. Raises UserError."""
+    fits = concurrency(recipe, wanted, trials)
+    return fits if local is None else min(fits, local)
+
+
 def fitting(recipe: Recipe, nodes: list[dict[str, Any]]) -> int:
     """Trials that fit nodes with these resources. A worker is on one node, the workers of a trial may be on several."""
     scaling = recipe.scaling

@@ -53,7 +53,7 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
     at_a_time, cpus = capacity.local(base, wanted)
     own = not (ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
     with calm_output() as output, connected(address, num_cpus=cpus, worker_logs=False):
-        at_a_time = capacity.concurrency(base, at_a_time if own else wanted, count(study, hand))
+        at_a_time = capacity.of_study(base, wanted, at_a_time if own else None, count(study, hand))
         base = with_shared_reference(study, base, folder.remote or str(folder.local), quiet)
         _tune(study, base, hand, folder, at_a_time, None if quiet else output)
     return _finish(study, base, folder, quiet)

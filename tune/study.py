@@ -17,6 +17,7 @@ from signatlas.errors import RecipeError
 from signatlas.recipe import Recipe, Strict, load, parse
 
 Point = dict[str, Any]  # a value for each path of a study's space
+REFERENCE_ONLY = ("selection.epochs", "selection.every")
 KINDS = ("choice", "uniform", "loguniform", "randint", "lograndint")
 
 
@@ -171,6 +172,8 @@ def hand_set(study: Study) -> tuple[Recipe, Point]:
             )
         if path in ("name", "storage_path"):
             raise RecipeError(f"space: {path} is the study's to choose for each trial")
+        if path in REFERENCE_ONLY:
+            raise RecipeError(f"space: {path} shapes the reference run, which all trials share: give it under set")
     return base, point
 
 

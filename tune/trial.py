@@ -95,6 +95,8 @@ def _callback(study: Study) -> Any:
 
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
             row = metrics[0]
+            if not row.get("evaluated", True):
+                return  # a checkpoint that is only kept
             report: dict[str, Any] = {TIME: int(row["epoch"]) + 1}
             if study.metric in row:
                 value = float(row[study.metric])

@@ -32,7 +32,7 @@ def build(
     Random weights come from torch's generator: seed it before. Raises ModelError, TextError.
     """
     if config.pretrained is not None:
-        model, vocabulary = load(config.pretrained)
+        model, vocabulary = load(config.pretrained, dropout=config.dropout)
         for language in languages:
             vocabulary.language_id(language)  # a language it does not have shows now
         if config.trim:
@@ -46,8 +46,13 @@ def build(
     return model, vocabulary
 
 
-def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, Vocabulary]:
-    """An mBART with its vocabulary, of the Hub or a folder. Raises ModelError for what is none, in one line."""
+def load(
+    name: str | os.PathLike[str], *, dropout: float | None = None
+) -> tuple[MBartForConditionalGeneration, Vocabulary]:
+    """An mBART with its vocabulary, of the Hub or a folder. Raises ModelError for what is none, in one line.
+
+    ``dropout`` takes the place of its own.
+    """
     from transformers import AutoConfig
 
     from signatlas.text.hub import fetched
@@ -59,7 +64,7 @@ def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, V
     sizes = fetched(where, "language model", lambda: AutoConfig.from_pretrained(where, trust_remote_code=False))
     if sizes.model_type != "mbart":
         raise ModelError(f"{where} is a model of kind '{sizes.model_type}': name an mBART")
-    model, info = fetched(where, "mBART", lambda: _with_weights(where))
+    model, info = fetched(where, "mBART", lambda: _with_weights(where, dropout))
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -78,13 +83,14 @@ def load(name: str | os.PathLike[str]) -> tuple[MBartForConditionalGeneration, V
     return model, vocabulary
 
 
-def _with_weights(where: str) -> Any:
+def _with_weights(where: str, dropout: float | None) -> Any:
     from safetensors import SafetensorError
     from transformers import MBartForConditionalGeneration
 
+    changed: dict[str, Any] = {} if dropout is None else {"dropout": dropout}
     try:
         return MBartForConditionalGeneration.from_pretrained(
-            where, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+            where, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **changed
         )
     except SafetensorError as error:
         raise OSError(f"its weights are damaged, {error}") from error
@@ -153,7 +159,7 @@ def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalG
         decoder_attention_heads=config.heads,
         encoder_ffn_dim=config.feedforward,
         decoder_ffn_dim=config.feedforward,
-        dropout=config.dropout,
+        dropout=0.1 if config.dropout is None else config.dropout,
         max_position_embeddings=config.positions,
         scale_embedding=True,
         bos_token_id=vocabulary.bos,

@@ -68,7 +68,7 @@ class LanguageConfig(_Part):
     layers: int = Field(3, ge=1, description="of the encoder and of the decoder")
     heads: int = Field(4, ge=1)
     feedforward: int = Field(512, ge=8)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float | None = Field(None, ge=0, lt=1, description="by default a pretrained model's own, 0.1 in a new one")
     positions: int = Field(256, ge=8, description="longest sequence of pieces or of sign tokens")
     encoder_layers: int | None = Field(None, ge=1, description="keep only the first so many of the sign side")
     decoder_layers: int | None = Field(None, ge=1, description="keep only the first so many of the decoder")

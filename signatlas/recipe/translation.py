@@ -81,8 +81,10 @@ class SelectionConfig(Strict):
 class TranslationSelectConfig(Strict):
     """How the best checkpoint is chosen, on dev, and how texts are decoded."""
 
-    metric: Literal["BLEU-4", "BLEU-1", "ROUGE-L", "chrF", "loss", "MRR"] = Field(
-        "BLEU-4", description="MRR: of dev clips and texts that find each other, in a stage that translates nothing"
+    metric: Literal["BLEU-4", "BLEU-1", "ROUGE-L", "chrF", "loss", "MRR", "contrast"] = Field(
+        "BLEU-4",
+        description="MRR: of dev clips and texts that find each other; contrast: its loss, by which a stage 1 that "
+        "translates nothing is chosen in any case (GFSLT-VLP)",
     )
     every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
     beams: int = Field(4, ge=1, description="on dev while training; 'signatlas evaluate' has its own, 8")
@@ -120,10 +122,27 @@ class TranslationRecipe(NamedRecipe):
                     "alignment.optimiser.accumulation would contrast each part with itself only: take more workers"
                 )
             self._check_reference(self.alignment)
+        self._check_losses()
         return self
 
+    def _check_losses(self) -> None:
+        """Every stage learns something, and has what its checkpoints are chosen by."""
+        aligned, metric = self.alignment, self.select.metric
+        contrasts = aligned is not None and aligned.contrast != "none"
+        if aligned is not None and not contrasts and not aligned.translation:
+            raise ValueError("alignment.contrast none and alignment.translation 0 leave stage 1 nothing to learn")
+        if metric in ("MRR", "contrast") and (not contrasts or self.translation is not None):
+            raise ValueError(
+                f"select.metric {metric} is of a contrast, which stage 2 has not: choose BLEU-4 or loss"
+                if contrasts
+                else f"select.metric {metric} is of a contrast, and alignment.contrast is none: choose BLEU-4 or loss"
+            )
+
     def _check_reference(self, aligned: AlignmentConfig) -> None:
-        """A reference run that is still to be trained must keep two models at least."""
+        """A pool fills a batch; a reference run that is still to be trained keeps two models at least."""
+        pool = self.selection.pool
+        if aligned.contrast == "selective" and pool is not None and pool < aligned.batch_size:
+            raise ValueError(f"selection.pool {pool} does not fill a batch of {aligned.batch_size} clips")
         epochs, every = self.selection.epochs or aligned.optimiser.epochs, self.selection.every
         if aligned.contrast == "selective" and self.selection.reference is None and epochs < 2 * every:
             raise ValueError(

@@ -123,6 +123,16 @@ def test_pretrained_and_trimmed(folder):
     assert lm.build(LanguageConfig(pretrained=str(folder), trim=False), some, ["de"])[1].size == words.size
 
 
+def test_a_pretrained_model_keeps_its_dropout_unless_another_is_asked_for(folder):
+    own = lm.load(folder)[0].config.dropout
+    asked = own + 0.25
+    for wanted, expected in ((None, own), (asked, asked)):
+        model, _ = lm.build(LanguageConfig(pretrained=str(folder), dropout=wanted), TEXTS, ["de"])
+        layers = [*model.model.encoder.layers, *model.model.decoder.layers]
+        assert {layer.dropout for layer in layers} == {model.config.dropout} == {expected}
+    assert lm.build(LanguageConfig(layers=1), TEXTS, ["de"])[0].config.dropout == 0.1
+
+
 def test_rebuilt_from_its_architecture(folder):
     model, vocabulary = lm.build(LanguageConfig(pretrained=str(folder), decoder_layers=1), TEXTS[:3], ["de"])
     said = json.loads(json.dumps(lm.architecture(model)))

@@ -38,13 +38,15 @@ def groups(clips: int) -> list[int]:
     return [*range(clips - 1), clips - 2]
 
 
-def write(folder: Path, clips: int = 41, epochs: tuple[int, ...] = EPOCHS, **similarity: object) -> Trajectories:
-    """Write trajectories and open them."""
+def write(
+    folder: Path, clips: int = 41, epochs: tuple[int, ...] = EPOCHS, ids: list[str] | None = None, **similarity: object
+) -> Trajectories:
+    """Write trajectories and open them; ``ids`` are those of the clips."""
     info = store.TrajectoriesInfo(
         epochs=epochs, similarity=SimilarityConfig.model_validate(similarity), corpus="made",
         snapshots=tuple({"model": str(epoch)} for epoch in epochs),
     )  # fmt: skip
-    ids = [f"clip/{number}" for number in range(clips)]
+    ids = ids or [f"clip/{number}" for number in range(clips)]
     found: list[dict[str, tuple[float, float]]] = []
     for epoch, sides in tokens(clips, epochs).items():
         made = store.SnapshotInfo(epoch=epoch, width=WIDTH, made={"model": str(epoch)})

@@ -14,9 +14,12 @@ from signatlas.pose import skeleton as sk
 
 WORDS = {"morgen": "tomorrow", "regen": "rain", "norden": "north", "sonne": "sun", "wind": "wind", "kalt": "cold",
          "abend": "evening", "berg": "mountain", "schnee": "snow", "warm": "warm"}  # fmt: skip
+CHINESE = dict(
+    zip(WORDS, ("明天", "下雨", "北方", "太阳", "大风", "寒冷", "晚上", "高山", "下雪", "温暖"), strict=True)
+)
 
 
-def write_sentences(folder: Path, clips: int = 72, width: int = 12) -> tuple[Path, Path]:
+def write_sentences(folder: Path, clips: int = 72, width: int = 12, chinese: bool = False) -> tuple[Path, Path]:
     """(corpus, features): three words a sentence, German and English; the first two training texts are equal."""
     rng, made = np.random.default_rng(0), []
     for number in range(clips):
@@ -26,11 +29,13 @@ def write_sentences(folder: Path, clips: int = 72, width: int = 12) -> tuple[Pat
         poses = np.full((30, sk.NUM_POINTS, 3), np.nan, np.float32)
         poses[:, sk.NOSE, :2] = (0.5, 0.2)
         poses[:, sk.RIGHT_HAND, :2] = rng.uniform(0.2, 0.8, (30, sk.NUM_HAND, 2))
-        texts = (("de", " ".join(glosses)), ("en", " ".join(WORDS[g] for g in glosses)))
+        texts = [("de", " ".join(glosses)), ("en", " ".join(WORDS[g] for g in glosses))]
+        if chinese:
+            texts.append(("zh", "".join(CHINESE[g] for g in glosses) + "。"))
         split = "dev" if number % 9 == 7 else "test" if number % 9 == 8 else "train"
         spans = ((0, 10), (10, 20), (20, 30))
         made.append(Clip(f"tiny/{number:03d}", split, poses, "gsg", "tiny", glosses=glosses, gloss_spans=spans,
-                         texts=texts, fps=25.0, width=640, height=480))  # fmt: skip
+                         texts=tuple(texts), fps=25.0, width=640, height=480))  # fmt: skip
     info = CorpusInfo("tiny", "1", "Apache-2.0", "made in the test", ("gsg",), synthetic=True)
     corpus = write_corpus(folder / "corpus", info, made)
     return folder / "corpus", write_features(folder / "features", corpus, width)

@@ -12,9 +12,12 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from signatlas.corpus.format import Corpus
 from signatlas.errors import UserError
+from signatlas.features.store import FeatureInfo, write
 from signatlas.recipe import parse
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
+from signatlas.text.identical import groups
 from tests.trainers.changed import changed
 from tests.trainers.test_gradients import gradients
 from tests.trainers.translation_data import translation_settings
@@ -206,6 +209,7 @@ MISTAKES = {
     "two are needed for a trajectory": {"alignment__contrast": "selective", "selection__reference": "runs/nowhere"},
     "is more than the": {"alignment__batch_size": 64},
     "no translator|no model at": {"start": "runs/nowhere/model"},
+    "batch_size 4096 is more than the": {"translation__batch_size": 4096},
 }
 
 
@@ -228,6 +232,13 @@ def test_settings_that_cannot_be_are_refused(settings):
         ({"alignment__batch_size": 1}, "nothing to contrast with"),
         ({"alignment__contrast": "selective", "selection__every": 2}, "has fewer than two"),
         ({"translation__optimiser__batches_per_epoch": 3}, "leave out batches_per_epoch"),
+        ({"alignment__contrast": "selective", "selection__pool": 4}, "pool 4 does not fill a batch of 8"),
+        ({"select__metric": "MRR"}, "MRR is of a contrast, which stage 2 has not"),
+        (
+            {"select__metric": "contrast", "alignment__contrast": "none", "translation": None},
+            "contrast is none: choose",
+        ),
+        ({"alignment__contrast": "none", "alignment__translation": 0}, "leave stage 1 nothing to learn"),
     ):
         with pytest.raises(UserError, match=words):
             recipe_of(settings, **changes)
@@ -245,14 +256,43 @@ def test_clips_that_are_too_short_for_the_convolutions_are_left_out_and_told(set
         build(stage_of(settings, model__sign__padding="valid", model__sign__kernel=7))
 
 
-def test_clips_of_more_tokens_than_positions_are_told_before_training(settings):
-    """Of eight windows four tokens are left; a new mBART of three positions cannot take them."""
-    language = {"vocabulary": 60, "width": 16, "layers": 1, "heads": 2, "feedforward": 16, "positions": 8}
-    sign = {"model__language": language, "model__sign__blocks": 0, "model__sign__backbone__max_frames": 64}
-    assert build(stage_of(settings, **sign)).translator.longest_text == 8
-    with pytest.raises(UserError, match="9 sign tokens are more than mBART's 8 positions"):
-        task = build(stage_of(settings, **sign))
-        task.translator.check_length(9)
+@pytest.mark.parametrize("positions", [12, 10])
+def test_clips_of_more_tokens_than_positions_are_told_before_training(settings, tmp_path, positions):
+    """Twelve windows a clip stay twelve tokens without convolutions."""
+    corpus = Corpus.open(settings["data"]["corpus"])
+    rows = corpus.metadata()
+    info = FeatureInfo(
+        kind="windows", streams=("agnostic",), width=4, corpus="tiny", corpus_fingerprint=corpus.info.fingerprint
+    )
+    windows = iter([np.zeros((12, 4), np.float32)] * len(rows))
+    write(tmp_path / "long", info, [row["id"] for row in rows], [12] * len(rows), {"agnostic": windows})
+    language = {"vocabulary": 60, "width": 16, "layers": 1, "heads": 2, "feedforward": 16, "positions": positions}
+    long = {"data__features": str(tmp_path / "long"), "model__language": language, "model__sign__blocks": 0,
+            "model__sign__backbone__max_frames": 64}  # fmt: skip
+    if positions == 12:
+        assert build(stage_of(settings, **long)).data.lengths.max() == 12
+        return
+    with pytest.raises(UserError, match="12 sign tokens are more than mBART's 10 positions"):
+        build(stage_of(settings, **long))
+
+
+def test_a_stage_that_translates_nothing_is_chosen_by_its_contrast(settings):
+    task = build(stage_of(settings, alignment__translation=0))
+    figures = task.evaluate(task.translator)
+    assert set(figures) == {"dev_contrast", "dev_R@1", "dev_MRR", "score"}
+    assert figures["score"] == -figures["dev_contrast"]
+    # By the loss that training uses: a batch of dev as if it were one of training.
+    data, size = task.data, task.batch_size
+    assert len(data.dev_ids) == size, "one batch"
+    x, mask = data.inputs.batch(data.dev_ids)
+    ids, text_mask = task.translator.vocabulary.encode(data.dev_texts, "de", task.translator.longest_text)
+    task.data.groups, task.text_mask = groups(data.dev_texts), text_mask
+    with torch.no_grad():
+        task.translator.eval()
+        outcome = task.translator(torch.from_numpy(x), torch.from_numpy(mask), ids, text_mask, 0.0, True)
+        assert float(task._contrast(outcome, np.arange(size), 0, size)) == pytest.approx(
+            figures["dev_contrast"], rel=1e-5
+        )
 
 
 def test_a_run_does_not_go_on_over_another_language_model(settings, tmp_path):

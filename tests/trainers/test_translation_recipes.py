@@ -1,19 +1,20 @@
-"""The recipes of the papers: each loads, builds with small parts where weights are absent, and makes a step."""
+"""The recipes of the papers: each loads, and each of its stages makes steps with small parts for absent weights."""
 
 from __future__ import annotations
 
 import json
+import math
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.recipe import load
 from tests.trainers.sentence_data import write_sentences
-from trainers.fit import build_task
-from trainers.translation import TranslationStage
 from trainers.translation_stages import stages
 
 ROOT = Path(__file__).parents[2]
@@ -21,21 +22,24 @@ ROOT = Path(__file__).parents[2]
 SMALL = [
     "model.sign.backbone.pretrained=null", "model.sign.backbone.sizes={embedding: 4, hidden: [4, 8], depths: [1, 1]}",
     "model.sign.backbone.size=32", "model.sign.width=16", "model.max_tokens=16", "model.lora.force=true",
-    "data.language=de", "alignment.batch_size=4", "translation.batch_size=4", "scaling={workers: 1}",
-    "alignment.optimiser.precision=fp32", "alignment.optimiser.zero=0",
+    "alignment.batch_size=4", "translation.batch_size=4", "scaling={workers: 1}", "select.max_new_tokens=8",
 ]  # fmt: skip
 MBART = {"pretrained": None, "vocabulary": 100, "width": 32, "layers": 4, "heads": 2, "feedforward": 32,
          "positions": 64}  # fmt: skip
-PAPERS = {"scl_slt_phoenix14t": 2 + 1, "scl_slt_csl_daily": 2 + 1, "gfslt_vlp_phoenix14t": 2}
+PAPERS = {
+    "scl_slt_phoenix14t": ["reference", "alignment", "translation"],
+    "scl_slt_csl_daily": ["reference", "alignment", "translation"],
+    "gfslt_vlp_phoenix14t": ["alignment", "translation"],
+}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny corpus and folders of pictures named by its clips."""
+    """A tiny corpus with German and Chinese texts, and folders of pictures named by its clips."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("pictures")
-    corpus, _ = write_sentences(folder, clips=18)
+    corpus, _ = write_sentences(folder, clips=18, chinese=True)
     rng = np.random.default_rng(0)
     for row in Corpus.open(corpus).metadata():
         clip = folder / "frames" / row["id"].rsplit("/", 1)[-1]
@@ -46,23 +50,36 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_a_recipe_of_a_paper_builds_and_makes_a_step(name, data):
+def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, data, tmp_path):
     path = ROOT / "recipes" / f"{name}.yaml"
     own = load(path)
-    assert len(stages(own)) == PAPERS[name]
+    assert list(stages(own)) == PAPERS[name]
     language = json.dumps(own.model.language.model_dump() | MBART)  # JSON is YAML
-    recipe = load(path, [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"])
-    task = build_task(recipe)
-    assert isinstance(task, TranslationStage)
-    value = task.loss(task.translator.train(), 0)
-    value.backward()
-    assert value.isfinite()
-    learning = {n: p for n, p in task.translator.named_parameters() if p.requires_grad}
-    reached = [n for n, p in learning.items() if p.grad is not None and bool(p.grad.any())]
-    assert any(n.startswith("sign.backbone") for n in reached), "from the loss down to the pictures"
-    frozen = [n for n in dict(task.translator.named_parameters()) if n not in learning]
-    assert any(n.startswith("text_encoder") for n in frozen) == (own.model.text_encoder == "frozen")
-    assert all(torch.isfinite(p.grad).all() for p in learning.values() if p.grad is not None)
+    changed = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.trainers.steps", str(path), str(port), str(tmp_path), *changed], cwd=ROOT,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert list(found) == PAPERS[name]
+    for kind, run in stages(own).items():
+        seen = found[kind]
+        assert all(math.isfinite(value) for value in (*seen["losses"], seen["figures"]["score"])), seen
+        assert (seen["zero"], seen["precision"]) == (run.optimiser.zero, "torch.bfloat16"), kind
+        assert seen["checkpointing"] == run.optimiser.checkpointing
+        assert any(parameter.startswith("sign.backbone") for parameter in seen["moved"]), "down to the pictures"
+        assert seen["changed_though_frozen"] == []
+        assert seen["selected"] == (run.selection is not None)
+        assert ("。" in seen["text"]) == (own.data.language == "zh")
+    aligned = found["alignment"]["figures"]
+    if own.alignment.translation == 0:
+        assert aligned["score"] == -aligned["dev_contrast"] and "dev_BLEU-4" not in aligned, "chosen as GFSLT-VLP does"
+    else:
+        assert aligned["score"] == aligned["dev_BLEU-4"]
 
 
 def test_the_values_are_those_of_the_papers():
@@ -76,3 +93,4 @@ def test_the_values_are_those_of_the_papers():
     assert not gfslt.alignment.gather
     assert gfslt.model.language.encoder_layers == gfslt.model.language.decoder_layers == 3
     assert gfslt.translation.optimiser.weight_decay == 1e-3
+    assert stages(gfslt)["alignment"].select.metric == "contrast", "the dev loss of its pretraining"

@@ -33,6 +33,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
     settings = copy.deepcopy(translation_settings(folder))
     settings["alignment"]["contrast"] = "selective"
+    settings["selection"] = {"epochs": 4, "every": 2}  # evaluated every epoch, kept every other one
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -49,13 +50,13 @@ def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def test_one_command_trains_reference_alignment_and_translation(whole):
     folder, output = whole
     assert [line for line in output.splitlines() if line.startswith("stage ")] == [
-        "stage 1 of 3: reference model: contrast of random batches and translation, 2 epochs, batches of 8",
+        "stage 1 of 3: reference model: contrast of random batches and translation, 4 epochs, batches of 8",
         "stage 2 of 3: contrast of selected batches and translation, 2 epochs, batches of 8",
         "stage 3 of 3: translation alone, 2 epochs, batches of 8",
     ]
     results = json.loads((folder / "results.json").read_text())
     assert list(results["stages"]) == ["reference", "alignment", "translation"]
-    assert sorted(p.name for p in (folder / "reference" / "snapshots").iterdir()) == ["epoch_0001", "epoch_0002"]
+    assert sorted(p.name for p in (folder / "reference" / "snapshots").iterdir()) == ["epoch_0002", "epoch_0004"]
     assert (folder / "reference" / "trajectories" / "trajectories.json").exists()
     first, last = (Translator.from_pretrained(folder / name / "model") for name in ("alignment", "translation"))
     assert first.text_encoder is not None

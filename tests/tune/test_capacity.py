@@ -46,6 +46,19 @@ def test_a_local_ray_gets_what_its_trials_need(recipe):
     assert capacity.fitting(recipe(workers=1, cpus_per_worker=1), [{"CPU": cpus}]) >= 5
 
 
+def test_gpus_not_cores_decide_on_a_machine_of_few(recipe, monkeypatch):
+    """A study on its own Ray, which was started for 16 trials of a CPU each, finds a single GPU."""
+    import ray
+
+    on_gpu = recipe(workers=1, cpus_per_worker=1, gpu=True)
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert capacity.local(on_gpu, None) == (16, 17)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 17, "GPU": 1}}])
+    assert capacity.of_study(on_gpu, None, 16, 6) == 1
+    with pytest.raises(UserError, match="4 trials at a time do not fit"):
+        capacity.of_study(on_gpu, 4, 4, 6)
+
+
 def test_a_trial_that_does_not_fit_is_one_line(recipe, ray_session):
     with pytest.raises(UserError, match="a trial does not fit the cluster: each needs 99 workers of 1 CPUs"):
         capacity.concurrency(recipe(workers=99, cpus_per_worker=1), None, 3)

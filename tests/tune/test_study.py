@@ -43,6 +43,10 @@ LR = {"optimiser.lr": {"loguniform": [1e-4, 1e-1]}}
         ({"space": {"loss.batch_size": {"choice": [8, 8]}}}, "names a value twice"),
         ({"space": {"loss.batch_size": {"choice": [8, "many"]}}}, "loss.batch_size = many: loss.batch_size"),
         ({"space": {"name": {"choice": ["tiny", "other"]}}}, "the study's to choose"),
+        (
+            {"recipe": "recipes/scl_slt_multi_composed.yaml", "space": {"selection.every": {"choice": [1, 2]}}},
+            "shapes the reference run, which all trials share",
+        ),
         ({"space": {}}, "space"),
         ({"space": LR, "set": {"optimiser.lr": 0.1}}, "in set and in space"),
         ({"space": LR, "set": {"optimiser.lrr": 0.1}}, "set of the study: there is no setting 'optimiser.lrr'"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 from signatlas.errors import UserError
 from signatlas.recipe import load
 from tune.output import calm_output
 from tune.study import hand_set, load_study
-from tune.trial import better, epochs_of, reason
+from tune.trial import _callback, better, epochs_of, reason
 
 
 class _Failed(RuntimeError):
@@ -51,3 +52,16 @@ def test_ray_talks_to_the_error_output_and_counts_no_processes(monkeypatch):
         print("something else")
         print("mine", file=output)
     assert (out.getvalue(), err.getvalue()) == ("mine\n", "something else\n")
+
+
+def test_a_checkpoint_that_is_only_kept_is_no_evaluation(study_file, monkeypatch):
+    """Between evaluations a run keeps models for trajectories, with a score that is not theirs."""
+    told = []
+    monkeypatch.setattr("ray.tune.integration.ray_train._in_tune_session", lambda: True)
+    session = SimpleNamespace(_get_or_create_inter_actor_queue=lambda: SimpleNamespace(put=told.append))
+    monkeypatch.setattr("ray.tune.integration.ray_train.get_session", lambda: session)
+    report = _callback(load_study(study_file(metric="dev_R@1")))
+    report.after_report(None, [{"epoch": 0, "score": -1e30, "evaluated": False}], None)
+    report.after_report(None, [{"epoch": 1, "score": 0.5, "dev_R@1": 0.25, "evaluated": True}], None)
+    report.after_report(None, [{"epoch": 2, "score": 0.5, "evaluated": False}], None)
+    assert told == [{"epochs": 2, "best": 0.25, "value": 0.25}]

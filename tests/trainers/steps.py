@@ -1,0 +1,73 @@
+"""Steps of every stage of a recipe, as a worker makes them: -m tests.trainers.steps RECIPE PORT FOLDER [OVERRIDE]."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+STEPS = 3
+
+
+def main() -> None:
+    recipe_file, port, folder, *overrides = sys.argv[1:]
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    import torch
+    import torch.distributed as dist
+
+    from signatlas.recipe import TranslationRecipe, load
+    from trainers.translation_stages import stages
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=0, world_size=1)
+    recipe = load(recipe_file, overrides)
+    assert isinstance(recipe, TranslationRecipe)
+    found, start = {}, None
+    for kind, run in stages(recipe).items():
+        found[kind] = steps(run.model_copy(update={"start": start}), Path(folder))
+        start = start if kind == "reference" else str(Path(folder) / "model")
+    Path(folder, "found.json").write_text(json.dumps(found))
+    dist.barrier()
+    sys.stdout.flush()
+    os._exit(0)  # how gloo and DeepSpeed are taken down is not what is shown
+
+
+def steps(run, folder: Path) -> dict:
+    """Train a stage for some steps and save its model; what was seen of it."""
+    import torch
+
+    from tests.sampling import trajectory_data
+    from trainers.loop import start_engine, train_step, whole_state
+    from trainers.translation import build
+    from trainers.translations import Translations
+
+    if run.selection is not None:
+        ids = Translations(run).ids
+        trajectory_data.write(folder / "trajectories", len(ids), ids=ids)
+        run = run.model_copy(update={"trajectories": str(folder / "trajectories")})
+    task = build(run)
+    engine = start_engine(task.model, run.optimiser, task.batch_size, task.parts)
+    before = whole_state(engine)
+    task.begin_epoch(1)
+    engine.train()
+    losses = [
+        float(train_step(engine, task, run.optimiser, i % task.steps_per_epoch, i, 2 * STEPS)) for i in range(STEPS)
+    ]
+    after = whole_state(engine)
+    engine.eval()
+    figures = task.evaluate(engine.module)
+    task.save(folder / "model", after, figures)
+    learning = {name for name, p in engine.module.named_parameters() if p.requires_grad}
+    moved = [name for name in learning if not torch.equal(before[name], after[name])]
+    still = [name for name in before.keys() - learning if name in dict(engine.module.named_parameters())]
+    return {
+        "losses": losses, "figures": figures, "moved": moved, "zero": engine.zero_optimization_stage(),
+        "precision": str(next(engine.module.parameters()).dtype), "selected": task.source is not None,
+        "changed_though_frozen": [name for name in still if not torch.equal(before[name], after[name])],
+        "checkpointing": task.translator.language.is_gradient_checkpointing, "text": task.data.texts[0],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
