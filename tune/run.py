@@ -97,7 +97,7 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: st
         mode=study.mode,
         search_alg=searching["search_alg"],
         num_samples=searching["num_samples"],
-        scheduler=scheduler(study, hand, epochs_of(base)),
+        scheduler=scheduler(study, hand, epochs_of(base), folder.local),
         max_concurrent_trials=at_a_time,  # without it trials take each other's workers, and all wait
         trial_dirname_creator=_trial_folder,
     )

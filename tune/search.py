@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune.study import Point, Study, Values, encoded
@@ -79,8 +80,8 @@ def count(study: Study, hand: Point) -> int:
     return len(grid(study, hand)) if study.searcher.name == "grid" else study.trials
 
 
-def scheduler(study: Study, hand: Point, epochs: int) -> TrialScheduler:
-    """What ends trials early. ``epochs``: of a whole trial."""
+def scheduler(study: Study, hand: Point, epochs: int, folder: Path) -> TrialScheduler:
+    """What ends trials early. ``epochs``: of a whole trial; ``folder``: of the study, on this machine."""
     from ray.tune.schedulers import FIFOScheduler
 
     if study.scheduler.name == "none" or study.scheduler.grace >= epochs:
@@ -88,7 +89,7 @@ def scheduler(study: Study, hand: Point, epochs: int) -> TrialScheduler:
 
     from tune.asha import SparingASHA
 
-    return SparingASHA(study, hand, epochs)
+    return SparingASHA(study, hand, epochs, folder)
 
 
 def _draw(values: Values, generator: Any) -> Any:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from tune import record
 from tune.asha import SparingASHA
 from tune.search import chance, count, grid, scheduler, search, settings_of
 from tune.study import Study, encoded
@@ -60,8 +61,8 @@ def _trial(name: str, point: dict) -> SimpleNamespace:
     return SimpleNamespace(trial_id=name, config={"settings": point}, stub=False)
 
 
-def test_asha_stops_the_worse_but_not_the_hand_set_nor_one_at_its_end(study):
-    asha = scheduler(study, HAND, epochs=9)
+def test_asha_stops_the_worse_but_not_the_hand_set_nor_one_at_its_end(study, tmp_path):
+    asha = scheduler(study, HAND, 9, tmp_path)
     assert isinstance(asha, SparingASHA)
     assert asha.set_search_properties("best", "max")
     other = HAND | {"width": 4}
@@ -79,7 +80,17 @@ def test_asha_stops_the_worse_but_not_the_hand_set_nor_one_at_its_end(study):
     assert heard("late", 9, 0.01) == TrialScheduler.CONTINUE
 
 
-def test_no_scheduler_where_nothing_could_be_saved(study):
-    assert isinstance(scheduler(study, HAND, epochs=1), FIFOScheduler)
+def test_a_study_that_goes_on_compares_with_the_trials_of_before(study, tmp_path):
+    other = HAND | {"width": 4}
+    record.write(tmp_path, [record.Trial("good", 0, other, False, "finished", values={1: 0.9, 2: 0.7})])
+    asha = scheduler(study, HAND, 9, tmp_path)
+    assert asha.set_search_properties("best", "max")
+    for name in ("good", "bad"):
+        asha.on_trial_add(None, _trial(name, other))
+    assert asha.on_trial_result(None, _trial("bad", other), {"epochs": 1, "best": 0.8}) == TrialScheduler.STOP
+
+
+def test_no_scheduler_where_nothing_could_be_saved(study, tmp_path):
+    assert isinstance(scheduler(study, HAND, 1, tmp_path), FIFOScheduler)
     none = study.model_copy(update={"scheduler": study.scheduler.model_copy(update={"name": "none"})})
-    assert isinstance(scheduler(none, HAND, epochs=9), FIFOScheduler)
+    assert isinstance(scheduler(none, HAND, 9, tmp_path), FIFOScheduler)
