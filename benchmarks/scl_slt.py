@@ -112,7 +112,7 @@ def row(folder: str) -> dict[str, float]:
     """The figures of one evaluation that the table shows."""
     report = json.loads(Path(folder, "report.json").read_text(encoding="utf-8"))
     all_clips = next(r for r in report["results"] if r["system"] == "model" and r["subset"] == "all")
-    return {name: all_clips[name] for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")}
+    return {name: round(all_clips[name], 2) for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")}
 
 
 def main() -> None:
