@@ -23,6 +23,7 @@ from signatlas.sampling.trajectories_store import INFO
 from signatlas.text.masking import mask_pieces
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
+from trainers.prefetch import Prefetch
 from trainers.translation_dev import contrast_of, evaluate
 from trainers.translations import Translations, card, record
 
@@ -50,6 +51,9 @@ class TranslationStage(Task):
         self.ids, self.text_mask = self._encoded()
         self.notes = [*self.data.notes, *self._texts_told()]
         self.source = self._selection()
+        # Pictures take as long to read as to learn from; the rest lies in memory.
+        read_ahead = recipe.model.sign.backbone.kind == "resnet"
+        self.inputs = Prefetch(self._inputs, self._following) if read_ahead else self._inputs
         self.corpus_fingerprint = "+".join([self.corpus_fingerprint, *self._models()])
         self.begin_epoch(0)
 
@@ -150,14 +154,31 @@ class TranslationStage(Task):
     def loss(self, engine: nn.Module, step: int) -> Tensor:
         return self.part_loss(engine, step, 0)
 
-    def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
-        """One part of the global loss, differentiable through this rank's rows; the parts add up to it."""
-        batch, (rank, ranks) = self.plan[step], world()
+    def _mine(self, step: int, part: int) -> tuple[int, np.ndarray]:
+        """Where this rank's part of a batch begins, and its clips."""
+        rank, ranks = world()
         size = self.batch_size // (ranks * self.parts)
         first = (rank * self.parts + part) * size
-        mine = batch[first : first + size]
+        return first, self.plan[step][first : first + size]
+
+    def _inputs(self, place: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Of (epoch, step, part)."""
+        epoch, step, part = place
+        ids = [self.data.ids[i] for i in self._mine(step, part)[1]]
+        return self.data.inputs.batch(ids, epoch=epoch, seed=self.recipe.seed)
+
+    def _following(self, place: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        """Within the epoch: the batches of the next are not made yet."""
+        epoch, step, part = place
+        if part + 1 < self.parts:
+            return epoch, step, part + 1
+        return (epoch, step + 1, 0) if step + 1 < self.steps_per_epoch else None
+
+    def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
+        """One part of the global loss, differentiable through this rank's rows; the parts add up to it."""
+        batch, (first, mine) = self.plan[step], self._mine(step, part)
         device = next(engine.parameters()).device
-        x, mask = self.data.inputs.batch([self.data.ids[i] for i in mine], epoch=self.epoch, seed=self.recipe.seed)
+        x, mask = self.inputs((self.epoch, step, part))
         longest = int(self.text_mask[mine].sum(1).max())
         ids, text_mask = self.ids[mine, :longest].to(device), self.text_mask[mine, :longest].to(device)
         place = self.epoch * self.steps_per_epoch + step
@@ -172,7 +193,7 @@ class TranslationStage(Task):
             value = value + outcome.masked_language * (self._alignment().masked_language.weight / tokens)
         value = of_all_ranks(value)
         if self.contrast != "none":
-            value = value + self._alignment().weight * self._contrast(outcome, batch, first, size)
+            value = value + self._alignment().weight * self._contrast(outcome, batch, first, len(mine))
         return value
 
     def _alignment(self):  # type: ignore[no-untyped-def]

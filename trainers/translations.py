@@ -27,8 +27,8 @@ class Translations:
         corpus = Corpus.open(data.corpus, verify=True)
         self.info = corpus.info
         self.inputs = SignInputs.open(
-            recipe.model.sign.backbone, corpus, features=data.features, frames=data.frames
-        )  # fmt: skip
+            recipe.model.sign.backbone, corpus, features=data.features, frames=data.frames, readers=data.readers
+        )
         self.notes: list[str] = []  # what a user should know of clips that take no part and texts that are cut
         rows, self.long_enough = corpus.metadata(), self._long_enough()
         self.train, self.dev = (self._usable(rows, split) for split in ("train", "dev"))

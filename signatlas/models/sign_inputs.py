@@ -7,6 +7,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,17 +43,20 @@ class SignInputs:
     video, or poses that no model can look at are not among them.
     """
 
-    def __init__(self, source: Source, limit: int):
-        self.source, self.limit = source, limit
+    def __init__(self, source: Source, limit: int, readers: int = 1):
+        self.source, self.limit, self.readers = source, limit, readers
         self.ids, self.width, self.fingerprint = source.ids, source.width, source.fingerprint
         self.lengths = np.minimum(source.counts, limit)
         self._where = {id: place for place, id in enumerate(self.ids)}
 
     @classmethod
     def open(
-        cls, backbone: BackboneConfig, corpus: Corpus, *, features: str | None = None, frames: str | None = None
-    ) -> SignInputs:
+        cls, backbone: BackboneConfig, corpus: Corpus, *, features: str | None = None, frames: str | None = None,
+        readers: int = 1,
+    ) -> SignInputs:  # fmt: skip
         """``features``: folder of clip features; ``frames``: folder of videos or picture folders named by clip id.
+
+        ``readers``: threads that decode pictures, a clip each.
 
         Poses are normalised here, once, into a temporary file. Raises FeatureError for what is missing, damaged or of
         another corpus.
@@ -66,7 +70,7 @@ class SignInputs:
             from signatlas.models.picture_inputs import Pictures
 
             source = Pictures(backbone, corpus, frames)
-        return cls(source, backbone.max_frames)
+        return cls(source, backbone.max_frames, readers if backbone.kind == "resnet" else 1)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,13 +84,17 @@ class SignInputs:
         float32; pictures are uint8 [B, L, 3, size, size], which the backbone brings to ImageNet's numbers. With an
         ``epoch`` pictures are varied, one draw a clip, a function of (seed, epoch, clip). Raises FeatureError.
         """
-        rows = []
-        for id in ids:
+
+        def read(id: str) -> np.ndarray:
             if id not in self._where:
                 raise FeatureError(f"clip {id} has no inputs: it has no features, no video, or no usable poses")
             rng = None if epoch is None else np.random.default_rng([seed, epoch, zlib.crc32(id.encode()), 83])
-            rows.append(self.source.of(self._where[id], rng))
-        return padded(rows)
+            return self.source.of(self._where[id], rng)
+
+        if self.readers == 1:
+            return padded([read(id) for id in ids])
+        with ThreadPoolExecutor(self.readers) as pool:
+            return padded(list(pool.map(read, ids)))
 
     def made(self) -> dict[str, Any] | None:
         """How clip features were made, for the record of a model that reads them; None for other inputs."""

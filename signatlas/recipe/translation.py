@@ -14,6 +14,7 @@ class TranslationDataConfig(Strict):
     corpus: str
     features: str | None = Field(None, description="folder of clip features, for the backbone 'features'")
     frames: str | None = Field(None, description="folder of videos or picture folders named by clip id, for 'resnet'")
+    readers: int = Field(4, ge=1, description="threads a worker that decode pictures, for 'resnet'")
     language: str = Field("de", description="BCP-47, of the texts")
     limit: int | None = Field(None, ge=2, description="only so many training clips, the first by id")
     max_glosses: int | None = Field(None, ge=1, description="only clips of at most so many glosses")

@@ -99,6 +99,10 @@ def test_pictures_are_varied_by_seed_epoch_and_clip_alone(corpus, tmp_path):
     inputs = SignInputs.open(RESNET, corpus, frames=str(tmp_path))
     first, _ = inputs.batch(ids, epoch=0)
     np.testing.assert_array_equal(inputs.batch(ids[::-1], epoch=0)[0][::-1], first)
+    several = SignInputs.open(RESNET, corpus, frames=str(tmp_path), readers=3)
+    np.testing.assert_array_equal(several.batch(ids, epoch=0)[0], first, "however many threads read")
+    with pytest.raises(FeatureError, match="clip nobody has no inputs"):
+        several.batch([ids[0], "nobody"])
     plain, _ = inputs.batch(ids)
     np.testing.assert_array_equal(plain[0], plain[1])
     differences = [first[0], first[1], inputs.batch(ids, epoch=1)[0][0], inputs.batch(ids, epoch=0, seed=1)[0][0]]

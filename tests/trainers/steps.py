@@ -55,6 +55,7 @@ def steps(run, folder: Path) -> dict:
         float(train_step(engine, task, run.optimiser, i % task.steps_per_epoch, i, 2 * STEPS)) for i in range(STEPS)
     ]
     after = whole_state(engine)
+    ahead = task.inputs((task.epoch, 1, 0)), task._inputs((task.epoch, 1, 0))  # read while step 0 was computed, or now
     engine.eval()
     figures = task.evaluate(engine.module)
     task.save(folder / "model", after, figures)
@@ -66,6 +67,7 @@ def steps(run, folder: Path) -> dict:
         "precision": str(next(engine.module.parameters()).dtype), "selected": task.source is not None,
         "changed_though_frozen": [name for name in still if not torch.equal(before[name], after[name])],
         "checkpointing": task.translator.language.is_gradient_checkpointing, "text": task.data.texts[0],
+        "ahead": type(task.inputs).__name__, "as_read": all((a == b).all() for a, b in zip(*ahead, strict=True)),
     }  # fmt: skip
 
 

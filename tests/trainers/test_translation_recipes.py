@@ -73,6 +73,7 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, data, tmp
         assert seen["checkpointing"] == run.optimiser.checkpointing
         assert any(parameter.startswith("sign.backbone") for parameter in seen["moved"]), "down to the pictures"
         assert seen["changed_though_frozen"] == []
+        assert seen["ahead"] == "Prefetch" and seen["as_read"]
         assert seen["selected"] == (run.selection is not None)
         assert ("。" in seen["text"]) == (own.data.language == "zh")
     aligned = found["alignment"]["figures"]

@@ -1,0 +1,54 @@
+"""Frames a second that several threads read for a picture backbone, against one thread, and are the pictures equal.
+
+What is read is what training reads: frames resized, varied and cut to 224 pixels, at most 300 a clip. One thread goes
+first and last, so that a machine that others use shows.
+
+    python -m benchmarks.picture_reading --videos a.mp4 b.mp4 --repeat 4 --readers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from signatlas.models.picture_inputs import pictures
+from signatlas.models.translator_config import BackboneConfig
+
+BACKBONE = BackboneConfig(kind="resnet", pretrained="microsoft/resnet-18", size=224, max_frames=300)
+
+
+def read(paths: list[str], readers: int) -> tuple[float, list[np.ndarray]]:
+    """Frames a second, and the pictures clip by clip."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(readers) as pool:
+        found = list(pool.map(lambda job: pictures(job[1], BACKBONE, np.random.default_rng(job[0])), enumerate(paths)))
+    return sum(map(len, found)) / (time.perf_counter() - started), found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", nargs="+", required=True, help="videos or folders of pictures")
+    parser.add_argument("--repeat", type=int, default=1, help="read each so many times")
+    parser.add_argument("--readers", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    paths = arguments.videos * arguments.repeat
+    read(paths[:1], 1)  # imports
+    first, expected = read(paths, 1)
+    several, found = read(paths, arguments.readers)
+    last, _ = read(paths, 1)
+    one = (first + last) / 2
+    equal = all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+    print(json.dumps({
+        "benchmark": "picture_reading", "clips": len(paths), "frames": sum(map(len, found)), "cores": os.cpu_count(),
+        "readers": arguments.readers, "one_fps": [round(first), round(last)], "fps": round(several),
+        "ratio": round(several / one, 2), "equal": equal,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
