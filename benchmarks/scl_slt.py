@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +72,9 @@ class Runs:
         self.guard = threading.Lock()
 
     def name(self, arm: str, seed: int) -> str:
-        return f"scl_{self.corpus}_{arm}_{seed}"
+        """Arms with settings of their own are other runs."""
+        own = f"{zlib.crc32(json.dumps(self.more).encode()):08x}_" if self.more else ""
+        return f"scl_{self.corpus}_{arm}_{own}{seed}"
 
     def run(self, arm: str, seed: int) -> str:
         """Train and evaluate an arm; returns its evaluation folder."""
