@@ -78,5 +78,13 @@ def limit_parameter(parameter: torch.nn.Parameter, largest: float) -> None:
         parameter.clamp_(max=largest)
 
 
+def whole(parameter: torch.nn.Parameter) -> Tensor:
+    """A copy of a parameter's values, gathered where ZeRO-3 has scattered them. Called on every rank at once."""
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+        return parameter.detach().clone()
+
+
 def _is_managed(parameter: torch.nn.Parameter) -> bool:
     return hasattr(parameter, "_hp_mapping") or hasattr(parameter, "ds_id")

@@ -17,7 +17,7 @@ from signatlas.models.dual_encoder import Tokens, joined, score, similarity
 from signatlas.models.translator import Translator
 from signatlas.recipe import StageRecipe
 from signatlas.text.identical import groups
-from trainers.distributed import world
+from trainers.distributed import whole, world
 from trainers.translations import Translations
 
 TOLD = ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")
@@ -99,7 +99,7 @@ def _dev_contrast(
     """Mean over clips; without gathering a batch is what one rank compares."""
     assert recipe.alignment is not None
     size = recipe.batch_size if recipe.alignment.gather else recipe.batch_size // recipe.scaling.workers
-    scale, total = translator.log_scale.detach().float().exp().cpu(), 0.0
+    scale, total = whole(translator.log_scale).float().exp().cpu(), 0.0
     for first in range(0, len(numbers), size):
         rows = slice(first, first + size)
         video, text = (Tokens(*(part[rows] for part in side)) for side in (videos, words))

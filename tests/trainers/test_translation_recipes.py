@@ -49,13 +49,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return corpus, folder / "frames"
 
 
-@pytest.mark.parametrize("name", PAPERS)
-def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, data, tmp_path):
+@pytest.mark.parametrize(("name", "zero"), [*((name, None) for name in PAPERS), ("scl_slt_phoenix14t", 3)])
+def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, data, tmp_path):
     path = ROOT / "recipes" / f"{name}.yaml"
     own = load(path)
     assert list(stages(own)) == PAPERS[name]
     language = json.dumps(own.model.language.model_dump() | MBART)  # JSON is YAML
     changed = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
+    if zero is not None:
+        changed += [f"{stage}.optimiser.zero={zero}" for stage in ("alignment", "translation")]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -69,7 +71,9 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, data, tmp
     for kind, run in stages(own).items():
         seen = found[kind]
         assert all(math.isfinite(value) for value in (*seen["losses"], seen["figures"]["score"])), seen
-        assert (seen["zero"], seen["precision"]) == (run.optimiser.zero, "torch.bfloat16"), kind
+        assert (seen["zero"], seen["precision"]) == (run.optimiser.zero if zero is None else zero, "torch.bfloat16"), (
+            kind
+        )
         assert seen["checkpointing"] == run.optimiser.checkpointing
         assert any(parameter.startswith("sign.backbone") for parameter in seen["moved"]), "down to the pictures"
         assert seen["changed_though_frozen"] == []
