@@ -51,7 +51,7 @@ class TranslationStage(Task):
         self.ids, self.text_mask = self._encoded()
         self.notes = [*self.data.notes, *self._texts_told()]
         self.source = self._selection()
-        # Pictures take as long to read as to learn from; the rest lies in memory.
+        # Pictures must be decoded; other inputs lie in memory.
         read_ahead = recipe.model.sign.backbone.kind == "resnet"
         self.inputs = Prefetch(self._inputs, self._following) if read_ahead else self._inputs
         self.corpus_fingerprint = "+".join([self.corpus_fingerprint, *self._models()])
