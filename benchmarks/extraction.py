@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from signatlas.corpus.format import CorpusInfo
-from signatlas.corpus.listing import Item, Listing
+from signatlas.corpus.sources.listing import Item, Listing
 
 PARTS = (("pose_landmarks", 33), ("left_hand_landmarks", 21), ("right_hand_landmarks", 21))
 

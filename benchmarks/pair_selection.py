@@ -27,8 +27,8 @@ import numpy as np
 
 from signatlas.errors import UserError
 from signatlas.sampling.curriculum import alpha
-from signatlas.sampling.pair_selection import DenseDelta, LowRankDelta, plan_epoch, select_batches
-from signatlas.sampling.pair_selection_reference import select_batches as plain
+from signatlas.sampling.pair_selection.greedy import DenseDelta, LowRankDelta, plan_epoch, select_batches
+from signatlas.sampling.pair_selection.reference import select_batches as plain
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPE = REPOSITORY / "recipes" / "scl_slt_multi_composed.yaml"
@@ -69,8 +69,8 @@ def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
     import torch
 
     from signatlas.recipe import TranslationRecipe, load
-    from trainers.translation import TranslationStage
-    from trainers.translation_stages import ALIGNMENT, stages
+    from trainers.tasks.translation.stages import ALIGNMENT, stages
+    from trainers.tasks.translation.task import TranslationStage
 
     loaded = load(recipe)
     if not isinstance(loaded, TranslationRecipe) or loaded.alignment is None:

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from signatlas.models.picture_inputs import pictures
-from signatlas.models.translator_config import BackboneConfig
+from signatlas.models.translator.config import BackboneConfig
+from signatlas.models.translator.picture_inputs import pictures
 
 BACKBONE = BackboneConfig(kind="resnet", pretrained="microsoft/resnet-18", size=224, max_frames=300)
 

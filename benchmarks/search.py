@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 from signatlas.corpus.format import Corpus
+from signatlas.evaluation.sign_to_word.pairs import gloss_at, token_frames
 from signatlas.features.store import FeatureStore
-from signatlas.maps.pairs import gloss_at, token_frames
-from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval import entries
-from signatlas.retrieval import index as faiss_index
+from signatlas.retrieval import faiss_index as faiss_index
 from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.tokens import TokenTable, unit
 from signatlas.retrieval.two_stage import Query, queries, rank

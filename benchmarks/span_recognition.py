@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from signatlas.compose.lexicon import build
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.models.sign_encoder import SignEncoder
+from signatlas.synthetic.composition.lexicon import build
 
 
 def spans(corpus: Corpus) -> tuple[list[Clip], list[str]]:

@@ -30,7 +30,7 @@ def prepare(corpus: str | None, folder: Path) -> SignEncoderRecipe:
     """The recipe to time: on a corpus at hand, or on procedural signs."""
     if corpus is None:
         from signatlas.corpus import write_corpus
-        from signatlas.corpus.procedural import compose
+        from signatlas.synthetic.procedural import compose
 
         corpus = str(folder / "procedural")
         info, clips = compose(signs=30, signers=6, takes=5, seed=0)
@@ -50,7 +50,7 @@ def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
     import torch.distributed as dist
 
     from trainers.distributed import world
-    from trainers.sign_encoder import SignEncoderTask
+    from trainers.tasks.sign_encoder.task import SignEncoderTask
 
     torch.set_num_threads(1)
     task = SignEncoderTask(recipe)
@@ -79,7 +79,7 @@ def engine_steps(config: dict[str, Any]) -> None:
 
     from signatlas.recipe import parse
     from trainers.loop import start_engine, train_step
-    from trainers.sign_encoder import SignEncoderTask
+    from trainers.tasks.sign_encoder.task import SignEncoderTask
 
     torch.set_num_threads(1)
     recipe = parse(SignEncoderRecipe, config["recipe"], "benchmark")

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,9 +63,9 @@ def ray_version(address: str = DEFAULT_ADDRESS) -> str:
 
 
 def submit(
-    arguments: list[str], *, address: str = DEFAULT_ADDRESS, name: str | None = None, working_dir: Path = Path()
+    command: Sequence[str], *, address: str = DEFAULT_ADDRESS, name: str | None = None, working_dir: Path = Path()
 ) -> str:
-    """Submit ``signatlas ARGUMENTS`` with the code of ``working_dir`` and return the job's id. Raises ClusterError.
+    """Submit ``command`` with the code of ``working_dir`` and return the job's id. Raises ClusterError.
 
     .gitignore and .rayignore say what does not travel; 512 MiB at most do.
     """
@@ -75,7 +75,7 @@ def submit(
     server = client(address)
     with _as_user_errors(address):
         identifier: str = server.submit_job(
-            entrypoint=shlex.join(["python", "-m", "signatlas", *arguments]),
+            entrypoint=shlex.join(command),
             submission_id=name,
             runtime_env={"working_dir": str(folder), "env_vars": _environment()},
         )

@@ -14,7 +14,7 @@ from serve.config import Scale, ServeConfig
 from serve.deployments import Encoder, Shard
 from serve.router import Router
 from signatlas.errors import UserError
-from signatlas.retrieval.snapshot import Snapshot
+from signatlas.retrieval.index_version import Snapshot
 
 
 def build(config: ServeConfig | dict[str, Any], previous: str | None = None) -> Application:

@@ -13,9 +13,9 @@ from ray import serve
 from serve.config import ServeConfig
 from signatlas.errors import PoseError, SnapshotError, UserError
 from signatlas.models.sign_encoder import SignEncoder
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.merge import Ranked
 from signatlas.retrieval.shard import Shard as ShardIndex
-from signatlas.retrieval.snapshot import Snapshot
 
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from serve.deployments import Live, Recording
-from serve.problems import busy
+from serve.errors import busy
 from signatlas.errors import PoseError
 from signatlas.retrieval.merge import Ranked, merge
 from signatlas.retrieval.search import Catalogue

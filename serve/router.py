@@ -13,20 +13,20 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from ray import serve
 
 import signatlas
-from serve import problems
-from serve.body import read_json, read_upload
+from serve import errors as problems
 from serve.config import ServeConfig, key_digest
 from serve.deployments import Live, Recording
 from serve.engine import Answered, Asked, Engine
-from serve.problems import Problem, busy
+from serve.errors import Problem, busy
+from serve.request_body import read_json, read_upload
 from serve.schemas import Info, PosesAnswer, SearchAnswer, SearchOptions, SearchRequest
 from signatlas.errors import CorpusError, SnapshotError
 from signatlas.pose.posefile import parse_pose
 from signatlas.pose.posejson import to_json
 from signatlas.retrieval.clips import ClipReader, UnknownClip
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.manifest import CorpusPart
 from signatlas.retrieval.search import Catalogue, Sign, without
-from signatlas.retrieval.snapshot import Snapshot
 
 PROBLEM = {"description": "What is wrong, as an RFC 9457 problem document", "content": {problems.MEDIA_TYPE: {}}}
 UPLOAD = {

@@ -23,10 +23,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from signatlas.__main__ import COMMANDS, Entries, Entry
+from cli.main import COMMANDS, Entries, Entry
 
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("signatlas", "cluster", "trainers", "tune", "serve", "benchmarks")
+PACKAGES = ("cli", "signatlas", "cluster", "trainers", "tune", "serve", "benchmarks")
 BIN = Path(sys.prefix) / "bin"
 
 
@@ -86,7 +86,7 @@ def test_the_science_imports_without_ray_deepspeed_and_fastapi() -> None:
 
 EVERY_HELP = """
 import contextlib, io, json, sys
-from signatlas.__main__ import main
+from cli.main import main
 pages = {}
 for line in json.loads(sys.argv[1]):
     text = io.StringIO()
@@ -123,7 +123,7 @@ def test_no_help_page_imports_anything_heavy(help_pages: dict[str, dict[str, Any
 def test_the_overview_starts_in_under_a_second() -> None:
     def seconds() -> float:
         started = time.perf_counter()
-        page = run(sys.executable, "-m", "signatlas", "--help")
+        page = run(sys.executable, "-m", "cli", "--help")
         assert all(f"  {name}" in page.stdout for name in COMMANDS)
         return time.perf_counter() - started
 
@@ -132,7 +132,7 @@ def test_the_overview_starts_in_under_a_second() -> None:
 
 @pytest.mark.parametrize("words", [["trian"], ["corpus", "fetsh"], ["submit"], ["corpus", "info", "no-such-folder"]])
 def test_a_mistake_ends_with_code_2_and_no_traceback(words: list[str]) -> None:
-    done = run(sys.executable, "-m", "signatlas", *words)
+    done = run(sys.executable, "-m", "cli", *words)
     assert done.returncode == 2
     assert done.stderr
     assert "Traceback" not in done.stderr

@@ -19,15 +19,15 @@ from trainers.folder import RunFolder
 from trainers.loop import Task
 
 TASKS = {
-    "sign_encoder": "trainers.sign_encoder:build",
-    "contrastive": "trainers.contrastive:build",
-    "sign_classifier": "trainers.sign_classifier:build",
-    "pseudo_label": "trainers.pseudo_label:build",
-    "translation_stage": "trainers.translation:build",
-    "text_denoising": "trainers.text_denoising:build",
+    "sign_encoder": "trainers.tasks.sign_encoder.task:build",
+    "contrastive": "trainers.tasks.contrastive.task:build",
+    "sign_classifier": "trainers.tasks.sign_classifier.task:build",
+    "pseudo_label": "trainers.tasks.pseudo_label.task:build",
+    "translation_stage": "trainers.tasks.translation.task:build",
+    "text_denoising": "trainers.tasks.text_denoising.task:build",
 }
 # What a task makes once, in the run's folder, before its workers start: (recipe, folder, quiet) -> completed recipe.
-PREPARE = {"pseudo_label": "trainers.pseudo_label:prepare"}
+PREPARE = {"pseudo_label": "trainers.tasks.pseudo_label.task:prepare"}
 
 # Settings that may name a folder of this machine.
 PATHS = (
@@ -39,7 +39,7 @@ PATHS = (
 def build_task(recipe: Recipe) -> Task:
     """The task of a recipe; of several stages that of the first."""
     if isinstance(recipe, TranslationRecipe):
-        from trainers.translation_stages import stages
+        from trainers.tasks.translation.stages import stages
 
         recipe = next(iter(stages(recipe).values()))
     module, function = TASKS[recipe.task].split(":")
@@ -88,7 +88,7 @@ def fit(
     from cluster.connect import connected
 
     if isinstance(recipe, TranslationRecipe):
-        from trainers.translation_stages import fit_stages
+        from trainers.tasks.translation.stages import fit_stages
 
         with connected(address, num_cpus=cpus_of(recipe), worker_logs=verbose):
             return fit_stages(recipe, fresh=fresh, quiet=quiet, verbose=verbose, callbacks=callbacks)

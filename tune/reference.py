@@ -21,8 +21,8 @@ def with_shared_reference(study: Study, base: Recipe, place: str, quiet: bool) -
         return base
     from trainers.fit import fit
     from trainers.pipelines.trajectories import cache
-    from trainers.translation_stages import ALIGNMENT, TRAJECTORIES, stages
-    from trainers.translations import Translations
+    from trainers.tasks.translation.data import Translations
+    from trainers.tasks.translation.stages import ALIGNMENT, TRAJECTORIES, stages
 
     selection, aligned = base.selection, base.alignment
     assert aligned is not None

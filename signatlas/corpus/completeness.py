@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from signatlas.corpus.clips import Clip
-from signatlas.corpus.extraction import SHORT_FRAMES, SHORT_SHARE
+from signatlas.corpus.extraction.recording import SHORT_FRAMES, SHORT_SHARE
 from signatlas.corpus.format import Corpus
 from signatlas.files import read_bytes
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def probes(corpus: Corpus) -> dict[str, Any] | None:
     """What 'signatlas corpus doctor --probes' found, or None."""
-    from signatlas.compose.examination import load
+    from signatlas.synthetic.probes.probe_report import load
 
     return load(corpus) if "lexicon" in corpus.info.made else None
 
@@ -27,8 +27,8 @@ def notes(corpus: Corpus) -> list[str]:
 
 def as_lines(described: dict[str, Any]) -> list[str]:
     """For people; no lines for a corpus that is not composed."""
-    from signatlas.compose.coverage import as_table
-    from signatlas.compose.examination import as_text
+    from signatlas.synthetic.composition.coverage import as_table
+    from signatlas.synthetic.probes.probe_report import as_text
 
     made, found = described["made"], described["probes"]
     if "lexicon" not in made:

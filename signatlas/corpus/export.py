@@ -1,4 +1,4 @@
-"""Clips as `.pose` files with an index.csv: the layout that signatlas.corpus.pose_lexicon reads back."""
+"""Clips as `.pose` files with an index.csv: the layout that signatlas.corpus.sources.pose_lexicon reads back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from signatlas.corpus.clips import Clip
-from signatlas.corpus.pose_lexicon import COLUMNS
+from signatlas.corpus.sources.pose_lexicon import COLUMNS
 from signatlas.errors import CorpusError
 from signatlas.files import folder_atomically
 

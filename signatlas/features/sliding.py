@@ -12,7 +12,7 @@ from signatlas.errors import FeatureError
 from signatlas.features.store import FeatureInfo, subsample
 from signatlas.features.windows import starts
 from signatlas.models.sign_classifier import SignClassifier
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 _UNKNOWN = {"kind": "precomputed", "streams": ("agnostic",)}
 COPIES = "sign_encoders"  # the folder beside the model's weights, a sign classifier a stream

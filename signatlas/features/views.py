@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from signatlas.features.windows import take
 from signatlas.pose.augment import AugmentConfig, Augmenter
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 
 class ViewConfig(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from signatlas.features.store import subsample
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 
 def starts(num_frames: int, window: int = 16, stride: int = 1, limit: int | None = None) -> np.ndarray:

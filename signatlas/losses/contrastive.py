@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from signatlas.losses.slab import cross_entropy
+from signatlas.losses.sharded_cross_entropy import cross_entropy
 from signatlas.losses.targets import Identical, Targets, pair_targets
 from signatlas.similarity import fine_grained, pooled
 from signatlas.similarity.api import Aggregation, Backend, Padding

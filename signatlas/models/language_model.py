@@ -11,9 +11,9 @@ import torch
 
 from signatlas.errors import ModelError
 from signatlas.files import folder_atomically
-from signatlas.models.translator_config import LanguageConfig
-from signatlas.text.trimming import trim_model, trim_vocabulary
-from signatlas.text.vocabulary import Vocabulary
+from signatlas.models.translator.config import LanguageConfig
+from signatlas.text.vocabulary.trimming import trim_model, trim_vocabulary
+from signatlas.text.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def load(
     """
     from transformers import AutoConfig
 
-    from signatlas.text.hub import fetched
+    from signatlas.text.encoders.hub import fetched
 
     where = os.fspath(name)
     folder = Path(where)

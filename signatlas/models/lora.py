@@ -7,7 +7,7 @@ import difflib
 from torch import nn
 
 from signatlas.errors import ModelError
-from signatlas.models.translator_config import LoraSettings
+from signatlas.models.translator.config import LoraSettings
 
 
 def add_lora(module: nn.Module, settings: LoraSettings, *, trained: bool) -> int:

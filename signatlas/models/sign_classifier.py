@@ -16,7 +16,7 @@ from signatlas.errors import ModelError
 from signatlas.features.windows import take
 from signatlas.models import folder
 from signatlas.models.sign_encoder import SignEncoderConfig, SignTrunk
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 MODEL_TYPE = "signatlas.sign_classifier"
 

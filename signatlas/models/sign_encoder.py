@@ -18,8 +18,8 @@ from signatlas.errors import ModelError
 from signatlas.models import folder
 from signatlas.models.transformer import AttentionPooling, MeanPooling, Transformer
 from signatlas.pose import features
-from signatlas.pose.bank import PoseBank, aspect_of, clip_aspect
 from signatlas.pose.features import PointSet, Stream
+from signatlas.pose.prepared_clips import PoseBank, aspect_of, clip_aspect
 from signatlas.pose.skeleton import MIRROR
 
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from signatlas.plots.figures import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, figure, save
-from signatlas.sampling.trajectories_classes import CLASSES, Classes
+from signatlas.sampling.trajectories.classes import CLASSES, Classes
 
 COLOURS = dict(zip(CLASSES, (BLUE, ORANGE, VERMILION, GREEN), strict=True))
 PAPER = {"H->L": 0.359, "H->H": 0.319, "L->H": 0.178}  # of SCL-SLT, on PHOENIX-2014T; the rest is L->L

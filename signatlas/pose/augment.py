@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from signatlas.pose import skeleton as sk
-from signatlas.pose.bank import PoseBank
 from signatlas.pose.features import POINT_SETS, hand_positions
+from signatlas.pose.prepared_clips import PoseBank
 
 
 class AugmentConfig(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from signatlas.errors import PoseError
-from signatlas.pose.normalise import check
+from signatlas.pose.normalize import check
 
 
 def to_json(poses: np.ndarray, decimals: int | None = None) -> list[list[list[float | None]]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalise import palm_length
+from signatlas.pose.normalize import palm_length
 
 # Palm lengths (wrist to middle knuckle, some 9 cm) a second. Quick signing stays below 35 (3 m/s); a wrist that is
 # faster was usually found somewhere else, or another hand was taken for it.

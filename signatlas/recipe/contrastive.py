@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from signatlas.models.config import DualEncoderConfig
+from signatlas.models.dual_encoder.config import DualEncoderConfig
 from signatlas.recipe.base import OptimiserConfig, RunRecipe, Strict
-from signatlas.text.config import AugmentationConfig
+from signatlas.text.encoders.config import AugmentationConfig
 
 
 class SentenceDataConfig(Strict):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from signatlas.models.translator_config import LanguageConfig
+from signatlas.models.translator.config import LanguageConfig
 from signatlas.recipe.base import RunRecipe, Strict
 
 

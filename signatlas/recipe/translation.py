@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from signatlas.models.translator_config import TranslatorConfig
+from signatlas.models.translator.config import TranslatorConfig
 from signatlas.recipe.base import NamedRecipe, OptimiserConfig, RunRecipe, Strict
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalise import FACE_ABOVE_SHOULDERS, TORSO_PER_SHOULDER_WIDTH, fill, palm_length
+from signatlas.pose.normalize import FACE_ABOVE_SHOULDERS, TORSO_PER_SHOULDER_WIDTH, fill, palm_length
 
 # Lengths of a body in palms (wrist to middle knuckle), for what no point says.
 SHOULDER_WIDTH = 3.85

@@ -11,8 +11,8 @@ import pyarrow as pa
 from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
-from signatlas.models.dual_encoder import DualEncoder, Tokens
-from signatlas.retrieval.snapshot import ROW_COLUMNS, ROW_SCHEMA
+from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+from signatlas.retrieval.index_version import ROW_COLUMNS, ROW_SCHEMA
 from signatlas.retrieval.tokens import TokenTable
 
 Kind = Literal["clips", "texts"]

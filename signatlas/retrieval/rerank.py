@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from signatlas.models.config import SimilarityConfig
+from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.retrieval.tokens import TokenTable
 
 Side = Literal["text", "video"]

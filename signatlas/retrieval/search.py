@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.merge import Ranked, merge
-from signatlas.retrieval.snapshot import Snapshot
 
 Mirror = Literal["none", "best"]
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
-from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval.entries import check_same
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.merge import Ranked, merge
 from signatlas.retrieval.search import Catalogue
-from signatlas.retrieval.snapshot import Snapshot
 from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, queries, rank
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from signatlas.errors import SnapshotError
-from signatlas.retrieval import index as faiss_index
+from signatlas.retrieval import faiss_index as faiss_index
 from signatlas.retrieval.merge import Ranked
 from signatlas.retrieval.tokens import SEGMENT_FOLDER, TOKENS, TokenTable
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from signatlas.models.config import SimilarityConfig
-from signatlas.models.dual_encoder import DualEncoder, Tokens
-from signatlas.retrieval import index as faiss_index
+from signatlas.models.dual_encoder.config import SimilarityConfig
+from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+from signatlas.retrieval import faiss_index as faiss_index
 from signatlas.retrieval.merge import Ranked
 from signatlas.retrieval.rerank import Side, scores
 from signatlas.retrieval.shard import Shard

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from signatlas.corpus.texts import UNSPACED
-from signatlas.text.config import AugmentationConfig
+from signatlas.text.encoders.config import AugmentationConfig
 from signatlas.text.thesaurus import Thesaurus
 
 logger = logging.getLogger(__name__)

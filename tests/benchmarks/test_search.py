@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.search import Gallery, closest, exhaustive, grown, numbered, within_gloss_deviation
-from signatlas.models.config import DualEncoderConfig
-from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.dual_encoder.config import DualEncoderConfig
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval.rerank import scores
 from signatlas.retrieval.tokens import TokenTable, unit
 from signatlas.retrieval.two_stage import Query

@@ -38,7 +38,7 @@ class Head:
         )
 
     def signatlas(self, *arguments: str, seconds: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "signatlas", *arguments, seconds=seconds, **env)
+        return self.run(sys.executable, "-m", "cli", *arguments, seconds=seconds, **env)
 
 
 def free_ports(number: int) -> list[int]:

@@ -18,7 +18,7 @@ from signatlas.errors import UserError
 
 def test_the_command_lists_every_check_as_json(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "signatlas", "doctor", "--json"],
+        [sys.executable, "-m", "cli", "doctor", "--json"],
         cwd=Path(__file__).parents[2],
         env=dict(os.environ) | {"SIGNATLAS_MIRROR": str(tmp_path / "none")},
         capture_output=True,

@@ -26,7 +26,7 @@ def test_submit_runs_a_command_with_this_environment(head: Any) -> None:
     listed = json.loads(head.signatlas("jobs", "--json").stdout)
     job = next(job for job in listed if job["id"] == "examined")
     assert job["status"] == "SUCCEEDED"
-    assert job["command"] == "python -m signatlas doctor --json"
+    assert job["command"] == "python -m cli doctor --json"
     assert job["started"] < job["ended"]
     assert "examined" in head.signatlas("jobs").stdout
 
@@ -41,7 +41,7 @@ def test_a_failing_command_fails_the_wait_and_shows_its_line(head: Any) -> None:
     assert submitted.returncode == 1
     job = json.loads(submitted.stdout)
     assert job["status"] == "FAILED"
-    assert job["command"] == "python -m signatlas train 'recipes/no such.yaml' --set 'a=b c'"
+    assert job["command"] == "python -m cli train 'recipes/no such.yaml' --set 'a=b c'"
     assert "signatlas: " in submitted.stderr
     assert "Traceback" not in submitted.stderr
 
@@ -119,14 +119,14 @@ def test_an_address_where_nothing_answers_is_a_user_error(address: str) -> None:
 
 
 def test_submit_refuses_what_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
-    from signatlas.__main__ import main
+    from cli.main import main
 
     _exits_with(2, lambda: main(["submit", "--", "trian", "recipe.yaml"]))
     assert "'trian' is no signatlas command" in _one_line(capsys.readouterr().err)
 
 
 def test_submit_refuses_a_missing_working_dir(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from signatlas.__main__ import main
+    from cli.main import main
 
     _exits_with(2, lambda: main(["submit", "--working-dir", str(tmp_path / "none"), "--", "doctor"]))
     assert "is no folder" in _one_line(capsys.readouterr().err)

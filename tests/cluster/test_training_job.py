@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from signatlas.corpus import write_corpus
-from signatlas.corpus.procedural import compose
+from signatlas.synthetic.procedural import compose
 
 
 def test_a_submitted_training_leaves_its_results_in_the_storage(head: Any, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signatlas.__main__ import main
-from signatlas.corpus import Corpus, pose_lexicon
+from cli.main import main
+from signatlas.corpus import Corpus
 from signatlas.corpus.export import export
 from signatlas.corpus.format import Clip
+from signatlas.corpus.sources import pose_lexicon
 from signatlas.errors import CorpusError
 
 

@@ -98,8 +98,8 @@ def dual_encoders(sentence_corpus: Corpus, sentence_features: FeatureStore) -> P
     """Folders first/model and second/model: two untrained dual encoders."""
     import torch
 
-    from signatlas.models.config import DualEncoderConfig
-    from signatlas.models.dual_encoder import DualEncoder
+    from signatlas.models.dual_encoder.config import DualEncoderConfig
+    from signatlas.models.dual_encoder.encoder import DualEncoder
 
     sizes = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
     config = DualEncoderConfig.model_validate(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError
 from signatlas.features.glosses import make, vector

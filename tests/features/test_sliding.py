@@ -13,11 +13,11 @@ from signatlas.errors import FeatureError
 from signatlas.features import store, windows
 from signatlas.features.sliding import COPIES, Slider
 from signatlas.features.store import FeatureInfo
-from signatlas.models.config import DualEncoderConfig
-from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.dual_encoder.config import DualEncoderConfig
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.sign_encoder import SignEncoderConfig
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 SIZES = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from signatlas.features.views import SegmentViews, ViewConfig, WindowViews
 from signatlas.pose.augment import AugmentConfig
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 NOTHING = AugmentConfig(
     time_warp=0, rotation=0, shear=0, scale=0, aspect=0, noise=0, frame_dropout=0, hand_dropout=0

@@ -7,7 +7,7 @@ import pytest
 
 from signatlas.corpus.format import Corpus
 from signatlas.features import windows
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 1), (15, 1), (16, 1), (17, 2), (100, 85)])

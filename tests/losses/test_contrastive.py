@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from signatlas.losses import clip_contrastive, fine_grained_contrastive, one_to_k_contrastive
-from signatlas.losses.slab import EXCLUDED, cross_entropy
+from signatlas.losses.sharded_cross_entropy import EXCLUDED, cross_entropy
 from signatlas.losses.targets import pair_targets
 from signatlas.similarity import fine_grained
 

@@ -11,7 +11,7 @@ import torch
 from signatlas.errors import ModelError, TextError
 from signatlas.models import language_model as lm
 from signatlas.models.lora import add_lora
-from signatlas.models.translator_config import LanguageConfig, LoraSettings
+from signatlas.models.translator.config import LanguageConfig, LoraSettings
 
 TEXTS = [f"{who} kauft {when} {what}." for who in ("Der Mann", "Die Frau") for when in ("morgen", "heute")
          for what in ("Brot", "Äpfel", "den blauen Hut")]  # fmt: skip

@@ -8,7 +8,7 @@ from torch import nn
 
 from signatlas.errors import ModelError
 from signatlas.models.lora import add_lora, merge, trainable
-from signatlas.models.translator_config import LoraSettings
+from signatlas.models.translator.config import LoraSettings
 
 
 class Attention(nn.Module):

@@ -15,7 +15,7 @@ from signatlas.errors import ModelError
 from signatlas.features import windows
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import ray
 
-from signatlas.__main__ import main
-from signatlas.corpus.extraction import Options, extract, identity
+from cli.main import main
+from signatlas.corpus.extraction.extraction_store import Workplace
+from signatlas.corpus.extraction.recording import Options, extract, identity
 from signatlas.corpus.format import Corpus
-from signatlas.corpus.listing import Item, Listing
-from signatlas.corpus.media_listing import listing
-from signatlas.corpus.workplace import Workplace
+from signatlas.corpus.sources.listing import Item, Listing
+from signatlas.corpus.sources.media_listing import listing
 from signatlas.errors import CorpusError
 from signatlas.pose.holistic import Holistic
 from signatlas.pose.media import Limits

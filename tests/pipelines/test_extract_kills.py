@@ -37,7 +37,7 @@ def manifest(mirror: Path | None, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def start(manifest: Path, out: Path, workers: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "signatlas", "corpus", "extract", str(manifest), "--out", str(out),
+    command = [sys.executable, "-m", "cli", "corpus", "extract", str(manifest), "--out", str(out),
                "--sign-language", "rsl", "--workers", str(workers), "--json"]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Corpus, write_corpus
 from signatlas.errors import FeatureError, PoseError
-from signatlas.features import windows
+from signatlas.features import pseudo_labels, windows
 from signatlas.models.sign_classifier import SignClassifier
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 from signatlas.recipe.pseudo_label import SpotConfig
-from signatlas.spotting import pseudo_labels
 from trainers.pipelines.features import extract, in_order
 from trainers.pipelines.spot import read_report, spot
 

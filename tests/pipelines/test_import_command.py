@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from signatlas.__main__ import COMMANDS, Entry, main
+from cli.main import COMMANDS, Entry, main
 from signatlas.corpus import Corpus, completeness
 from signatlas.corpus.report import examine
-
-from ..corpus import releases
+from tests.corpus.sources import releases
 
 KINDS = ("wlasl", "autsl", "phoenix14t", "csl_daily", "how2sign")
 
@@ -39,7 +38,7 @@ def test_list_says_what_is_there_and_what_is_missing(
     name = kind.replace("_", "-")
     code, said, err = run(capsys, name, root, "--list")
     assert code == 0, err
-    adapter = importlib.import_module(f"signatlas.corpus.{kind}")
+    adapter = importlib.import_module(f"signatlas.corpus.sources.{kind}")
     listing = adapter.read(root)
     assert listing.missing and sum(line.startswith("missing ") for line in said.splitlines()) == len(listing.missing)
     assert said.splitlines()[-1].startswith(f"{name}: {len(listing)} recordings, {len(listing.missing)} missing; ")
@@ -57,7 +56,7 @@ def test_the_help_says_where_each_is_to_be_had(capsys: pytest.CaptureFixture[str
     code, page, _ = run(capsys, "--help")
     assert code == 0
     for kind in KINDS:
-        release = importlib.import_module(f"signatlas.corpus.{kind}").RELEASE
+        release = importlib.import_module(f"signatlas.corpus.sources.{kind}").RELEASE
         line = next(line for line in page.splitlines() if line.split()[:1] == [release.name])
         assert release.title in line and release.url in line
     corpus = COMMANDS["corpus"]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Corpus, write_corpus
 from signatlas.errors import CorpusError, PoseError, SnapshotError
 from signatlas.models.sign_encoder import SignEncoder
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.search import LocalSearch
-from signatlas.retrieval.snapshot import Snapshot
 from trainers.pipelines.embed import collect, embedded
-from trainers.pipelines.index import build
+from trainers.pipelines.index.signs import build
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

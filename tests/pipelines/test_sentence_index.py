@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Corpus
 from signatlas.features.sliding import COPIES, Slider
-from signatlas.models.config import DualEncoderConfig
-from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.dual_encoder.config import DualEncoderConfig
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.sign_encoder import SignEncoderConfig
-from signatlas.retrieval.snapshot import Snapshot
+from signatlas.retrieval.index_version import Snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 SIZES = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from signatlas.errors import FeatureError
-from signatlas.models.translator import Translator
+from signatlas.models.translator.translator import Translator
 from signatlas.recipe import TranslationRecipe, parse
-from signatlas.sampling import trajectories_store as store
+from signatlas.sampling.trajectories import store as store
 from signatlas.similarity import fine_grained, mean_pooled
 from tests.trainers.sentence_data import write_sentences
 from trainers.pipelines import trajectories as module
 from trainers.pipelines.trajectories import cache
-from trainers.translation_stages import stages
-from trainers.translations import Translations
+from trainers.tasks.translation.data import Translations
+from trainers.tasks.translation.stages import stages
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from signatlas.maps.sign_to_word import sign_to_word
-from signatlas.plots.maps import word_map
-from signatlas.plots.mined import label_place, layout, mined_map
+from signatlas.evaluation.sign_to_word.map import sign_to_word
+from signatlas.plots.mined_signs import label_place, layout, mined_map
+from signatlas.plots.sign_to_word import word_map
 
 
 def yellow(path: Path) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.errors import CorpusError
 from signatlas.plots.quality import quality
 from signatlas.pose.quality import Named, Quality

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from signatlas.pose.augment import AugmentConfig, Augmenter
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 
 OFF = dict.fromkeys(AugmentConfig.model_fields, 0.0)
 

@@ -12,12 +12,12 @@ import pytest
 from signatlas.corpus.format import Clip, Corpus, clips_to_table
 from signatlas.features import store
 from signatlas.features.store import FeatureInfo, FeatureStore
-from signatlas.models.config import DualEncoderConfig
-from signatlas.models.dual_encoder import DualEncoder
+from signatlas.models.dual_encoder.config import DualEncoderConfig
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.retrieval import snapshot
+from signatlas.retrieval import index_version as snapshot
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.manifest import CorpusPart
-from signatlas.retrieval.snapshot import Snapshot
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Clip
 from signatlas.pose.posefile import write_pose
-from signatlas.retrieval.snapshot import Snapshot, activate
+from signatlas.retrieval.index_version import Snapshot, activate
 
 
 def run(*words: object) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from signatlas.models.config import SimilarityConfig
+from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.retrieval.rerank import Side, scores
 from signatlas.retrieval.tokens import TokenTable, unit
 from signatlas.similarity.reference import fine_grained

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Clip
 from signatlas.features.store import FeatureStore
-from signatlas.retrieval.snapshot import Snapshot
+from signatlas.retrieval.index_version import Snapshot
 
 
 def run(*words: object) -> int:
@@ -130,7 +130,7 @@ def test_a_text_query_on_an_index_of_signs(
 
 @pytest.fixture
 def write_signs(write: object, tmp_path: Path) -> Path:
-    from signatlas.retrieval.snapshot import activate
+    from signatlas.retrieval.index_version import activate
 
     written: Snapshot = write(tmp_path / "signs", version="v1")  # type: ignore[operator]
     activate(tmp_path / "signs", written.version)

@@ -13,12 +13,13 @@ import torch
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
-from signatlas.models.dual_encoder import DualEncoder, Tokens
-from signatlas.retrieval import entries, snapshot, two_stage
+from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+from signatlas.retrieval import entries, two_stage
+from signatlas.retrieval import index_version as snapshot
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.manifest import CorpusPart, FeaturesPart
 from signatlas.retrieval.search import LocalSearch
 from signatlas.retrieval.sentences import SentenceSearch, features_of, of_language
-from signatlas.retrieval.snapshot import Snapshot
 from signatlas.retrieval.tokens import unit
 from tests.retrieval.conftest import dual_encoder
 
@@ -206,7 +207,7 @@ def test_an_index_of_before_opens_as_it_did(write: Callable[..., Snapshot], clip
 def test_a_running_service_does_not_take_sentences_up(
     build: Build, write: Callable[..., Snapshot], tmp_path: Path
 ) -> None:
-    from serve.commands import take_up
+    from cli.serve import take_up
     from serve.config import ServeConfig
 
     write(tmp_path, version="v1")

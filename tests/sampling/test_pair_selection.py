@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signatlas.sampling import pair_selection
-from signatlas.sampling.pair_selection import (
-    DenseDelta,
-    LowRankDelta,
-    TokenDelta,
-    plan_epoch,
-    select_batches,
-)
-from signatlas.sampling.pair_selection_reference import select_batches as plain
+from signatlas.sampling.pair_selection import greedy as pair_selection
+from signatlas.sampling.pair_selection.greedy import DenseDelta, LowRankDelta, TokenDelta, plan_epoch, select_batches
+from signatlas.sampling.pair_selection.reference import select_batches as plain
 
 
 @settings(max_examples=120, deadline=None)
@@ -37,7 +31,7 @@ def test_equals_the_plain_implementation(count, batch_size, alpha, seed, kind, t
 
 
 def test_equals_the_plain_implementation_across_tiles_of_the_matrix(monkeypatch):
-    monkeypatch.setattr("signatlas.sampling.pair_selection_sources.TILE", 13)
+    monkeypatch.setattr("signatlas.sampling.pair_selection.sources.TILE", 13)
     delta = np.random.default_rng(0).normal(0, 0.2, (83, 83)).astype(np.float16)
     np.testing.assert_array_equal(
         select_batches(delta, 8, 0.4, seed=3, groups=np.arange(83) // 2),
@@ -196,7 +190,7 @@ def test_tokens_and_low_rank_factors_select_as_their_matrix_does(factors, pool, 
     low = LowRankDelta(left, right, (-1.0, 1.0))
     assert len(low) == len(tokens) == 90
     np.testing.assert_array_equal(plan_epoch(low, 8, 0.6, **options), expected)
-    monkeypatch.setattr("signatlas.sampling.pair_selection_sources.MATRIX", 1)  # running sums of factors
+    monkeypatch.setattr("signatlas.sampling.pair_selection.sources.MATRIX", 1)  # running sums of factors
     np.testing.assert_array_equal(plan_epoch(low, 8, 0.6, **options), expected)
 
 

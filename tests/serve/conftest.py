@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve.commands import start, stop
+from cli.serve import start, stop
 from serve.config import Limits, ServeConfig
 from signatlas.corpus.format import Corpus, clips_to_table
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.retrieval import snapshot
+from signatlas.retrieval import index_version as snapshot
 from signatlas.retrieval.manifest import CorpusPart
 
 

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from signatlas.__main__ import main
+from cli.main import main
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.pose.posefile import write_pose
 from signatlas.pose.posejson import to_json
+from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.search import LocalSearch
-from signatlas.retrieval.snapshot import Snapshot
 
 SIZE = {"width": 640, "height": 480}
 

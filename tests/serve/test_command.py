@@ -14,9 +14,9 @@ import httpx
 import pytest
 import yaml
 
+from cli.main import main
 from serve.builder import build
 from serve.config import ServeConfig, key_digest
-from signatlas.__main__ import main
 from signatlas.errors import UserError
 
 
@@ -74,7 +74,7 @@ def test_serve_build_writes_a_configuration(index_root: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_from_start_to_end(index_root: Path, small_corpus: Path, free_port: int, ending: signal.Signals) -> None:
-    command = [sys.executable, "-m", "signatlas", "serve", "--index", index_root, "--port", free_port, "--num-cpus", 2]
+    command = [sys.executable, "-m", "cli", "serve", "--index", index_root, "--port", free_port, "--num-cpus", 2]
     with subprocess.Popen(
         [str(w) for w in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:

@@ -12,11 +12,11 @@ import pytest
 import ray
 from ray import serve
 
-from serve.commands import start, take_up
+from cli.serve import start, take_up
 from serve.config import Limits, ServeConfig, key_digest
 from signatlas.corpus.format import Corpus
 from signatlas.errors import SnapshotError, UserError
-from signatlas.retrieval import snapshot
+from signatlas.retrieval import index_version as snapshot
 
 
 @pytest.fixture(scope="module")

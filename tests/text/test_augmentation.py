@@ -10,7 +10,7 @@ import pytest
 
 from signatlas.text import augmentation
 from signatlas.text.augmentation import Augmenter
-from signatlas.text.config import AugmentationConfig
+from signatlas.text.encoders.config import AugmentationConfig
 from signatlas.text.thesaurus import VARIABLE
 from tests.text.test_thesaurus import write
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from signatlas.corpus import write_corpus
-from signatlas.corpus.procedural import compose
+from signatlas.synthetic.procedural import compose
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def main() -> None:
     import torch.distributed as dist
 
     from signatlas.recipe import TranslationRecipe, load
-    from trainers.translation_stages import stages
+    from trainers.tasks.translation.stages import stages
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=0, world_size=1)
@@ -39,8 +39,8 @@ def steps(run, folder: Path) -> dict:
 
     from tests.sampling import trajectory_data
     from trainers.loop import start_engine, train_step, whole_state
-    from trainers.translation import build
-    from trainers.translations import Translations
+    from trainers.tasks.translation.data import Translations
+    from trainers.tasks.translation.task import build
 
     if run.selection is not None:
         ids = Translations(run).ids

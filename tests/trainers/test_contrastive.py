@@ -15,14 +15,14 @@ import yaml
 from signatlas.corpus import Corpus, write_corpus
 from signatlas.errors import UserError
 from signatlas.features.store import FeatureStore, write
-from signatlas.models.dual_encoder import LARGEST_SCALE, DualEncoder
+from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, DualEncoder
 from signatlas.recipe import load, parse
 from signatlas.recipe.contrastive import ContrastiveRecipe
 from tests.trainers.changed import changed
 from tests.trainers.sentence_data import small_settings, write_features, write_sentences
 from tests.trainers.test_gradients import gradients
-from trainers.contrastive import ContrastiveTask, build
 from trainers.fit import fit
+from trainers.tasks.contrastive.task import ContrastiveTask, build
 
 
 @pytest.fixture(scope="module")

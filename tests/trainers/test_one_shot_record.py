@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from signatlas.corpus import Clip, Corpus, write_corpus
-from signatlas.corpus.procedural import compose
-from signatlas.evaluation.suites import dev_words, shared_words
+from signatlas.evaluation.signs.suites import dev_words, shared_words
 from signatlas.recipe import load
-from trainers.sign_encoder import group_labels, selection
+from signatlas.synthetic.procedural import compose
+from trainers.tasks.sign_encoder.task import group_labels, selection
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ["dgs_one_shot", "dgs_one_shot_unseen"]
@@ -44,7 +44,7 @@ def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_record_of_a_run(name: str, two_parts: Path, tmp_path: Path) -> None:
     overrides = [*SMALL, f"data.corpus={two_parts}"]
-    command = [sys.executable, "-m", "signatlas", "train", f"recipes/{name}.yaml", "--storage-path", str(tmp_path)]
+    command = [sys.executable, "-m", "cli", "train", f"recipes/{name}.yaml", "--storage-path", str(tmp_path)]
     sets = [part for override in overrides for part in ("--set", override)]
     done = subprocess.run([*command, *sets], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,12 +13,12 @@ import yaml
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import CorpusError, FeatureError
+from signatlas.features import pseudo_labels
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.recipe import load
-from signatlas.spotting import pseudo_labels
 from tests.trainers.test_gradients import gradients
 from trainers.fit import build_task, fit
-from trainers.sign_classifier import shuffled
+from trainers.tasks.sign_classifier.task import shuffled
 
 MODEL = {"points": "nose_hands", "dims": 2, "streams": ["position", "shape"], "frames": 16, "width": 16, "depth": 1,
          "heads": 2, "feedforward": 16, "dropout": 0.0}  # fmt: skip

@@ -14,13 +14,13 @@ from signatlas.corpus import Corpus
 from signatlas.errors import UserError
 from signatlas.models import language_model
 from signatlas.models.lora import add_lora
-from signatlas.models.translator_config import LanguageConfig, LoraSettings
+from signatlas.models.translator.config import LanguageConfig, LoraSettings
 from signatlas.recipe import TextDenoisingRecipe, load, parse
 from tests.trainers.changed import changed
 from tests.trainers.sentence_data import write_sentences
 from tests.trainers.test_gradients import gradients
 from trainers.fit import _with_absolute_paths, fit
-from trainers.text_denoising import TextDenoisingTask, build
+from trainers.tasks.text_denoising.task import TextDenoisingTask, build
 
 
 @pytest.fixture(scope="module")

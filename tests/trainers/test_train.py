@@ -15,7 +15,7 @@ import pytest
 
 from signatlas.models.sign_encoder import SignEncoder
 
-TRAIN = [sys.executable, "-m", "signatlas", "train"]
+TRAIN = [sys.executable, "-m", "cli", "train"]
 ROOT = Path(__file__).parents[2]
 
 

@@ -17,13 +17,13 @@ from signatlas.errors import UserError
 from signatlas.features.store import FeatureInfo, write
 from signatlas.recipe import parse
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
-from signatlas.text.identical import groups
+from signatlas.text.duplicate_groups import groups
 from tests.trainers.changed import changed
 from tests.trainers.test_gradients import gradients
 from tests.trainers.translation_data import translation_settings
 from trainers.fit import build_task
-from trainers.translation import TranslationStage, build
-from trainers.translation_stages import stages
+from trainers.tasks.translation.stages import stages
+from trainers.tasks.translation.task import TranslationStage, build
 
 
 @pytest.fixture(scope="module")

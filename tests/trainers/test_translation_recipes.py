@@ -15,7 +15,7 @@ import pytest
 from signatlas.corpus.format import Corpus
 from signatlas.recipe import load
 from tests.trainers.sentence_data import write_sentences
-from trainers.translation_stages import stages
+from trainers.tasks.translation.stages import stages
 
 ROOT = Path(__file__).parents[2]
 # What stands for weights that only the Hub has, for a corpus with a licence, and for GPUs.

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from signatlas.models.translator import Translator
+from signatlas.models.translator.translator import Translator
 from signatlas.recipe import load
 from tests.trainers.translation_data import translation_settings
 
 pytestmark = pytest.mark.slow  # each run of the command trains three stages
 
 ROOT = Path(__file__).parents[2]
-TRAIN = [sys.executable, "-m", "signatlas", "train"]
+TRAIN = [sys.executable, "-m", "cli", "train"]
 
 
 def train(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
     assert "stage 1 of 1" in done.stdout
     assert list(json.loads((tmp_path / "hard" / "results.json").read_text())["stages"]) == ["alignment"]
     shown = subprocess.run(
-        [sys.executable, "-m", "signatlas", "trajectories", str(tmp_path / "hard"), "--json", "--out",
+        [sys.executable, "-m", "cli", "trajectories", str(tmp_path / "hard"), "--json", "--out",
          str(tmp_path / "t.png")], cwd=ROOT, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr

@@ -10,7 +10,7 @@ import torch
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.models import language_model
-from signatlas.models.translator_config import LanguageConfig
+from signatlas.models.translator.config import LanguageConfig
 from tests.trainers.sentence_data import write_sentences
 
 

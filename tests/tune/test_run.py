@@ -19,7 +19,7 @@ from tune.run import run
 from tune.study import load_study
 
 ROOT = Path(__file__).parents[2]
-TUNE = [sys.executable, "-m", "signatlas", "tune"]
+TUNE = [sys.executable, "-m", "cli", "tune"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from signatlas.compose.composer import Composer
-from signatlas.compose.corpora import Plan, frame_counts
 from signatlas.corpus.format import SCHEMA, Clip, Corpus, clips_to_table, table_to_clips, write_corpus
 from signatlas.corpus.sentences import Sentence
+from signatlas.synthetic.composition.composer import Composer
+from signatlas.synthetic.composition.corpora import Plan, frame_counts
 
 BATCH = 32
 ROW = pa.schema(

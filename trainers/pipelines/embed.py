@@ -13,8 +13,8 @@ import pyarrow as pa
 from signatlas.corpus.format import METADATA_COLUMNS, Clip, Corpus, table_to_clips
 from signatlas.errors import PoseError
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.pose.normalise import check
-from signatlas.retrieval.snapshot import ROW_SCHEMA, as_rows
+from signatlas.pose.normalize import check
+from signatlas.retrieval.index_version import ROW_SCHEMA, as_rows
 
 if TYPE_CHECKING:
     import ray.data

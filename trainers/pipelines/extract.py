@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from signatlas.corpus.assembly import Quarantined, put_together
-from signatlas.corpus.extraction import Options, extract, identity, size
+from signatlas.corpus.extraction.assembly import Quarantined, put_together
+from signatlas.corpus.extraction.extraction_store import Unwritable, Workplace
+from signatlas.corpus.extraction.recording import Options, extract, identity, size
 from signatlas.corpus.format import Corpus
-from signatlas.corpus.listing import Item, Listing, Missing
-from signatlas.corpus.workplace import Unwritable, Workplace
+from signatlas.corpus.sources.listing import Item, Listing, Missing
 from signatlas.errors import CorpusError, UserError
 from signatlas.files import absolute, filesystem
 from signatlas.pose.holistic import Holistic

@@ -14,7 +14,7 @@ from signatlas.corpus.format import METADATA_COLUMNS, Clip, Corpus, table_to_cli
 from signatlas.errors import FeatureError, PoseError
 from signatlas.features import store, windows
 from signatlas.models.sign_classifier import SignClassifier
-from signatlas.pose.bank import PoseBank
+from signatlas.pose.prepared_clips import PoseBank
 from trainers.pipelines.embed import problem_of
 
 Progress = Callable[[int, int], Any]  # clips and windows done so far

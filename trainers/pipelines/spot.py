@@ -14,13 +14,12 @@ import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError
-from signatlas.features import windows
+from signatlas.evaluation.pseudo_labels import class_of_gloss, judge, true_spans
+from signatlas.features import pseudo_labels, windows
+from signatlas.features.pseudo_labels import Found
 from signatlas.files import folder_atomically
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.recipe.pseudo_label import SpotConfig
-from signatlas.spotting import pseudo_labels
-from signatlas.spotting.judge import class_of_gloss, judge, true_spans
-from signatlas.spotting.pseudo_labels import Found
 from trainers.pipelines.features import Progress, Slider, absolute_model, over_clips
 
 REPORT = "report.json"

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from signatlas.errors import FeatureError, UserError
 from signatlas.files import absolute, sha256_file, write_text_atomically
-from signatlas.models.config import SimilarityConfig
-from signatlas.models.translator_config import BackboneConfig
-from signatlas.sampling import trajectories_store as store
-from signatlas.sampling.trajectories import Trajectories, enough, moments
-from trainers.translations import Translations
+from signatlas.models.dual_encoder.config import SimilarityConfig
+from signatlas.models.translator.config import BackboneConfig
+from signatlas.sampling.trajectories import store as store
+from signatlas.sampling.trajectories.similarities import Trajectories, enough, moments
+from trainers.tasks.translation.data import Translations
 
 SNAPSHOTS = "snapshots"  # in a reference run's folder, a model folder a checkpoint
 CLIPS = "clips.parquet"  # what the actors are to encode, while they do
@@ -76,8 +76,8 @@ class TokenEncoder:
         import torch
 
         from signatlas.corpus.format import Corpus
-        from signatlas.models.sign_inputs import SignInputs
-        from signatlas.models.translator import Translator
+        from signatlas.models.translator.sign_inputs import SignInputs
+        from signatlas.models.translator.translator import Translator
 
         if self.inputs is None:
             corpus = Corpus.open(str(self.paths["corpus"]))
@@ -180,7 +180,7 @@ def _wanted(
     from pyarrow.fs import LocalFileSystem
 
     from signatlas.models import folder
-    from signatlas.models.translator import Translator
+    from signatlas.models.translator.translator import Translator
 
     clips = store.digest_of(value for pair in zip(data.ids, data.texts, strict=True) for value in pair)
     infos, similarity = {}, None

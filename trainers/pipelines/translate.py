@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from signatlas.errors import ModelError, UserError
-from signatlas.evaluation.translations_decoding import Batch, Decoded, Decoder, Work, absolute_name
+from signatlas.evaluation.translations.decoding import Batch, Decoded, Decoder, Work, absolute_name
 from signatlas.files import absolute
 
 BLOCKS = 2000  # more batches than this share a block of Ray Data

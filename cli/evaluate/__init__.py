@@ -1,0 +1,1 @@
+"""`signatlas evaluate`: one file a kind of model."""

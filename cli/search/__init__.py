@@ -1,0 +1,1 @@
+"""`signatlas search`: signs, sentences, and a remote service."""

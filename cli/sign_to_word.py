@@ -1,0 +1,165 @@
+"""signatlas show map and mine: which part of the signing answers to which word."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.shared import refuse_existing, writing
+from signatlas.errors import CorpusError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from signatlas.evaluation.sign_to_word.mining import Word
+    from signatlas.evaluation.sign_to_word.pairs import Pair
+
+MODEL = typer.Argument(help="Folder of a dual encoder.")
+CORPUS = typer.Argument(help="Corpus folder or URI.")
+FEATURES = typer.Option(help="Clip features of the corpus.")
+LANGUAGE = typer.Option(help="Of the texts.")
+JSON = typer.Option("--json", help="Print it as JSON.")
+SHOWN_WORDS = 12
+
+
+def show_map(
+    model: Annotated[str, MODEL],
+    corpus: Annotated[str, CORPUS],
+    clip: Annotated[str, typer.Option(help="Id of the clip.")],
+    features: Annotated[Path, FEATURES],
+    language: Annotated[str, LANGUAGE] = "de",
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("map.png"),
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Draw which clip of the signing answers to which word of its text, with the true glosses above.
+
+    Example: signatlas show map runs/cico/model data/multi --clip multi/test/000001 --features data/features/multi
+    """
+    from signatlas.evaluation.sign_to_word.pairs import gloss_spans
+    from signatlas.plots.sign_to_word import word_map
+
+    opened, rows = _rows(corpus, lambda row: row["id"] == clip)
+    if not rows:
+        raise CorpusError(f"no clip '{clip}' in {opened.path}")
+    pair = next(_pairs(model, opened, features, rows, language))
+    fps = pair.row["fps"]
+    scale, unit = (1 / fps, "s") if fps else (1.0, "frames")
+    spans = [(gloss, first * scale, end * scale) for gloss, first, end in gloss_spans(pair.row)]
+    with writing(out):
+        word_map(pair.map, pair.frames * scale, out, spans=spans, unit=unit, title=f"{clip}: {pair.text}")
+    print(json_.dumps(_as_data(pair), ensure_ascii=False) if json else f"{out}: {len(pair.frames)} clips x "
+          f"{len(pair.map.words)} words")  # fmt: skip
+
+
+def mine(
+    model: Annotated[str, MODEL],
+    corpus: Annotated[str, CORPUS],
+    features: Annotated[Path, FEATURES],
+    out: Annotated[Path, typer.Option(help="Folder of words.json and mined.png.")],
+    split: Annotated[str, typer.Option(help="Of the corpus.")] = "test",
+    language: Annotated[str, LANGUAGE] = "de",
+    least: Annotated[int, typer.Option(min=1, help="Clips that must say a word.")] = 5,
+    most: Annotated[int, typer.Option(min=1, help="Windows kept of a word, the best.")] = 20,
+    picture: Annotated[bool, typer.Option(help="Draw the windows of the commonest words.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of chance and of the picture.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Mine a dictionary: for each word of a corpus the windows of signing that answer to it best.
+
+    Example: signatlas mine runs/cico/model data/multi-composed --features data/features/multi --out mined
+    """
+    from signatlas.evaluation.sign_to_word.mining import Mined, figures
+    from signatlas.files import folder_atomically
+
+    refuse_existing(out, overwrite)
+    opened, rows = _rows(corpus, lambda row: row["split"] == split)
+    if not rows:
+        raise CorpusError(f"{opened.path} has no split '{split}', only {', '.join(opened.info.counts)}")
+    mined = Mined(least, most)
+    for pair in _pairs(model, opened, features, rows, language):
+        mined.add(pair)
+    found = mined.words(seed)
+    if not found:
+        raise UserError(f"no word is said by {least} clips of {opened.path}: choose a smaller --least")
+    document = {
+        "model": model, "corpus": opened.info.name, "corpus_fingerprint": opened.info.fingerprint, "split": split,
+        "language": language, "least": least, "most": most, "seed": seed, "synthetic": opened.info.synthetic,
+        **figures([word for word, _ in found]), "words_found": [word.model_dump() for word, _ in found],
+    }  # fmt: skip
+    with writing(out), folder_atomically(out, overwrite=overwrite) as partial:
+        text = json_.dumps(document, ensure_ascii=False, indent=1)
+        (partial / "words.json").write_text(text + "\n", encoding="utf-8")
+        if picture:
+            _draw(found, partial / "mined.png", seed)
+    if json:
+        print(text)
+    else:
+        _table([word for word, _ in found], document, out)
+
+
+def _rows(corpus: str, keep: Any) -> tuple[Any, list[dict[str, Any]]]:
+    from signatlas.corpus.format import Corpus
+
+    opened = Corpus.open(corpus)
+    return opened, [row for row in opened.metadata() if keep(row)]
+
+
+def _pairs(model: str, opened: Any, features: Path, rows: list[dict[str, Any]], language: str) -> Any:
+    from signatlas.evaluation.sign_to_word.pairs import pairs
+    from signatlas.features.store import FeatureStore
+    from signatlas.models.dual_encoder.encoder import DualEncoder
+
+    return pairs(DualEncoder.from_pretrained(model), opened, FeatureStore.open(features), rows, language)
+
+
+def _as_data(pair: Pair) -> dict[str, Any]:
+    numbers = {name: getattr(pair.map, name).round(4).tolist() for name in ("cosines", "of_clips", "of_words")}
+    return {"id": pair.row["id"], "text": pair.text, "words": pair.map.words, "frames": pair.frames.tolist(), **numbers}
+
+
+def _draw(found: list[tuple[Word, np.ndarray]], path: Path, seed: int) -> None:
+    """The commonest words, those that name a gloss before all others."""
+    import numpy as np
+
+    from signatlas.plots.mined_signs import LEAST, mined_map
+
+    chosen = sorted(found, key=lambda f: f[0].named is None)[:SHOWN_WORDS]  # stable: most frequent first
+    tokens = np.concatenate([tokens for _, tokens in chosen])
+    if len(tokens) >= LEAST:
+        mined_map(tokens, [word.word for word, t in chosen for _ in t], path, seed=seed)
+
+
+def _table(words: list[Word], document: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("word")
+    table.add_column("clips", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("majority gloss")
+    for name in ("purity", "chance", "named", "by chance"):
+        table.add_column(name, justify="right")
+    for word in words:
+        shares = (word.purity, word.chance, word.named, word.named_chance)
+        table.add_row(escape(word.word), str(word.count), f"{word.score:.2f}", escape(word.majority or ""),
+                      *("" if s is None else f"{s:.0%}" for s in shares))  # fmt: skip
+    console = Console()
+    console.print(table)
+    if document["purity"] is not None:
+        console.print(
+            f"mean of {len(words)} words: purity {document['purity']:.1%}, by chance {document['chance']:.1%}"
+        )
+    if document["named"] is not None:
+        console.print(
+            f"mean of {document['named_words']} words that name a gloss: in its span {document['named']:.1%}, "
+            f"by chance {document['named_chance']:.1%}"
+        )
+    if document["synthetic"]:
+        console.print("Synthetic signing: none of this is a result on real signing.")
+    console.print(f"{out}/words.json has the windows", style="dim")

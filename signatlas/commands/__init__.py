@@ -1,1 +1,0 @@
-"""The functions behind the signatlas command that need no Ray."""

@@ -1,1 +1,0 @@
-"""Continuous signing composed of isolated recordings: what is signed, which recording stands for it, and how."""

@@ -1,0 +1,1 @@
+"""From videos to poses: one recording, the store of finished ones, the corpus they become."""

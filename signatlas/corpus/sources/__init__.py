@@ -1,0 +1,1 @@
+"""Public corpora and formats of others: one file a source."""

@@ -1,0 +1,136 @@
+"""AUTSL: 226 isolated signs of Turkish Sign Language by 43 signers; splits by signer.
+
+As its authors ship it: `train_labels.csv`, `validation_labels.csv` and `test_labels.csv` (lines signerX_sampleY,CLASS
+without a header), `SignList_ClassId_TR_EN.csv` (ClassId,TR,EN), and `train/`, `val/` and `test/` with
+signerX_sampleY_color.mp4 (the depth videos beside them are not read).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from signatlas.corpus.sources.listing import Item, Listing, Missing
+from signatlas.corpus.sources.release import Release, table, videos_in, whole_number
+from signatlas.errors import CorpusError
+
+RELEASE = Release(
+    name="autsl",
+    title="AUTSL",
+    version="1",
+    sign_language="tsm",
+    licence="academic research only, on signing the authors' agreement; cite Sincan and Keles, IEEE Access 2020",
+    url="https://cvml.ankara.edu.tr/datasets/",
+    layout="{train,validation,test}_labels.csv, SignList_ClassId_TR_EN.csv and train/, val/, test/ with *_color.mp4",
+)
+SIGNS = "SignList_ClassId_TR_EN.csv"
+# split -> the names its label file and its folder may have
+FILES = {"train": ("train",), "dev": ("validation", "val"), "test": ("test",)}
+NAME = re.compile(r"(signer\d+)_sample\d+")
+GALLERY = 4
+RULE = (
+    "a subset of ours, not the authors': per label, in the order of sha256 of (seed, id), the first recording that "
+    f"leaves {GALLERY} of other signers is the query, the first {GALLERY} of those the gallery"
+)
+
+
+@dataclass(frozen=True)
+class GalleryQuery:
+    """Ids of gallery and queries, and the labels that have too few recordings or signers for it."""
+
+    gallery: tuple[str, ...]
+    query: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def read(path: Path, *, subset: bool = False, seed: int = 0) -> Listing:
+    """The recordings of a release; gloss and Turkish text are the sign's Turkish name, the English text its English.
+
+    ``subset`` keeps the gallery and the queries of :func:`gallery_query` alone, as the sources "gallery" and "query".
+    Raises CorpusError when labels, sign list or every video are missing.
+    """
+    root = RELEASE.root(path, SIGNS)
+    signs = _signs(root / SIGNS)
+    items, missing = [], []
+    for split, names in FILES.items():
+        files = [root / f"{name}_labels.csv" for name in names]
+        labels = next((file for file in files if file.is_file()), files[0])
+        videos = {stem: video for name in names for stem, video in videos_in(root / name).items()}
+        for where, row in table(RELEASE.need(labels), ",", ("name", "label")):
+            found = NAME.fullmatch(row["name"])
+            label = whole_number(where, row, "label")
+            if not found or label not in signs:
+                raise RELEASE.refuse(f"{where}: '{row['name']},{row['label']}' is not signerX_sampleY,CLASS")
+            id = f"{RELEASE.name}/{split}/{row['name']}"
+            video = videos.get(f"{row['name']}_color")
+            if video is None:
+                missing.append(Missing(id, f"no {row['name']}_color.mp4 in {root / names[-1]}"))
+                continue
+            gloss, texts = signs[label]
+            items.append(
+                Item(id, str(video), RELEASE.sign_language, RELEASE.name, split, found.group(1), gloss, texts=texts)
+            )
+    listing = RELEASE.listing(items, missing, root)
+    return _only(listing, gallery_query(listing, seed), seed) if subset else listing
+
+
+def _signs(file: Path) -> dict[int, tuple[str, tuple[tuple[str, str], ...]]]:
+    """Class -> gloss and texts. A Turkish name that two classes share gets its class behind it in the gloss."""
+    rows = [(whole_number(where, row, "ClassId"), row["TR"].strip(), row["EN"].strip())
+            for where, row in table(file, ",", quoted=True) if _has_columns(where, row)]  # fmt: skip
+    often = Counter(turkish for _, turkish, _ in rows)
+    return {
+        number: (
+            turkish if often[turkish] == 1 else f"{turkish}-{number}",
+            (("tr", turkish.replace("_", " ")), ("en", english.replace("_", " "))),
+        )
+        for number, turkish, english in rows
+    }
+
+
+def _has_columns(where: str, row: dict[str, str]) -> bool:
+    if not {"ClassId", "TR", "EN"} <= row.keys():
+        raise RELEASE.refuse(f"{where}: columns {', '.join(row)}, expected ClassId, TR and EN")
+    return True
+
+
+def gallery_query(items: Iterable[Item], seed: int = 0) -> GalleryQuery:
+    """Four recordings of each label to search in and one to search with, whose signer none of the four has.
+
+    The order of ``items`` does not matter. The subset is ours, not the authors'.
+    """
+    by_label: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.gloss is None or item.signer is None:
+            raise CorpusError(f"{item.id} has no label or no signer: gallery and query need both")
+        by_label[item.gloss].append(item)
+    gallery, query, left_out = [], [], []
+    for label in sorted(by_label):
+        ranked = sorted(by_label[label], key=lambda item: _hash(seed, item.id))
+        for asked in ranked:
+            others = [item.id for item in ranked if item.signer != asked.signer]
+            if len(others) >= GALLERY:
+                gallery += others[:GALLERY]
+                query.append(asked.id)
+                break
+        else:
+            left_out.append(label)
+    return GalleryQuery(tuple(gallery), tuple(query), tuple(left_out))
+
+
+def _hash(seed: int, id: str) -> bytes:
+    return hashlib.sha256(f"{seed}\n{id}".encode()).digest()
+
+
+def _only(listing: Listing, chosen: GalleryQuery, seed: int) -> Listing:
+    part = dict.fromkeys(chosen.gallery, "gallery") | dict.fromkeys(chosen.query, "query")
+    if not part:
+        raise CorpusError(f"no label has {GALLERY + 1} recordings by enough signers for gallery and query")
+    made = listing.info.made | {"subset": RULE, "seed": seed, "labels_left_out": list(chosen.left_out)}
+    kept = tuple(replace(item, source=part[item.id]) for item in listing if item.id in part)
+    made["named"] = len(kept) + len(listing.missing)
+    return replace(listing, info=replace(listing.info, name="autsl-gallery-query", made=made), items=kept)

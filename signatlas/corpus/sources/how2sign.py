@@ -1,0 +1,100 @@
+"""How2Sign: instructions in American Sign Language with English sentences, re-aligned to the signing.
+
+As its authors ship it: `how2sign_realigned_{train,val,test}.csv` (separated by tabs: VIDEO_ID, VIDEO_NAME, SENTENCE_ID,
+SENTENCE_NAME, START_REALIGNED, END_REALIGNED, SENTENCE; seconds) and the front view, either as clips
+SENTENCE_NAME.mp4 or as whole recordings VIDEO_NAME.mp4, from which the sentences are cut here. The number before the
+view in VIDEO_NAME (abc-5-rgb_front) is taken as the signer, as others do; no document of the authors was found that
+says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from signatlas.corpus.sources.listing import Item, Listing, Missing
+from signatlas.corpus.sources.release import Release, table, videos_in
+
+RELEASE = Release(
+    name="how2sign",
+    title="How2Sign",
+    version="re-aligned",
+    sign_language="ase",
+    licence="CC BY-NC 4.0: non-commercial; cite Duarte et al., CVPR 2021",
+    url="https://how2sign.github.io/",
+    layout="how2sign_realigned_{train,val,test}.csv and the front view, clips or whole recordings, in raw_videos/",
+)
+SPLITS = {"train": "train", "val": "dev", "test": "test"}
+COLUMNS = ("VIDEO_NAME", "SENTENCE_NAME", "START_REALIGNED", "END_REALIGNED", "SENTENCE")
+TABLES = ("{file}", "{split}/{file}", "sentence_level/{split}/text/en/raw_text/re_aligned/{file}")
+FOLDERS = (
+    "sentence_level/{split}/rgb_front/raw_videos", "{split}_rgb_front_clips/raw_videos", "{split}/raw_videos",
+    "video_level/{split}/rgb_front/raw_videos", "{split}_raw_videos/raw_videos", "{split}_rgb_front/raw_videos",
+    "{split}", "raw_videos",
+)  # fmt: skip
+SIGNER = re.compile(r"-(\d+)-rgb_front$")
+
+
+def read(path: Path) -> Listing:
+    """The sentences of a release: their clips, or cuts of the whole recordings where a clip is not there.
+
+    Raises CorpusError when a table or every video is missing; sentences without a video, or whose end is not after
+    their start, are listed as missing.
+    """
+    if not path.is_dir():
+        raise RELEASE.refuse(f"no folder at {path}")
+    items, missing = [], []
+    for split, ours in SPLITS.items():
+        videos: dict[str, Path] = {}
+        for folder in FOLDERS:
+            videos = videos_in(path / folder.format(split=split)) | videos
+        for where, row in table(_table(path, split), "\t"):
+            found = _item(where, row, ours, videos)
+            if isinstance(found, Item):
+                items.append(found)
+            else:
+                missing.append(found)
+    return RELEASE.listing(items, missing, path)
+
+
+def _table(path: Path, split: str) -> Path:
+    file = f"how2sign_realigned_{split}.csv"
+    for name in TABLES:
+        candidate = path / name.format(file=file, split=split)
+        if candidate.is_file():
+            return candidate
+    raise RELEASE.refuse(f"{path} has no {file}")
+
+
+def _item(where: str, row: dict[str, str], split: str, videos: dict[str, Path]) -> Item | Missing:
+    if not set(COLUMNS) <= row.keys():
+        raise RELEASE.refuse(f"{where}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
+    id = f"{RELEASE.name}/{split}/{row['SENTENCE_NAME']}"
+    clip, whole = videos.get(row["SENTENCE_NAME"]), videos.get(row["VIDEO_NAME"])
+    if clip is None and whole is None:
+        return Missing(id, f"no {row['SENTENCE_NAME']}.mp4 and no {row['VIDEO_NAME']}.mp4")
+    try:
+        start, end = float(row["START_REALIGNED"]), float(row["END_REALIGNED"])
+    except ValueError as error:
+        raise RELEASE.refuse(f"{where}: start or end is no number of seconds") from error
+    if clip is None and not (0 <= start < end and math.isfinite(end)):
+        return Missing(id, f"its end {end:g} is not after its start {start:g}, and its clip is not there")
+    signer = SIGNER.search(row["VIDEO_NAME"])
+    return Item(
+        id=id,
+        media=str(clip or whole),
+        sign_language=RELEASE.sign_language,
+        source=RELEASE.name,
+        split=split,
+        signer=signer.group(1) if signer else None,
+        texts=(("en", _unquoted(row["SENTENCE"])),),
+        seconds=None if clip else (start, end),
+    )
+
+
+def _unquoted(text: str) -> str:
+    """The sentence without the quotation marks that writers of tables put around one that holds some itself."""
+    text = text.strip()
+    quoted = len(text) > 1 and text.startswith('"') and text.endswith('"') and '""' in text
+    return text[1:-1].replace('""', '"') if quoted else text

@@ -1,0 +1,1 @@
+"""Sentence retrieval: protocol, items, report, comparison."""

@@ -1,0 +1,1 @@
+"""Search for isolated signs: protocols, suites, baseline, report."""

@@ -1,0 +1,206 @@
+"""The dual encoder of sentence retrieval: signing and text to tokens of one space (CiCo)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from signatlas.errors import FeatureError, ModelError
+from signatlas.models import folder
+from signatlas.models.dual_encoder.config import DualEncoderConfig, SimilarityConfig
+from signatlas.models.dual_encoder.sign_transformer import SignTransformer, pretrained_trunk, text_projection
+from signatlas.models.gradcache import in_chunks
+from signatlas.similarity import fine_grained, mean_pooled, pooled
+from signatlas.text.encoders import base as text_encoders
+from signatlas.text.encoders.base import TextEncoder
+
+MODEL_TYPE = "signatlas.dual_encoder"
+LARGEST_SCALE = 100.0  # CLIP's limit of the logit multiplier
+
+
+class Tokens(NamedTuple):
+    """Tokens [B, N, E] of any length, their mask bool [B, N], and one vector a row [B, E] (the CLS of each side)."""
+
+    tokens: Tensor
+    mask: Tensor
+    cls: Tensor
+
+    def rows(self, chosen: Any) -> Tokens:
+        return Tokens(self.tokens[chosen], self.mask[chosen], self.cls[chosen])
+
+
+def similarity(sign: Tokens, text: Tokens, config: SimilarityConfig, **options: Any) -> tuple[Tensor, Tensor]:
+    """(video_to_text, text_to_video), each [A, B]; the same matrix twice for a pooled similarity.
+
+    ``options`` are those of ``fine_grained``: ``backend``, and ``only`` for one of the two.
+    """
+    if config.kind == "fine_grained":
+        return fine_grained(
+            sign.tokens, text.tokens, sign.mask, text.mask, tau=config.tau, aggregation=config.aggregation,
+            padding=config.padding, **options,
+        )  # fmt: skip
+    both = [s.cls if config.kind == "cls" else mean_pooled(s.tokens, s.mask) for s in (sign, text)]
+    scores = pooled(*both)
+    return scores, scores
+
+
+def score(sign: Tokens, text: Tokens, config: SimilarityConfig) -> Tensor:
+    """The one matrix [A, B] that ranks in both directions: beta I2T + (1 - beta) T2I (facts: Loss)."""
+    to_text, to_video = similarity(sign, text, config)
+    return config.beta * to_text + (1 - config.beta) * to_video
+
+
+class DualEncoder(nn.Module):
+    """Clip features and texts to :class:`Tokens`. ``features`` is the width of the clip features."""
+
+    def __init__(
+        self,
+        config: DualEncoderConfig,
+        text: TextEncoder,
+        features: int,
+        *,
+        record: dict[str, Any] | None = None,
+        load_pretrained: bool = False,
+    ):
+        super().__init__()
+        self.config, self.features, self.record = config, features, record or {}
+        name = config.sign.pretrained
+        if name and not load_pretrained:
+            raise ModelError("a pretrained trunk is loaded in training only; its sizes are saved with the model")
+        trunk, sign_projection = pretrained_trunk(name) if name else (None, None)
+        self.sign = SignTransformer(config.sign, features, trunk)
+        self.text = text
+        words = text_projection(str(config.text.name)) if load_pretrained and config.text.kind == "clip" else None
+        self.sign_head = _head(self.sign.width, config.embedding, sign_projection)
+        self.text_head = _head(text.width, config.embedding, words)
+        # Of one dimension: DeepSpeed takes no scalars.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
+
+    @classmethod
+    def build(cls, config: DualEncoderConfig, texts: Iterable[str], features: int, **options: Any) -> DualEncoder:
+        """A model to train; ``texts`` of the training split decide on the vocabulary."""
+        return cls(config, text_encoders.build(config.text, texts), features, load_pretrained=True, **options)
+
+    def forward(
+        self, features_BLF: Tensor, mask_BL: Tensor, ids_CT: Tensor, text_mask_CT: Tensor, chunk: int | None = None
+    ) -> tuple[Tokens, Tokens, Tensor]:
+        """Tokens of B videos and of C texts, and the logit multiplier. ``chunk``: rows that are encoded at a time."""
+        sign = in_chunks(self.encode_sign, (features_BLF, mask_BL), chunk)
+        text = in_chunks(self.encode_text, (ids_CT, text_mask_CT), chunk)
+        return Tokens(*sign), Tokens(*text), self.log_scale.exp().squeeze(0)
+
+    def encode_sign(self, features_BLF: Tensor, mask_BL: Tensor) -> Tokens:
+        tokens, cls = self.sign(features_BLF, mask_BL)
+        return Tokens(self.sign_head(tokens), mask_BL, self.sign_head(cls))
+
+    def encode_text(self, ids_BT: Tensor, mask_BT: Tensor) -> Tokens:
+        tokens, cls = self.text(ids_BT, mask_BT)
+        return Tokens(self.text_head(tokens), mask_BT, self.text_head(cls))
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask of texts, as long as the longest; under padding ``released`` always ``max_tokens`` long.
+
+        There padding takes part in the scores, which would else depend on the other texts of a batch.
+        """
+        ids, mask = self.text.tokenize(texts)
+        if self.config.similarity.padding == "released" and ids.ndim == 2:
+            more = self.config.text.max_tokens - ids.shape[1]
+            ids, mask = nn.functional.pad(ids, (0, more)), nn.functional.pad(mask, (0, more))
+        return ids, mask
+
+    def score(self, sign: Tokens, text: Tokens) -> Tensor:
+        """:func:`score` by this model's own similarity."""
+        return score(sign, text, self.config.similarity)
+
+    def pooled(self, encoded: Tokens) -> Tensor:
+        """One unit vector [B, E] a row for the first stage of a search."""
+        vectors = encoded.cls if self.config.similarity.kind == "cls" else mean_pooled(encoded.tokens, encoded.mask)
+        return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_features(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Tokens:
+        """Tokens of videos from padded features and masks, in evaluation mode; on the CPU, float32."""
+        device = self.log_scale.device
+        training = self.training
+        self.eval()
+        parts = []
+        for features, mask in batches:
+            if features.shape[-1] != self.features:
+                raise FeatureError(f"clip features are {features.shape[-1]} wide, the model takes {self.features}")
+            parts.append(self.encode_sign(torch.from_numpy(features).to(device), torch.from_numpy(mask).to(device)))
+        self.train(training)
+        return joined(parts)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tokens:
+        """Tokens of texts, in evaluation mode; on the CPU, float32. Raises TextError."""
+        device = self.log_scale.device
+        training = self.training
+        self.eval()
+        parts = []
+        for start in range(0, len(texts), batch_size):
+            ids, mask = self.tokenize(texts[start : start + batch_size])
+            parts.append(self.encode_text(ids.to(device), mask.to(device)))
+        self.train(training)
+        return joined(parts)
+
+    def save_pretrained(
+        self, path: str | os.PathLike[str], card: str = "", state: dict[str, Tensor] | None = None
+    ) -> None:
+        """Write config.json, model.safetensors, README.md and text/ (tokenizer and sizes)."""
+        config = self.config.model_dump(mode="json")
+        if config["sign"]["pretrained"]:
+            v = self.sign.encoder.config
+            config["sign"] |= {"pretrained": None, "width": v.hidden_size, "depth": v.num_hidden_layers,
+                               "heads": v.num_attention_heads, "feedforward": v.intermediate_size}  # fmt: skip
+        document = {"model_type": MODEL_TYPE, "features": self.features, "record": self.record, **config}
+        folder.save(path, self, document, card, state)
+        (Path(path) / "text").mkdir()
+        self.text.save_assets(Path(path) / "text")
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> DualEncoder:
+        """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
+        path = folder.locate(name)
+        raw = folder.read_config(path)
+        if raw.pop("model_type", None) != MODEL_TYPE:
+            raise ModelError(f"{path} is not a dual encoder; its config.json names another model_type")
+        record, features = raw.pop("record", {}), int(raw.pop("features"))
+        try:
+            config = DualEncoderConfig(**raw)
+        except ValidationError as error:
+            raise ModelError(f"{path}/config.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
+        model = cls(config, text_encoders.load(config.text, path / "text"), features, record=record)
+        folder.load_weights(path, model)
+        return model.eval()
+
+
+def _head(width: int, embedding: int, released: Tensor | None) -> nn.Linear:
+    """A projection into the joint space: CLIP's own where there is one of this size, else random."""
+    head = nn.Linear(width, embedding, bias=False)
+    nn.init.normal_(head.weight, std=width**-0.5)
+    if released is not None and released.shape == head.weight.shape:
+        head.weight.data.copy_(released)
+    return head
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Batches of any lengths as one, padded, on the CPU in float32."""
+    longest = max((p.tokens.shape[1] for p in parts), default=1)
+
+    def padded(x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (0, longest - x.shape[1]))
+
+    return Tokens(
+        torch.cat([padded(p.tokens.float().cpu()) for p in parts]),
+        torch.cat([padded(p.mask.cpu()) for p in parts]),
+        torch.cat([p.cls.float().cpu() for p in parts]),
+    )

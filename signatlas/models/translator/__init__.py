@@ -1,0 +1,1 @@
+"""The translator (SCL-SLT, GFSLT-VLP): sign embedding, mBART, and their inputs."""

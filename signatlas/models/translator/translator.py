@@ -1,0 +1,326 @@
+"""The translator: sign embedding, mBART's encoder over signs, its decoder; a text encoder beside it while aligning."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from signatlas.errors import ModelError
+from signatlas.losses.translation import label_smoothed
+from signatlas.models import folder, language_model, lora
+from signatlas.models.dual_encoder.encoder import Tokens, joined
+from signatlas.models.translator.config import TranslatorConfig
+from signatlas.models.translator.sign_embedding import SignEmbedding
+from signatlas.similarity import mean_pooled
+from signatlas.text.vocabulary.vocabulary import Vocabulary
+
+MODEL_TYPE = "signatlas.translator"
+TEXT = "text"  # the vocabulary's folder inside a model folder
+# One matrix under several names: saved once, under the first.
+SHARED = "language.model.shared.weight"
+ALIASES = (
+    "language.model.encoder.embed_tokens.weight",
+    "language.model.decoder.embed_tokens.weight",
+    "language.lm_head.weight",
+)
+
+
+class Outcome(NamedTuple):
+    """What one pass gives a task: sums of the losses over tokens, and what is contrasted."""
+
+    translation: Tensor  # sum over target tokens
+    visual: Tokens | None
+    text: Tokens | None
+    scale: Tensor  # the logit multiplier
+    masked_language: Tensor | None = None  # sum over target tokens
+
+
+class Translator(nn.Module):
+    """Signing to text (SCL-SLT; GFSLT-VLP). Build one with :meth:`build`, load one with :meth:`from_pretrained`.
+
+    ``language`` is an mBART whose encoder reads sign tokens; ``text_encoder`` is a copy of that encoder as it was
+    before, which reads texts. It is frozen unless the settings say otherwise, and absent after stage 1.
+    """
+
+    def __init__(
+        self,
+        config: TranslatorConfig,
+        language: Any,
+        vocabulary: Vocabulary,
+        language_code: str,
+        features: int | None,
+        *,
+        with_text: bool = True,
+        record: dict[str, Any] | None = None,
+        load_pretrained: bool = False,
+    ):
+        super().__init__()
+        self.config, self.vocabulary, self.language_code = config, vocabulary, language_code
+        self.features, self.record = features, record or {}
+        self.sign = SignEmbedding(config.sign, features, load_pretrained=load_pretrained)
+        width = language.config.d_model
+        self.bridge = nn.Linear(self.sign.width, width)
+        self.cls = nn.Parameter(torch.randn(width) * 0.02) if config.similarity.kind == "cls" else None
+        self.text_encoder = copy.deepcopy(language.model.encoder) if with_text else None
+        self.language = language
+        if config.language.encoder_layers is not None:
+            self.language.model.encoder.layers = self.language.model.encoder.layers[: config.language.encoder_layers]
+        size = config.projection
+        self.heads = nn.ModuleList(nn.Linear(width, size, bias=False) for _ in range(2)) if size and with_text else None
+        # Of one dimension: DeepSpeed takes no scalars.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
+        self._choose_what_learns()
+
+    @classmethod
+    def build(
+        cls, config: TranslatorConfig, texts: Sequence[str], language_code: str, features: int | None, **options: Any
+    ) -> Translator:
+        """A model to train; ``texts`` of the training split decide on the vocabulary. Raises ModelError, TextError."""
+        language, vocabulary = language_model.build(config.language, texts, [language_code])
+        return cls(config, language, vocabulary, language_code, features, load_pretrained=True, **options)
+
+    def _choose_what_learns(self) -> None:
+        """Adapters, everything or nothing of mBART; the text encoder only where the settings say so."""
+        c, core = self.config, self.language.model
+        trained = [language_model.is_trained(self.language, part) for part in ("encoder", "decoder")]
+        if c.tuning == "lora":
+            for part, was_trained in zip((core.encoder, core.decoder), trained, strict=True):
+                lora.add_lora(part, c.lora, trained=was_trained)
+        elif c.tuning == "frozen":
+            if not (all(trained) or c.lora.force):
+                raise ModelError(
+                    "tuning 'frozen' over random weights leaves noise: pretrain with recipes/mbart_*.yaml and name "
+                    "the model as model.language.pretrained, or --set model.lora.force=true"
+                )
+            self.language.requires_grad_(False)
+        if c.tuning == "lora":
+            core.shared.requires_grad_(False)
+            self.language.lm_head.requires_grad_(False)
+        if self.text_encoder is not None and c.text_encoder == "frozen":
+            self.text_encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Translator:
+        super().train(mode)
+        if self.text_encoder is not None and self.config.text_encoder == "frozen":
+            self.text_encoder.eval()  # what is frozen gives the same tokens every time
+        return self
+
+    def drop_text_side(self) -> None:
+        """Leave out what stage 2 does not have: the text encoder and the heads of the alignment."""
+        self.text_encoder = self.heads = None
+        self.without_contrast()
+
+    def without_contrast(self) -> None:
+        """Nothing is contrasted: what only a contrast would teach is no parameter to an optimiser."""
+        self.log_scale.requires_grad_(False)
+        for part in (self.text_encoder, self.heads):
+            if part is not None:
+                part.requires_grad_(False)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask_BL: Tensor,
+        ids_BT: Tensor,
+        text_mask_BT: Tensor,
+        smoothing: float = 0.0,
+        align: bool = False,
+        masked_ids_BT: Tensor | None = None,
+    ) -> Outcome:
+        """One training pass. ``ids_BT`` are [language, pieces..., eos], ``masked_ids_BT`` the same, partly masked."""
+        hidden, seen = self.encode(x, mask_BL)
+        translation = self._decoded(hidden, seen, ids_BT, text_mask_BT, smoothing)
+        masked = None
+        if masked_ids_BT is not None:
+            with torch.no_grad():
+                view = self._text_side()(input_ids=masked_ids_BT, attention_mask=text_mask_BT).last_hidden_state
+            masked = self._decoded(view, text_mask_BT, ids_BT, text_mask_BT, smoothing)
+        visual, text = (self._visual(hidden, seen), self._text(ids_BT, text_mask_BT)) if align else (None, None)
+        return Outcome(translation, visual, text, self.log_scale.exp().squeeze(0), masked)
+
+    def encode(self, x: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states of signs [B, L', D] and their mask; the first is the CLS where the similarity wants one."""
+        tokens, mask = self.sign(x, mask_BL)
+        tokens = self.bridge(tokens)
+        if self.cls is not None:
+            tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
+            mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        self._check_positions(tokens.shape[1])
+        return self.language.model.encoder(inputs_embeds=tokens, attention_mask=mask).last_hidden_state, mask
+
+    def check_length(self, frames: int) -> None:
+        """Raises ModelError when a clip of so many frames or windows has more tokens than mBART has positions."""
+        self._check_positions(self.sign.output_length(frames) + (self.cls is not None))
+
+    def _check_positions(self, tokens: int) -> None:
+        longest = self.language.config.max_position_embeddings
+        if tokens > longest:
+            raise ModelError(
+                f"{tokens} sign tokens are more than mBART's {longest} positions: lower model.sign.backbone.max_frames"
+            )
+
+    @property
+    def longest_text(self) -> int:
+        """Pieces of a text, with its marks, that are read and learned."""
+        return min(self.config.max_tokens, int(self.language.config.max_position_embeddings))
+
+    def _decoded(self, hidden: Tensor, seen: Tensor, ids: Tensor, mask: Tensor, smoothing: float) -> Tensor:
+        """Sum of the label-smoothed cross-entropy; the decoder starts from eos (mBART-50)."""
+        start = torch.full_like(ids[:, :1], self.vocabulary.eos)
+        decoder = self.language.model.decoder
+        out = decoder(
+            input_ids=torch.cat([start, ids[:, :-1]], dim=1), attention_mask=mask, encoder_hidden_states=hidden,
+            encoder_attention_mask=seen, use_cache=False,
+        ).last_hidden_state  # fmt: skip
+        logits = self.language.lm_head(out) + self.language.final_logits_bias.to(out.dtype)
+        return label_smoothed(logits, ids, mask, smoothing)
+
+    def _text_side(self) -> Any:
+        if self.text_encoder is None:
+            raise ModelError("this translator has no text encoder: stage 2 leaves it out")
+        return self.text_encoder
+
+    def _visual(self, hidden: Tensor, seen: Tensor) -> Tokens:
+        tokens = hidden if self.heads is None else self.heads[0](hidden)
+        if self.cls is not None:
+            return Tokens(tokens[:, 1:], seen[:, 1:], tokens[:, 0])
+        return Tokens(tokens, seen, mean_pooled(tokens, seen))
+
+    def _text(self, ids: Tensor, mask: Tensor) -> Tokens:
+        """Tokens of the words; the language code and eos are none of them. The one vector is that at eos."""
+        hidden = self._text_side()(input_ids=ids, attention_mask=mask).last_hidden_state
+        tokens = hidden if self.heads is None else self.heads[1](hidden)
+        end = mask.sum(1) - 1
+        words = mask.clone()
+        words[:, 0] = False
+        words[torch.arange(len(ids), device=ids.device), end] = False
+        return Tokens(tokens, words, tokens[torch.arange(len(ids), device=ids.device), end])
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_scale.device
+
+    @torch.no_grad()
+    def visual_tokens(self, x: np.ndarray, mask: np.ndarray) -> Tokens:
+        """What the alignment compares of signing, before normalisation; on the CPU, float32."""
+        with _evaluating(self):
+            found = self._visual(*self.encode(*self._inputs(x, mask)))
+        return joined([found])
+
+    @torch.no_grad()
+    def text_tokens(self, texts: Sequence[str]) -> Tokens:
+        """What the alignment compares of texts, before normalisation; on the CPU, float32. Raises TextError."""
+        ids, mask = self.vocabulary.encode(texts, self.language_code, self.longest_text)
+        with _evaluating(self):
+            return joined([self._text(ids.to(self.device), mask.to(self.device))])
+
+    def _inputs(self, x: np.ndarray, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        if x.ndim == 3 and x.shape[-1] != self.features:  # pictures have more dimensions
+            raise ModelError(f"the clips' inputs are {x.shape[-1]} wide, the model takes {self.features}")
+        return torch.from_numpy(x).to(self.device), torch.from_numpy(mask).to(self.device)
+
+    @torch.no_grad()
+    def translate(
+        self,
+        batches: Iterable[tuple[np.ndarray, np.ndarray]],
+        *,
+        beams: int = 8,
+        max_new_tokens: int = 60,
+        length_penalty: float = 1.0,
+        best: int = 1,
+    ) -> list[str]:
+        """Texts of clips, one a clip, or ``best`` alternatives a clip one after the other; beam search.
+
+        ``batches`` give the inputs of :class:`SignEmbedding` and their masks. Raises ModelError.
+        """
+        from transformers.modeling_outputs import BaseModelOutput
+
+        positions = self.language.config.max_position_embeddings
+        texts: list[str] = []
+        with _evaluating(self):
+            for x, mask in batches:
+                hidden, seen = self.encode(*self._inputs(x, mask))
+                ids = self.language.generate(
+                    encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+                    attention_mask=seen.long(),
+                    decoder_start_token_id=self.vocabulary.eos,
+                    forced_bos_token_id=self.vocabulary.language_id(self.language_code),
+                    num_beams=beams,
+                    num_return_sequences=best,
+                    max_new_tokens=min(max_new_tokens, positions - 2),
+                    length_penalty=length_penalty,
+                    early_stopping=True if beams > 1 else None,
+                    do_sample=False,
+                    # Never what no text holds: a padding, a mask, the start again.
+                    suppress_tokens=[self.vocabulary.bos, self.vocabulary.pad, self.vocabulary.mask],
+                )
+                texts += self.vocabulary.decode(ids)
+        return texts
+
+    def save_pretrained(
+        self, path: str | os.PathLike[str], card: str = "", state: dict[str, Tensor] | None = None
+    ) -> None:
+        """Write config.json, model.safetensors, README.md and text/ (the vocabulary)."""
+        document = {
+            "model_type": MODEL_TYPE,
+            "language": self.language_code,
+            "features": self.features,
+            "text_side": self.text_encoder is not None,
+            "mbart": language_model.architecture(self.language),
+            "record": self.record,
+            # With the sizes of a backbone that was loaded by name.
+            "translator": self.config.model_copy(update={"sign": self.sign.config}).model_dump(mode="json"),
+        }
+        weights = self.state_dict() if state is None else state
+        kept = {name: tensor for name, tensor in weights.items() if name not in ALIASES}
+        folder.save(path, self, document, card, kept)
+        (Path(path) / TEXT).mkdir()
+        self.vocabulary.save(Path(path) / TEXT)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> Translator:
+        """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
+        path = folder.locate(name)
+        raw = folder.read_config(path)
+        if not isinstance(raw, dict) or raw.get("model_type") != MODEL_TYPE:
+            raise ModelError(f"{path} is not a translator; its config.json names another model_type")
+        try:
+            # Layers of the sign side are cut off after the text side was copied, so sizes are those of before.
+            model = cls(
+                TranslatorConfig(**raw["translator"]), language_model.from_architecture(raw["mbart"]),
+                Vocabulary.load(path / TEXT), raw["language"], raw["features"],
+                with_text=raw["text_side"], record=raw["record"],
+            )  # fmt: skip
+        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{path}/config.json is damaged ({type(error).__name__}: {reason})") from error
+        model._load(path)
+        return model.eval()
+
+    def _load(self, path: Path) -> None:
+        weights = folder.read_weights(path)
+        if SHARED in weights:
+            weights |= dict.fromkeys(ALIASES, weights[SHARED])
+        folder.fill(path, self, weights)
+
+
+class _evaluating:
+    """Evaluation mode inside a ``with``, and whatever it was before behind it."""
+
+    def __init__(self, model: nn.Module):
+        self.model, self.training = model, model.training
+
+    def __enter__(self) -> None:
+        self.model.eval()
+
+    def __exit__(self, *_: Any) -> None:
+        self.model.train(self.training)

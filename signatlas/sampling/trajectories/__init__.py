@@ -1,0 +1,1 @@
+"""Similarity trajectories of negative pairs over the checkpoints of a reference model (SCL-SLT)."""

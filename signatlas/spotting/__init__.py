@@ -1,1 +1,0 @@
-"""Signs found in continuous signing: pseudo-labels, and how good they are."""

@@ -1,0 +1,1 @@
+"""Synthetic signing: composed from isolated recordings, or procedural."""

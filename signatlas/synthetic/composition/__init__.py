@@ -1,0 +1,1 @@
+"""Continuous signing composed of isolated recordings."""

@@ -1,0 +1,1 @@
+"""A small grammar over 30 signs with German and English sentences."""

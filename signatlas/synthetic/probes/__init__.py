@@ -1,0 +1,1 @@
+"""Shortcuts a model could take on composed signing, and controls without learning."""

@@ -1,0 +1,1 @@
+"""Denoising pretraining of language models (mBART)."""

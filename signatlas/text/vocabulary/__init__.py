@@ -1,0 +1,1 @@
+"""Vocabularies of language models in the order of mBART-50."""

@@ -1,0 +1,50 @@
+"""The demo on a machine without any recordings: everything runs, and nothing looks like a result on real data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_without_a_source_it_says_so_and_runs_on_procedural_signs(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    environment = {name: value for name, value in os.environ.items() if name != "SIGNATLAS_MIRROR"}
+    environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+    log = tmp_path / "log"
+    started = time.monotonic()
+    with log.open("w") as out:
+        command = [sys.executable, "-m", "cli", "demo"]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        while "PROCEDURAL" not in log.read_text():
+            assert time.monotonic() - started < 30, "the fallback takes at most 30 s"
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        assert process.wait(timeout=500) == 0, log.read_text()
+    lines = log.read_text().strip().splitlines()
+    assert lines[0].startswith("PROCEDURAL SIGNS")
+    assert lines[-1].startswith("PROCEDURAL SIGNS")
+    assert "R@1 =" not in log.read_text()
+    assert "queries against" not in log.read_text(), "evaluation tables go to a file"
+    assert "demo-procedural" in log.read_text()
+
+
+def test_outside_a_checkout_it_says_where_to_go(tmp_path: Path) -> None:
+    failed = subprocess.run(
+        [sys.executable, "-m", "cli", "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.strip() == "signatlas: the demo runs in a checkout of signatlas: change into its folder first"

@@ -1,0 +1,79 @@
+"""AUTSL: labels, signers, splits, and our gallery and query."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from signatlas.corpus.sources import autsl
+from signatlas.errors import CorpusError
+
+from . import releases
+
+
+def test_recordings(tmp_path: Path) -> None:
+    root = releases.autsl(tmp_path)
+    (root / "test" / "signer2_sample1_color.mp4").unlink()
+    listing = autsl.read(root)
+    assert len(listing) == 28 and [m.id for m in listing.missing] == ["autsl/test/signer2_sample1"]
+    assert "signer2_sample1_color.mp4" in listing.missing[0].reason
+    by_id = {item.id: item for item in listing}
+    first, shared = by_id["autsl/train/signer0_sample0"], by_id["autsl/dev/signer1_sample1"]
+    assert (first.signer, first.split, first.gloss) == ("signer0", "train", "sabah_kahvesi")
+    assert first.texts == (("tr", "sabah kahvesi"), ("en", "morning coffee")) and first.sign_language == "tsm"
+    assert (shared.split, shared.gloss) == ("dev", "süt-1") and shared.media.endswith("val/signer1_sample1_color.mp4")
+    assert by_id["autsl/train/signer0_sample6"].gloss == "süt-2"
+    assert by_id["autsl/train/signer0_sample6"].texts == (("tr", "süt"), ("en", "milk, old"))
+
+
+def test_gallery_and_query(tmp_path: Path) -> None:
+    listing = autsl.read(releases.autsl(tmp_path, signers=5))
+    item = {i.id: i for i in listing}
+    chosen = autsl.gallery_query(listing, seed=3)
+    assert chosen.left_out == ("süt-2",)  # one signer alone
+    assert len(chosen.gallery) == 8 and len(chosen.query) == 2
+    for asked in chosen.query:
+        own = [item[id] for id in chosen.gallery if item[id].gloss == item[asked].gloss]
+        assert len(own) == 4 and item[asked].signer not in {i.signer for i in own}
+    assert chosen == autsl.gallery_query(reversed(listing.items), seed=3)
+    assert chosen != autsl.gallery_query(listing, seed=4)
+    subset = autsl.read(tmp_path, subset=True, seed=3)
+    assert {i.id for i in subset if i.source == "gallery"} == set(chosen.gallery)
+    assert {i.id for i in subset if i.source == "query"} == set(chosen.query) and len(subset) == 10
+    assert subset.info.name == "autsl-gallery-query" and "a subset of ours" in subset.info.made["subset"]
+    assert subset.info.made["labels_left_out"] == ["süt-2"]
+
+
+def test_a_query_is_found_wherever_there_is_one(tmp_path: Path) -> None:
+    """Four recordings by one signer and one by another: only the latter can be the query, for every seed."""
+    root = releases.autsl(tmp_path)
+    items = [i for i in autsl.read(root) if i.gloss == "süt-2"][:4]
+    other = next(i for i in autsl.read(root) if i.signer == "signer1")
+    items.append(replace(other, gloss="süt-2"))
+    for seed in range(20):
+        chosen = autsl.gallery_query(items, seed)
+        assert chosen.query == (other.id,) and len(chosen.gallery) == 4
+
+
+def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"has no SignList_ClassId_TR_EN.csv; AUTSL is .*ankara.edu.tr"):
+        autsl.read(tmp_path)
+    root = releases.autsl(tmp_path)
+    labels = root / "validation_labels.csv"
+    held = labels.read_text(encoding="utf-8")
+    labels.unlink()
+    with pytest.raises(CorpusError, match=r"validation_labels.csv is missing"):
+        autsl.read(root)
+    (root / "val_labels.csv").write_text(held, encoding="utf-8")
+    assert len(autsl.read(root)) == 29
+    (root / "val_labels.csv").write_text("signer1_sample0,99\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"val_labels.csv line 1: 'signer1_sample0,99' is not signerX_sampleY,CLASS"):
+        autsl.read(root)
+    (root / "val_labels.csv").write_text("signer1_sample0,tea\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"line 1: label is 'tea', expected a whole number"):
+        autsl.read(root)
+    (root / "SignList_ClassId_TR_EN.csv").write_text("Id,TR\n0,x\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match="columns Id, TR, expected ClassId, TR and EN"):
+        autsl.read(root)

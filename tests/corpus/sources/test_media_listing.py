@@ -1,0 +1,74 @@
+"""What files, folders, globs and addresses on a command line mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from signatlas.corpus.sources.listing import Listing
+from signatlas.corpus.sources.media_listing import listing
+from signatlas.errors import CorpusError, MediaError
+
+
+def found(*paths: Path | str, code: str = "gsg") -> Listing:
+    return listing([str(p) for p in paths], name="mine", sign_language=code, licence="MIT", source="us")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b/take10.mp4", "b/take9.MOV", "a.webm", "c.pose", "notes.txt", ".hidden/x.mp4", "b/.x.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def test_a_folder_gives_its_recordings_in_natural_order(folder: Path) -> None:
+    got = found(folder)
+    assert [item.id for item in got] == ["mine/a", "mine/b/take9", "mine/b/take10", "mine/c"]
+    assert [item.media for item in got] == [
+        f"{folder}/{n}" for n in ("a.webm", "b/take9.MOV", "b/take10.mp4", "c.pose")
+    ]
+    assert {(item.sign_language, item.source) for item in got} == {("gsg", "video")}
+    assert (got.info.name, got.info.licence, got.info.source, got.info.sign_languages) == (
+        "mine",
+        "MIT",
+        "us",
+        ("gsg",),
+    )
+
+
+def test_files_globs_and_uris_in_the_order_given_and_once(folder: Path) -> None:
+    got = found(folder / "c.pose", folder / "b" / "*.mp4", folder / "c.pose", (folder / "a.webm").as_uri())
+    assert [item.id for item in got] == ["mine/c", "mine/take10", "mine/a"]
+    assert got.items[2].media.startswith("file://")
+    inside = found((folder / "b").as_uri())
+    assert [item.media for item in inside] == [f"{(folder / 'b').as_uri()}/{n}" for n in ("take9.MOV", "take10.mp4")]
+
+
+def test_folders_of_pictures_are_recordings(tmp_path: Path) -> None:
+    for name in ("s1/1.png", "s1/2.png", "s2/1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert [(i.id, i.media) for i in found(tmp_path)] == [("mine/s1", f"{tmp_path}/s1"), ("mine/s2", f"{tmp_path}/s2")]
+    assert [(i.id, i.media) for i in found(tmp_path / "s1")] == [("mine/s1", f"{tmp_path}/s1")]
+
+
+def test_names_that_clash_stay_apart(folder: Path) -> None:
+    (folder / "a.mp4").write_bytes(b"x")
+    (folder / "b" / "a.webm").write_bytes(b"x")
+    ids = [item.id for item in found(folder / "a.mp4", folder / "a.webm", folder / "b" / "a.webm")]
+    assert len(set(ids)) == 3
+    assert ids[0] == "mine/a.mp4"
+
+
+def test_what_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(MediaError, match="is missing"):
+        found(folder / "gone.mp4")
+    with pytest.raises(MediaError, match="nothing matches"):
+        found(folder / "*.avi")
+    (folder / "empty").mkdir()
+    with pytest.raises(MediaError, match="holds no video"):
+        found(folder / "empty")
+    with pytest.raises(CorpusError, match="ISO 639-3"):
+        found(folder, code="German")

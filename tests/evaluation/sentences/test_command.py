@@ -1,0 +1,264 @@
+"""`signatlas evaluate` and `signatlas compare` on dual encoders, from end to end on a small corpus of sentences."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.compare import compare
+from cli.evaluate.command import evaluate
+from signatlas.corpus.format import Corpus, CorpusInfo, write_corpus
+from signatlas.errors import UserError
+from signatlas.evaluation.sentences.comparison import as_cells, averaged, compared, randomisation, read
+from signatlas.evaluation.trec import read_ranking
+from signatlas.features.store import FeatureStore, write
+from signatlas.metrics import retrieval
+
+
+def run(command: Any, *arguments: object) -> Any:
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def reports(dual_encoders: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Evaluations of both models, and what the first of them printed."""
+    folder = tmp_path_factory.mktemp("reports")
+    arguments = ("--corpus", sentence_corpus.path, "--languages", "de,en", "--out", folder / "first", "--pictures", 1)
+    done = run(evaluate, dual_encoders / "first/model", *arguments)
+    assert done.exception is None, done.exception
+    (folder / "printed.txt").write_text(done.stdout)
+    model = dual_encoders / "second/model"
+    second = run(evaluate, model, "--corpus", sentence_corpus.path, "--languages", "DE en", "--out", folder / "second")
+    assert second.exception is None, second.exception
+    return {name: folder / name for name in ("first", "second", "printed.txt")}
+
+
+def test_prints_both_directions_strict_and_merged_in_80_columns(reports: dict[str, Path]) -> None:
+    printed = reports["printed.txt"].read_text()
+    assert max(map(len, printed.splitlines()[2:])) <= 80
+    for needed in (
+        "synthetic signing", "CONTROL: trained on shuffled pairs",
+        "not the clip features that the model was trained on",
+        "left out 1 clips without a text in each of de, en", "de: 23 videos, 23 texts (22 different ones)",
+        "1 of 23 texts are the same as an earlier one", "T2V strict", "V2T merged", "chance", "own recordings",
+        "among themselves", "mean rank variance of de, en", "mixed gallery of 46 texts", "by translation",
+        "tokens: subsampled evenly", "every clip asked for is: real signs",
+    ):  # fmt: skip
+        assert needed in " ".join(printed.split()), needed
+
+
+def test_figures_can_be_computed_again_from_runs_and_from_ranks(reports: dict[str, Path]) -> None:
+    out = reports["first"]
+    document = json.loads((out / "report.json").read_text("utf-8"))
+    with open(out / "ranks.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    whole = [result for result in document["results"] if result["subset"] == "all"]
+    assert len(whole) == 8
+    for result in whole:
+        key = [result[name] for name in ("language", "texts", "direction")]
+        found = np.array([int(r["rank"]) for r in rows if [r["language"], r["texts"], r["direction"]] == key])
+        again = {name: float(value) for name, value in retrieval.of_ranks(found).items()}
+        assert {name: again[name] for name in result["metrics"]} == result["metrics"]
+        if result["texts"] == "strict":
+            files = document["files"][f"{result['direction'].lower()}-{result['language']}"]
+            ranking = read_ranking(out / files["run"], out / files["qrels"])
+            figures = retrieval.evaluate(ranking.scores, ranking.relevant)
+            assert {name: figures[name] for name in result["metrics"]} == pytest.approx(result["metrics"])
+    assert (out / "recall.png").read_bytes().startswith(b"\x89PNG")
+    assert not (reports["second"] / "recall.png").exists()
+
+
+def test_merged_texts_and_subsets_are_counted(reports: dict[str, Path]) -> None:
+    document = json.loads((reports["first"] / "report.json").read_text("utf-8"))
+    found = {
+        (r["texts"], r["direction"], r["subset"], r["gallery_of"]): (r["queries"], r["gallery"])
+        for r in document["results"]
+        if r["language"] == "de"
+    }
+    assert found["strict", "T2V", "all", "whole"] == (23, 23)
+    assert found["merged", "T2V", "all", "whole"] == (22, 22)
+    assert found["merged", "V2T", "all", "whole"] == (23, 22)
+    assert found["strict", "T2V", "new", "whole"] == (22, 23)
+    assert found["strict", "T2V", "new", "subset"] == (22, 22)
+    assert found["strict", "V2T", "seen", "subset"] == (1, 1)
+    # Sentence 40 is of own recordings, 41 of shared ones; merged, they are one sentence, in neither subset.
+    assert found["strict", "T2V", "own recordings", "whole"] == (12, 23)
+    assert found["merged", "T2V", "own recordings", "whole"] == (11, 22)
+    assert document["subsets"]["real signs"] == 23
+    assert not any(r["subset"] == "real signs" for r in document["results"])
+
+
+def test_report_md_tells_it_to_people(reports: dict[str, Path]) -> None:
+    text = (reports["first"] / "report.md").read_text("utf-8")
+    assert text.startswith("# sentence retrieval: sentences\n")
+    for needed in ("| chance |", "# Its card", "## Worst queries", "| SYNTH. | R@1 |", "satz "):
+        assert needed in text
+
+
+def test_languages_and_features_come_from_the_record(
+    dual_encoders: Path, sentence_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(evaluate, dual_encoders / "first/model", "--corpus", sentence_corpus.path, "--json", "--split", "dev")
+    assert result.exception is None, result.exception
+    document = json.loads(result.stdout)
+    assert (document["languages"], document["across"]) == (["de"], {})
+    assert document["videos"] == 6
+    assert (tmp_path / "runs/evaluations/first/sentences-sentences-dev/report.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--languages", "fr"], "has no texts in language 'fr': there are de, en; choose --languages from these"),
+        (["--split", "tset"], "no split 'tset'"),
+        (["--protocol", "closed"], "--protocol is for sign encoders"),
+        (["--words", "dev"], "--words is for sign encoders"),
+        (["--adjust", "csls"], "--adjust is for sign encoders"),
+        (["--gallery", "split=test", "--queries", "split=dev"], "--gallery is for sign encoders"),
+        (["--features", "nowhere"], "no clip features at nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(
+    dual_encoders: Path, sentence_corpus: Corpus, tmp_path: Path, options: list[str], why: str
+) -> None:
+    target = tmp_path / "out"
+    model = dual_encoders / "first/model"
+    result = run(evaluate, model, "--corpus", sentence_corpus.path, "--out", target, *options)
+    assert isinstance(result.exception, UserError), result.exception
+    assert why in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not target.exists()
+
+
+def test_sign_encoders_refuse_the_options_of_sentences(small_model: Path, sentence_corpus: Corpus) -> None:
+    for option in ("--features", "--languages"):
+        result = run(evaluate, small_model, "--corpus", sentence_corpus.path, "--protocol", "closed", option, "x")
+        assert isinstance(result.exception, UserError)
+        assert f"{option} is for dual encoders" in str(result.exception)
+
+
+def test_features_of_another_corpus_width_or_clip_are_one_line(
+    dual_encoders: Path, sentence_corpus: Corpus, sentence_features: FeatureStore, tmp_path: Path
+) -> None:
+    ids, info = sentence_features.ids, sentence_features.info
+    other = info.model_copy(update={"corpus_fingerprint": "0" * 64})
+    wide = info.model_copy(update={"width": 9})
+    write(tmp_path / "other", other, ids, [1] * 60, {"agnostic": [np.zeros((60, 8))]})
+    write(tmp_path / "wide", wide, ids, [1] * 60, {"agnostic": [np.zeros((60, 9))]})
+    write(tmp_path / "short", info, ids[:40], [1] * 40, {"agnostic": [np.zeros((40, 8))]})
+    for name, why in (
+        ("other", "not of"),
+        ("wide", "width 9, the model takes 8"),
+        ("short", "has no features of clip"),
+    ):
+        arguments = ("--corpus", sentence_corpus.path, "--features", tmp_path / name, "--out", tmp_path / "out")
+        result = run(evaluate, dual_encoders / "first/model", *arguments)
+        assert isinstance(result.exception, UserError), result.exception
+        assert why in str(result.exception)
+
+
+def test_a_corpus_without_texts_is_one_line(dual_encoders: Path, two_part_corpus: Corpus) -> None:
+    result = run(evaluate, dual_encoders / "first/model", "--corpus", two_part_corpus.path)
+    assert isinstance(result.exception, UserError)
+    assert "has no texts: nothing can be asked" in str(result.exception)
+
+
+def test_takes_of_one_sentence_are_a_group_from_end_to_end(
+    dual_encoders: Path, sentence_corpus: Corpus, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    chosen = [clip for clip in sentence_corpus if clip.split == "test"][:6]
+    clips = [
+        replace(clip, id=f"how2sign/test/v_{number // 2}-{number}-rgb_front", source="how2sign", exemplars=None,
+                texts=(("de", f"hund {number // 2}"),))
+        for number, clip in enumerate(chosen)
+    ]  # fmt: skip
+    corpus = write_corpus(tmp_path / "corpus", CorpusInfo("takes", "1", "none", "made", ("ase",)), clips)
+    info = FeatureStore.open(dual_encoders / "features").info
+    info = info.model_copy(update={"corpus_fingerprint": corpus.info.fingerprint})
+    values = np.random.default_rng(0).normal(size=(6, 8))
+    write(tmp_path / "features", info, [clip.id for clip in clips], [1] * 6, {"agnostic": [values]})
+    arguments = ("--features", tmp_path / "features", "--out", tmp_path / "out", "--json")
+    result = run(evaluate, dual_encoders / "first/model", "--corpus", corpus.path, *arguments)
+    assert result.exception is None, result.exception
+    sizes = {r["direction"]: (r["queries"], r["gallery"]) for r in json.loads(result.stdout)["results"]}
+    assert sizes == {"T2V": (3, 3), "V2T": (6, 3)}
+
+
+def test_compare_puts_evaluations_side_by_side(reports: dict[str, Path]) -> None:
+    first, second = reports["first"], reports["second"]
+    rows = json.loads(run(compare, first, second, "--json", "--by", "MRR").stdout)
+    assert [(row["run"], row["language"]) for row in rows] == [
+        ("first", "de"), ("second", "de"), ("first", "en"), ("second", "en"),
+    ]  # fmt: skip
+    document = json.loads((second / "report.json").read_text("utf-8"))
+    expected = next(r for r in document["results"] if (r["language"], r["direction"]) == ("de", "T2V"))
+    assert rows[1]["T2V"]["strict"] == expected["metrics"]
+    assert rows[0]["T2V"]["p"] is None
+    assert 0 < rows[1]["T2V"]["p"] <= 1
+    table = run(compare, first, second, "--markdown").stdout
+    assert "synthetic signing" in table
+    assert table.count("\n| second |") == 2
+    assert run(compare, first, first, "--json").stdout.count('"p": 1.0') == 4
+    header, cells = as_cells(compared([read(first / "report.json")]))
+    assert {len(line) for line in cells} == {len(header)}
+    assert "m R@1" in run(compare, first, second).stdout
+
+
+def test_compare_averages_the_seeds_of_a_recipe(reports: dict[str, Path]) -> None:
+    rows = compared([read(reports[name]) for name in ("first", "second")])
+    assert [row["run"] for row in averaged(rows)] == ["first (1)", "second (1)", "first (1)", "second (1)"]
+    # As `signatlas train --name one_1 --set seed=1` names them.
+    of_one = [{**row, "recipe": f"one_{seed}", "seed": seed} for row, seed in zip(rows, (0, 1, 0, 1), strict=True)]
+    found = averaged(of_one)
+    assert [(row["run"], row["language"]) for row in found] == [("one (2)", "de"), ("one (2)", "en")]
+    values = [row["V2T"]["strict"]["R@5"] for row in rows if row["language"] == "de"]
+    assert found[0]["V2T"]["strict"]["R@5"] == pytest.approx(sum(values) / 2)
+    header, cells = as_cells(found)
+    assert header.count("range") == 2
+    assert "-" in cells[0][-1]
+    assert "means, range of R@1" in run(compare, reports["first"], reports["second"], "--mean", "--markdown").stdout
+
+
+def test_a_model_that_diverged_is_one_line(dual_encoders: Path, sentence_corpus: Corpus, tmp_path: Path) -> None:
+    import torch
+
+    from signatlas.models.dual_encoder.encoder import DualEncoder
+
+    model = DualEncoder.from_pretrained(dual_encoders / "first/model")
+    with torch.no_grad():
+        model.text_head.weight.fill_(torch.nan)
+    model.save_pretrained(tmp_path / "broken")
+    result = run(evaluate, tmp_path / "broken", "--corpus", sentence_corpus.path, "--out", tmp_path / "out")
+    assert isinstance(result.exception, UserError)
+    assert "24 of 24 clips have NaN scores in de" in str(result.exception)
+
+
+def test_compare_refuses_what_it_cannot_read(reports: dict[str, Path], tmp_path: Path) -> None:
+    result = run(compare, tmp_path)
+    assert isinstance(result.exception, UserError)
+    assert "no readable report.json" in str(result.exception)
+    (tmp_path / "report.json").write_text(json.dumps({"protocol": "closed"}))
+    assert "is no sentence evaluation" in str(run(compare, tmp_path).exception)
+    assert "unknown --by 'mAP'" in str(run(compare, reports["first"], "--by", "mAP").exception)
+
+
+def test_paired_randomisation_is_exact_where_it_can_be_counted() -> None:
+    # Five queries differ, all in one direction: 2 of the 32 exchanges are as extreme.
+    assert randomisation(np.ones(5), np.zeros(5)) == pytest.approx(2 / 32, abs=0.01)
+    assert randomisation(np.array([1, 0, 1]), np.array([0, 1, 1])) == 1.0
+    assert randomisation(np.ones(9), np.ones(9)) == 1.0
+    rng = np.random.default_rng(0)
+    found = [randomisation(*rng.integers(0, 2, (2, 60)), samples=500, seed=i) for i in range(400)]
+    assert np.mean(np.array(found) <= 0.05) <= 0.08  # it holds its level

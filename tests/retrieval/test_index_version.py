@@ -1,0 +1,177 @@
+"""Snapshots: sharded answers equal unsharded ones, damage is refused by name, the live version changes in one step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from signatlas.corpus.format import Clip
+from signatlas.errors import CorpusError, PoseError, SnapshotError
+from signatlas.retrieval import index_version as snapshot
+from signatlas.retrieval.clips import ClipReader, UnknownClip
+from signatlas.retrieval.confidence import calibrate
+from signatlas.retrieval.index_version import Snapshot
+from signatlas.retrieval.search import LocalSearch
+
+Write = Callable[..., Snapshot]
+
+
+@pytest.mark.parametrize("k", [1, 7, 100, 500])
+def test_any_number_of_shards_gives_the_same_answers(write: Write, vectors: np.ndarray, tmp_path: Path, k: int) -> None:
+    answers = [LocalSearch(write(tmp_path, shards=n, version=f"s{n}")).rank(vectors, k) for n in (1, 2, 3, 7)]
+    assert len(answers[0]) == 120 and len(answers[0][0]) == min(k, 120)
+    assert all(other == answers[0] for other in answers[1:])  # ids and scores, to the last bit
+
+
+def test_ranking_is_exhaustive_inner_product(
+    write: Write, vectors: np.ndarray, clips: list[Clip], tmp_path: Path
+) -> None:
+    ranked = LocalSearch(write(tmp_path, shards=2)).rank(vectors[:20], 10)
+    exact = vectors[:20].astype(np.float64) @ vectors.astype(np.float64).T
+    ids = [c.id for c in clips]
+    for query, row in enumerate(ranked):
+        np.testing.assert_allclose([s for _, s in row], np.sort(exact[query])[::-1][:10], atol=1e-6)
+        np.testing.assert_allclose([s for _, s in row], [exact[query, ids.index(id)] for id, _ in row], atol=1e-6)
+
+
+def test_clips_that_are_the_same_come_by_id(
+    write: Write, clips: list[Clip], vectors: np.ndarray, tmp_path: Path
+) -> None:
+    twins = sorted(c.id for c in clips if c.id.endswith(("/107", "/119")))
+    ranked = LocalSearch(write(tmp_path, shards=3)).rank(vectors[[c.id in twins for c in clips]], 1)
+    assert [row[0][0] for row in ranked] == [twins[0], twins[0]]
+
+
+def test_layout_and_manifest(write: Write, tmp_path: Path, small_model: Path, clips: list[Clip]) -> None:
+    written = write(tmp_path, shards=2, version="v1", factory="HNSW32")
+    found = sorted(p.relative_to(tmp_path / "v1").as_posix() for p in (tmp_path / "v1").rglob("*") if p.is_file())
+    assert found == ["manifest.json", "model/README.md", "model/config.json", "model/model.safetensors",
+                     "shard-000/ids.parquet", "shard-000/index.faiss",
+                     "shard-001/ids.parquet", "shard-001/index.faiss"]  # fmt: skip
+    manifest = json.loads((tmp_path / "v1" / "manifest.json").read_text())
+    assert sorted(manifest["files"]) == found[1:]
+    assert manifest["factory"] == "HNSW32" and manifest["count"] == 120 and manifest["dims"] == 32
+    assert manifest["corpus"]["synthetic"] is True
+    assert sum(s["count"] for s in manifest["shards"]) == 120
+    row = pq.read_table(tmp_path / "v1" / "shard-000" / "ids.parquet").to_pylist()[0]
+    clip = next(c for c in clips if c.id == row["id"])
+    assert (row["gloss"], row["num_frames"], row["source"]) == (clip.gloss, clip.num_frames, clip.source)
+    assert written.encoder().config.embedding == 32
+    for number in range(2):
+        assert all(snapshot.shard_of(id, 2) == number for id in written.shard(number).ids)
+
+
+@pytest.mark.parametrize("name", ["shard-001/index.faiss", "shard-001/ids.parquet", "model/model.safetensors"])
+def test_damage_is_refused_by_name_and_the_old_version_stays_live(write: Write, tmp_path: Path, name: str) -> None:
+    write(tmp_path, shards=2, version="old")
+    snapshot.activate(tmp_path, "old")
+    write(tmp_path, shards=2, version="new")
+    damaged = tmp_path / "new" / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    part = name.split("/")[0]
+    with pytest.raises(SnapshotError, match=f"{part} of .*new is refused: {name} does not match"):
+        snapshot.activate(tmp_path, "new")
+    with pytest.raises(SnapshotError, match=part):
+        Snapshot.open(tmp_path, "new")
+    damaged.unlink()
+    with pytest.raises(SnapshotError, match=f"{part} of .*new is refused: {name} is missing"):
+        Snapshot.open(tmp_path, "new")
+    assert Snapshot.open(tmp_path).version == "old"
+    assert (tmp_path / "CURRENT").read_text() == "old\n"
+
+
+def test_nothing_half_written_remains(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="FAISS cannot build"):
+        write(tmp_path / "index", version="v1", factory="IVF4096,Flat")
+    assert list((tmp_path / "index").iterdir()) == []
+    write(tmp_path / "index", version="v1")
+    with pytest.raises(SnapshotError, match="exists already"):
+        write(tmp_path / "index", version="v1")
+    assert [p.name for p in (tmp_path / "index").iterdir()] == ["v1"]
+
+
+def test_mistakes_are_one_line(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match=r"no index at .*: build one with"):
+        Snapshot.open(tmp_path / "nowhere")
+    write(tmp_path, version="v1")
+    with pytest.raises(SnapshotError, match=r"CURRENT is missing; run 'signatlas index activate .* v1'"):
+        Snapshot.open(tmp_path)
+    with pytest.raises(SnapshotError, match=r"no version 'v2' in .*; there is: v1"):
+        Snapshot.open(tmp_path, "v2")
+    with pytest.raises(SnapshotError, match=r"cannot name a version"):
+        Snapshot.open(tmp_path, "../v1")
+    with pytest.raises(SnapshotError, match=r"cannot cut 120 clips into 121 shards"):
+        write(tmp_path, shards=121)
+    path = tmp_path / "v1" / "manifest.json"
+    path.write_text(path.read_text()[:300])
+    with pytest.raises(SnapshotError, match=r"manifest.json is damaged"):
+        Snapshot.open(tmp_path, "v1")
+
+
+def test_a_clip_finds_itself_unless_left_out(write: Write, clips: list[Clip], tmp_path: Path) -> None:
+    searcher, clip = LocalSearch(write(tmp_path, shards=2)), clips[3]
+    hits = searcher.search(clip.poses, aspect=640 / 480, k=5)
+    assert hits[0].id == clip.id and hits[0].score > 0.9999 and [h.rank for h in hits] == [1, 2, 3, 4, 5]
+    assert hits[0].texts[1].text == "word 3" and hits[0].sign_language == "gsg"
+    others = searcher.search(clip.poses, aspect=640 / 480, k=4, leave_out=clip.id)
+    assert [h.id for h in others] == [h.id for h in hits[1:]]
+
+
+def test_a_mirrored_query_is_found_from_both_sides(write: Write, clips: list[Clip], tmp_path: Path) -> None:
+    from signatlas.pose.skeleton import MIRROR
+
+    searcher, clip = LocalSearch(write(tmp_path, shards=2)), clips[3]
+    mirrored = (clip.poses * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, MIRROR]
+    both = searcher.search(mirrored, aspect=640 / 480, mirror="best")
+    assert both[0].id == clip.id and both[0].score > 0.999
+    assert searcher.search(mirrored, aspect=640 / 480, mirror="none")[0].score < 0.999
+    assert len({h.id for h in both}) == 10
+    with pytest.raises(PoseError, match="neither face nor hands"):
+        searcher.search(np.full((4, 75, 3), np.nan, np.float32))
+
+
+def test_words_follow_the_scores_of_wrong_answers(vectors: np.ndarray, rows: pa.Table) -> None:
+    glosses = rows["gloss"].to_pylist()
+    found = calibrate(vectors, glosses)
+    scores = vectors @ vectors.T
+    scores[np.array(glosses)[:, None] == np.array(glosses)[None]] = -np.inf
+    wrong = scores.max(1)
+    assert found.recordings == 120
+    words = [found.word(float(s)) for s in wrong]
+    assert words.count("probable") <= 0.01 * 120 + 1
+    assert words.count("probable") + words.count("possible") <= 0.1 * 120 + 1
+    verdicts = [found.verdict(float(s)) for s in wrong]
+    assert abs(verdicts.count("not found") - 60) <= 2
+    assert found.verdict(None) == "not found" and found.verdict(1.0) == found.word(1.0)
+    assert calibrate(vectors, ["one word"] * 120).word(0.9) is None
+
+
+def test_signs_that_the_index_lacks_set_the_words(vectors: np.ndarray, rows: pa.Table) -> None:
+    rng = np.random.default_rng(0)
+    absent = vectors[rng.integers(0, 120, 400)] + rng.normal(0, 0.05, (400, vectors.shape[1])).astype(np.float32)
+    absent /= np.linalg.norm(absent, axis=1, keepdims=True)
+    found = calibrate(vectors, rows["gloss"].to_pylist(), absent)
+    best = [float(s) for s in (absent @ vectors.T).max(1)]
+    words = [found.word(s) for s in best]
+    assert found.recordings == 400 and words.count("probable") == 4 and words.count("possible") == 36
+    assert [found.verdict(s) for s in best].count("not found") == 200
+    few = calibrate(vectors, rows["gloss"].to_pylist(), absent[:99])
+    assert few == calibrate(vectors, rows["gloss"].to_pylist())
+
+
+def test_clips_are_read_by_id(small_corpus: Path, clips: list[Clip]) -> None:
+    reader = ClipReader(small_corpus)
+    for clip in clips[::17]:
+        np.testing.assert_array_equal(reader.clip(clip.id).poses, clip.poses)
+    with pytest.raises(UnknownClip, match="no clip 'nothing' in"):
+        reader.clip("nothing")
+    with pytest.raises(CorpusError, match="not the corpus that the index was built from"):
+        ClipReader(small_corpus, "another")

@@ -1,0 +1,1 @@
+"""Building index versions from a corpus and a model."""

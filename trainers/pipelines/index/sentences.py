@@ -1,0 +1,129 @@
+"""Build an index of clips or of texts from a corpus and a dual encoder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from signatlas.corpus.format import Corpus
+from signatlas.errors import SnapshotError, TextError
+from signatlas.features.sliding import own_encoders
+from signatlas.features.store import FeatureStore
+from signatlas.models import folder as model_folder
+from signatlas.models.dual_encoder.encoder import MODEL_TYPE, DualEncoder
+from signatlas.retrieval import entries
+from signatlas.retrieval import index_version as snapshot
+from signatlas.retrieval.index_version import Snapshot
+from signatlas.retrieval.manifest import FeaturesPart
+from trainers.pipelines.features import Progress, extract
+from trainers.pipelines.index.signs import check_names, check_version, corpus_part
+
+
+def is_dual(model: str | os.PathLike[str]) -> bool:
+    """Whether a model folder holds a dual encoder. Raises ModelError when there is no model."""
+    return model_folder.read_config(model_folder.locate(model)).get("model_type") == MODEL_TYPE
+
+
+def build(
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    kind: entries.Kind = "clips",
+    features: str | os.PathLike[str] | None = None,
+    keeps: bool = True,
+    languages: tuple[str, ...] | None = None,
+    shards: int = 1,
+    factory: str = "Flat",
+    sources: tuple[str, ...] | None = None,
+    splits: tuple[str, ...] | None = None,
+    version: str | None = None,
+    activate: bool = True,
+    progress: Callable[[int], Any] | None = None,
+) -> Snapshot:
+    """Encode the clips of ``corpus`` from their features, or its distinct texts, and write a version under ``out``.
+
+    ``languages`` narrows the texts; the index names the features if their folder ``keeps``. Raises CorpusError,
+    ModelError, FeatureError, TextError or SnapshotError; then nothing was written.
+    """
+    opened = Corpus.open(corpus, verify=True)
+    source_model = model_folder.locate(model)
+    check_version(out, version)
+    chosen = _chosen(opened, sources, splits)
+    encoder = DualEncoder.from_pretrained(source_model)
+    store = FeatureStore.open(features) if features else None
+    if store is not None:
+        entries.check_features(store, opened, encoder)
+    if kind == "texts":
+        _check_languages(languages, chosen, opened.path)
+        rows = entries.text_rows(chosen, languages)
+    else:
+        rows = entries.clip_rows(chosen)
+    encoded = entries.encode(encoder, kind, rows, store, progress)
+    written = snapshot.write(
+        out,
+        encoded.vectors,
+        encoded.rows,
+        model=source_model,
+        corpus=corpus_part(opened, sources, splits),
+        factory=factory,
+        shards=shards,
+        version=version,
+        kind=kind,
+        tokens=encoded.tokens,
+        features=_part(store) if store is not None and keeps else None,
+    )
+    if activate:
+        snapshot.activate(out, written.version)
+    return written
+
+
+@contextmanager
+def temporary_features(
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 1,
+    gpus: float = 0,
+    progress: Progress | None = None,
+) -> Iterator[Path]:
+    """Features of the whole corpus by the model's own sign encoders, beside ``out`` until the block ends.
+
+    Needs a connected Ray. Raises FeatureError when the model has no sign encoders.
+    """
+    folder = model_folder.locate(model)
+    made, encoders = own_encoders(folder, DualEncoder.from_pretrained(folder))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".features-") as temporary:
+        models = {stream: str(path) for stream, path in encoders.items()}
+        target = Path(temporary) / "features"
+        extract(
+            models, Corpus.open(corpus), target, window=made.window, stride=made.stride or 1, limit=made.limit,
+            workers=workers, gpus=gpus, progress=progress,
+        )  # fmt: skip
+        yield target
+
+
+def _chosen(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None) -> list[dict[str, Any]]:
+    metadata = corpus.metadata()
+    check_names("source", sources, {row["source"] for row in metadata}, corpus.path)
+    check_names("split", splits, set(corpus.info.counts), corpus.path)
+    return [r for r in metadata if (not sources or r["source"] in sources) and (not splits or r["split"] in splits)]
+
+
+def _check_languages(languages: tuple[str, ...] | None, rows: list[dict[str, Any]], path: str) -> None:
+    have = {text["language"] for row in rows for text in row["texts"] or []}
+    if not have:
+        raise SnapshotError(f"nothing to index: the chosen clips of {path} have no texts")
+    for language in languages or ():
+        if language not in have:
+            raise TextError(f"{path} has no texts in '{language}', only in {', '.join(sorted(have))}")
+
+
+def _part(store: FeatureStore) -> FeaturesPart:
+    return FeaturesPart(path=str(store.path.absolute()), fingerprint=store.fingerprint, kind=store.info.kind)

@@ -1,0 +1,1 @@
+"""Task `pseudo_label`."""

@@ -1,0 +1,1 @@
+"""Task `sign_encoder`."""
