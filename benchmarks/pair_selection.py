@@ -80,15 +80,15 @@ def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
     torch.set_num_threads(run.scaling.threads)
     task = TranslationStage(run)
     task.model.train()
-    learnt = [p for p in task.model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learnt, lr=run.optimiser.lr)
+    learned = [p for p in task.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=run.optimizer.lr)
     seconds = []
     for step in range(warmup + steps):
         started = time.perf_counter()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         task.loss(task.model, step).backward()
-        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimiser.step()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
         seconds.append(time.perf_counter() - started)
     return {"recipe": loaded.name, "step_batch": run.batch_size, "timed_steps": steps,
             "step_seconds": round(statistics.median(seconds[warmup:]), 4)}  # fmt: skip

@@ -1,6 +1,6 @@
 """What Ray Train and DeepSpeed cost a step: against a plain torch loop (one worker) and torchrun (two workers).
 
-Every side trains the same model on the same batches with one thread a worker and times whole optimiser steps
+Every side trains the same model on the same batches with one thread a worker and times whole optimizer steps
 (batch, forward, loss, backward, update) after warm-up; start-up is left out.
 
     python -m benchmarks.train_overhead --steps 80
@@ -57,18 +57,18 @@ def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
     model: Any = task.model
     if dist.is_initialized():
         model = torch.nn.parallel.DistributedDataParallel(task.model)
-    c = recipe.optimiser
-    optimiser = torch.optim.AdamW(model.parameters(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay)
+    c = recipe.optimizer
+    optimizer = torch.optim.AdamW(model.parameters(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay)
     times = []
     for step in range(warmup + steps):
         if step % task.steps_per_epoch == 0:
             task.begin_epoch(step // task.steps_per_epoch)
         started = time.perf_counter()
         loss = task.loss(model, step % task.steps_per_epoch)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (loss * world()[1]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), c.clip)
-        optimiser.step()
+        optimizer.step()
         times.append(time.perf_counter() - started)
     return times[warmup:]
 
@@ -84,13 +84,13 @@ def engine_steps(config: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     recipe = parse(SignEncoderRecipe, config["recipe"], "benchmark")
     task = SignEncoderTask(recipe)
-    engine = start_engine(task.model, recipe.optimiser, task.batch_size)
+    engine = start_engine(task.model, recipe.optimizer, task.batch_size)
     total, times = config["warmup"] + config["steps"], []
     for step in range(total):
         if step % task.steps_per_epoch == 0:
             task.begin_epoch(step // task.steps_per_epoch)
         started = time.perf_counter()
-        train_step(engine, task, recipe.optimiser, step % task.steps_per_epoch, step, total)
+        train_step(engine, task, recipe.optimizer, step % task.steps_per_epoch, step, total)
         times.append(time.perf_counter() - started)
     import ray.train
 

@@ -23,7 +23,7 @@ def compare(
 ) -> None:
     """Evaluations of sentence retrieval, or of translations, side by side, each tested against the first one.
 
-    Retrieval: both directions, strict and merged (m); p is that of a paired randomisation test over the queries.
+    Retrieval: both directions, strict and merged (m); p is that of a paired randomization test over the queries.
     Translations: all figures; difference, 95 % interval and p of a paired bootstrap over the clips. Both are
     two-sided, and left out where queries or clips differ.
 
@@ -89,7 +89,7 @@ def _sentences(reports: list[Path], by: str, seed: int, mean: bool, markdown: bo
     if json:
         print(dumps(rows, indent=2, ensure_ascii=False))
         return
-    what = "means, range of R@1" if mean else f"p: {by} against the first, two-sided paired randomisation"
+    what = "means, range of R@1" if mean else f"p: {by} against the first, two-sided paired randomization"
     title = _title(rows, what)
     if markdown:
         print(f"{title}\n\n{as_markdown(rows)}")

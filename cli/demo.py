@@ -44,7 +44,7 @@ class Plan:
     source: tuple[str, ...] = ()
 
 
-REAL = Plan("demo", "data/dgs", "recipes/dgs_gesture.yaml", True, ("optimiser.epochs=30",), ("--source", "webcam"))
+REAL = Plan("demo", "data/dgs", "recipes/dgs_gesture.yaml", True, ("optimizer.epochs=30",), ("--source", "webcam"))
 COMPUTED = Plan("demo-procedural", "data/procedural", "recipes/procedural.yaml", False)
 
 

@@ -11,7 +11,7 @@ import typer
 
 def train(
     recipe: Annotated[str, typer.Argument(help="a recipe file, see recipes/")],
-    set: Annotated[list[str], typer.Option("--set", help="override a setting: --set optimiser.lr=3e-4")] = [],  # noqa: B006
+    set: Annotated[list[str], typer.Option("--set", help="override a setting: --set optimizer.lr=3e-4")] = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(help="Ray Train workers")] = None,
     gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="one GPU a worker")] = None,
     name: Annotated[str | None, typer.Option(help="name of the run; the recipe's by default")] = None,

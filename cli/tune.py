@@ -11,7 +11,7 @@ import typer
 
 def tune(
     study: Annotated[str, typer.Argument(help="a study file, see tune/studies/")],
-    set: Annotated[list[str], typer.Option("--set", help="fix a setting of the recipe: --set optimiser.epochs=5")] = [],  # noqa: B006
+    set: Annotated[list[str], typer.Option("--set", help="fix a setting of the recipe: --set optimizer.epochs=5")] = [],  # noqa: B006
     trials: Annotated[int | None, typer.Option(min=1, help="trials in all; the study's by default")] = None,
     concurrent: Annotated[
         int | None, typer.Option(min=1, help="trials at a time; by default as many as the cluster holds")

@@ -51,11 +51,11 @@ def show(found: list[Check]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    colors = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     table = Table(box=None, show_header=False, pad_edge=False)
     for check in found:
         text = f"{check.found}\n[dim]{check.advice}[/dim]" if check.advice else check.found
-        table.add_row(f"[{colours[check.state]}]{check.state}[/]", check.name, text)
+        table.add_row(f"[{colors[check.state]}]{check.state}[/]", check.name, text)
     console = Console()
     console.print(table)
     states = [check.state for check in found]

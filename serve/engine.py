@@ -11,7 +11,7 @@ from serve.deployments import Live, Recording
 from serve.errors import busy
 from signatlas.errors import PoseError
 from signatlas.retrieval.merge import Ranked, merge
-from signatlas.retrieval.search import Catalogue
+from signatlas.retrieval.search import Catalog
 
 ATTEMPTS, PAUSE_S = 20, 0.25  # how long a request waits for the parts to have a version in common
 
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 
 class Answered(NamedTuple):
     ranked: Ranked
-    catalogue: Catalogue
+    catalog: Catalog
 
 
 class Mixed(Exception):
@@ -36,7 +36,7 @@ class Mixed(Exception):
 class Engine:
     """Encoder and shards behind handles. Never mixes two versions of an index in one answer."""
 
-    def __init__(self, encoder: Any, shards: list[Any], live: Live[Catalogue]):
+    def __init__(self, encoder: Any, shards: list[Any], live: Live[Catalog]):
         self.encoder, self.shards, self.live = encoder, shards, live
 
     async def answer(self, batch: list[Asked]) -> list[Answered | Exception]:
@@ -50,7 +50,7 @@ class Engine:
             await asyncio.sleep(PAUSE_S)
         raise busy("the index is being replaced; try again in a moment")
 
-    async def _attempt(self, batch: list[Asked], version: str, catalogue: Catalogue) -> list[Answered | Exception]:
+    async def _attempt(self, batch: list[Asked], version: str, catalog: Catalog) -> list[Answered | Exception]:
         embedded = await self._embed(batch, version)
         failed = {i: e for i, vectors in enumerate(embedded) for e in vectors if isinstance(e, PoseError)}
         queries = [(i, v) for i, vectors in enumerate(embedded) if i not in failed for v in vectors]
@@ -64,7 +64,7 @@ class Engine:
                 for (i, _), ranked in zip(queries, rankings, strict=True):
                     per_asked[i].append(ranked)
         return [
-            failed[i] if i in failed else Answered(merge(per_asked[i], asked.k), catalogue)
+            failed[i] if i in failed else Answered(merge(per_asked[i], asked.k), catalog)
             for i, asked in enumerate(batch)
         ]
 

@@ -26,7 +26,7 @@ from signatlas.pose.posejson import to_json
 from signatlas.retrieval.clips import ClipReader, UnknownClip
 from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.manifest import CorpusPart
-from signatlas.retrieval.search import Catalogue, Sign, without
+from signatlas.retrieval.search import Catalog, Sign, without
 
 PROBLEM = {"description": "What is wrong, as an RFC 9457 problem document", "content": {problems.MEDIA_TYPE: {}}}
 UPLOAD = {
@@ -64,11 +64,11 @@ class Router:
         batching.set_max_batch_size(config.batch_size)
         batching.set_batch_wait_timeout_s(config.batch_wait_s)
 
-    def _load(self, version: str) -> Catalogue:
+    def _load(self, version: str) -> Catalog:
         snapshot = Snapshot.open(self.config.index, version, verify=False)
         if len(snapshot.manifest.shards) != len(self.engine.shards):
             raise SnapshotError(f"{version} has {len(snapshot.manifest.shards)} shards: serve the index anew")
-        return Catalogue(snapshot)
+        return Catalog(snapshot)
 
     async def _reader(self, part: CorpusPart) -> ClipReader:
         """Raises CorpusError when the corpus is not at hand, or is not the one that the index was made from."""
@@ -141,12 +141,12 @@ class Router:
         result = await self.answer_together(Asked(recordings, vector, options.top_k + 1))
         if isinstance(result, Exception):
             raise result
-        catalogue = result.catalogue
-        hits = catalogue.hits(without(result.ranked, leave_out, options.top_k))
+        catalog = result.catalog
+        hits = catalog.hits(without(result.ranked, leave_out, options.top_k))
         answer = SearchAnswer(
-            index_version=catalogue.manifest.version,
-            synthetic=catalogue.manifest.corpus.synthetic,
-            verdict=catalogue.verdict(hits),
+            index_version=catalog.manifest.version,
+            synthetic=catalog.manifest.corpus.synthetic,
+            verdict=catalog.verdict(hits),
             hits=hits,
         )
         return JSONResponse(answer.model_dump())
@@ -168,10 +168,10 @@ class Router:
     async def sign_poses(self, request: Request, id: str) -> JSONResponse:
         """The poses of an indexed recording, null where a coordinate is missing."""
         self.authorise(request)
-        catalogue = self.live.get()[1]
-        if id not in catalogue and f"{id}/poses" in catalogue:
-            return JSONResponse(catalogue.sign(f"{id}/poses").model_dump())
-        self._require(catalogue, id)
+        catalog = self.live.get()[1]
+        if id not in catalog and f"{id}/poses" in catalog:
+            return JSONResponse(catalog.sign(f"{id}/poses").model_dump())
+        self._require(catalog, id)
         clip = await self._clip(id)
         poses = await asyncio.to_thread(to_json, clip.poses, 5)
         return JSONResponse({"id": id, "fps": clip.fps, "width": clip.width, "height": clip.height, "poses": poses})
@@ -180,13 +180,13 @@ class Router:
     async def sign(self, request: Request, id: str) -> JSONResponse:
         """What the index knows of one recording."""
         self.authorise(request)
-        catalogue = self.live.get()[1]
-        self._require(catalogue, id)
-        return JSONResponse(catalogue.sign(id).model_dump())
+        catalog = self.live.get()[1]
+        self._require(catalog, id)
+        return JSONResponse(catalog.sign(id).model_dump())
 
     @staticmethod
-    def _require(catalogue: Catalogue, id: str) -> None:
-        if id not in catalogue:
+    def _require(catalog: Catalog, id: str) -> None:
+        if id not in catalog:
             raise Problem(404, f"no sign '{id}' in this index")
 
     @app.get("/v1/info", response_model=Info)
@@ -196,7 +196,7 @@ class Router:
         m = self.live.get()[1].manifest
         info = Info(
             signatlas=signatlas.__version__, index_version=m.version, created=m.created,
-            corpus=m.corpus.name, licence=m.corpus.licence, sign_languages=m.corpus.sign_languages,
+            corpus=m.corpus.name, license=m.corpus.license, sign_languages=m.corpus.sign_languages,
             sources=m.corpus.sources, synthetic=m.corpus.synthetic, count=m.count, shards=len(m.shards),
             dims=m.dims, factory=m.factory, model=Path(m.model.name).name, model_sha256=m.model.sha256,
             confidence=m.confidence.model_dump(), limits=self.config.limits.model_dump(),

@@ -100,7 +100,7 @@ class Info(BaseModel):
     index_version: str
     created: str
     corpus: str
-    licence: str
+    license: str
     sign_languages: tuple[str, ...]
     sources: tuple[str, ...] | None
     synthetic: bool

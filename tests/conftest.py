@@ -82,7 +82,7 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def film() -> Callable[..., Path]:
-    """Writes a small video whose frame n is a plain grey of level 16 + 4n (n < 56)."""
+    """Writes a small video whose frame n is a plain gray of level 16 + 4n (n < 56)."""
     import av
     import numpy as np
 

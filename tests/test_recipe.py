@@ -19,14 +19,14 @@ def test_every_shipped_recipe_loads_and_is_named_after_its_file(path):
 @pytest.fixture
 def recipe_file(tmp_path):
     path = tmp_path / "r.yaml"
-    path.write_text("name: r\ndata: {corpus: data/dgs}\noptimiser: {epochs: 3}\n")
+    path.write_text("name: r\ndata: {corpus: data/dgs}\noptimizer: {epochs: 3}\n")
     return path
 
 
 def test_overrides_are_typed(recipe_file):
-    recipe = load(recipe_file, ["optimiser.lr=3e-4", "optimiser.zero=2", "model.streams=[shape]", "seed=7"])
-    assert (recipe.optimiser.lr, recipe.optimiser.zero, recipe.model.streams, recipe.seed) == (3e-4, 2, ("shape",), 7)
-    assert recipe.optimiser.epochs == 3
+    recipe = load(recipe_file, ["optimizer.lr=3e-4", "optimizer.zero=2", "model.streams=[shape]", "seed=7"])
+    assert (recipe.optimizer.lr, recipe.optimizer.zero, recipe.model.streams, recipe.seed) == (3e-4, 2, ("shape",), 7)
+    assert recipe.optimizer.epochs == 3
 
 
 def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path):
@@ -38,9 +38,9 @@ def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("optimiser.epoch=3", "unknown key 'optimiser.epoch', did you mean 'epochs'"),
+        ("optimizer.epoch=3", "unknown key 'optimizer.epoch', did you mean 'epochs'"),
         ("modle.width=3", "unknown key 'modle', did you mean 'model'"),
-        ("optimiser.epochs=0", "optimiser.epochs: Input should be greater than or equal to 1"),
+        ("optimizer.epochs=0", "optimizer.epochs: Input should be greater than or equal to 1"),
         ("model.heads=7", "width 256 must be even and a multiple of heads 7"),
         ("task=sing_encoder", "unknown task 'sing_encoder'"),
         ("epochs", "--set wants key=value"),

@@ -1,4 +1,4 @@
-"""The model card, README.md of a model folder: what it is for, on what it was trained, under which licence, and how."""
+"""The model card, README.md of a model folder: what it is for, on what it was trained, under which license, and how."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def card(
     said = "".join(f"{note}\n\n" for note in (*((SYNTHETIC,) if info.synthetic else ()), *notes))
     figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     return (
-        f"---\nlibrary_name: signatlas\nlicense: other\nlicense_name: {json.dumps(info.licence)}\n"
+        f"---\nlibrary_name: signatlas\nlicense: other\nlicense_name: {json.dumps(info.license)}\n"
         f"language:\n{codes}tags:\n- sign-language\n---\n"
         f"# {getattr(recipe, 'name', 'model')}\n\n{said}{about}\n\n"
         f"Trained on {info.name} {info.version} (fingerprint `{info.fingerprint}`, {info.source}).\n"
-        f"Licence of the corpus: {info.licence}.\n\n## Figures on dev\n\n| | |\n|---|---|\n{figures}\n\n"
+        f"License of the corpus: {info.license}.\n\n## Figures on dev\n\n| | |\n|---|---|\n{figures}\n\n"
         f"## Recipe\n\n```yaml\n{dump(recipe)}```\n"
     )

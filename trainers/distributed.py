@@ -68,7 +68,7 @@ class _Gather(torch.autograd.Function):
 
 @torch.no_grad()
 def limit_parameter(parameter: torch.nn.Parameter, largest: float) -> None:
-    """Keep a parameter at most ``largest`` after an optimiser step, its fp32 master of ZeRO and bf16 as well."""
+    """Keep a parameter at most ``largest`` after an optimizer step, its fp32 master of ZeRO and bf16 as well."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
 
     master = safe_get_full_fp32_param(parameter) if _is_managed(parameter) else None

@@ -65,7 +65,7 @@ def worker(config: dict[str, Any]) -> None:
     task = build_task(recipe)
     task.shown = parse(type(recipe), config["shown"], "recipe")
     keep = recipe.snapshots if isinstance(recipe, StageRecipe) else None
-    loop.run(task, recipe.optimiser, seed=recipe.seed, every=recipe.select.every, keep=keep, queue=config["queue"])
+    loop.run(task, recipe.optimizer, seed=recipe.seed, every=recipe.select.every, keep=keep, queue=config["queue"])
 
 
 def fit(
@@ -93,7 +93,7 @@ def fit(
         with connected(address, num_cpus=cpus_of(recipe), worker_logs=verbose):
             return fit_stages(recipe, fresh=fresh, quiet=quiet, verbose=verbose, callbacks=callbacks)
     task = build_task(recipe)  # the user's mistakes show here, on the driver, in one line, before anything is touched
-    steps, fingerprint = recipe.optimiser.epochs * task.steps_per_epoch, task.corpus_fingerprint
+    steps, fingerprint = recipe.optimizer.epochs * task.steps_per_epoch, task.corpus_fingerprint
     for note in () if quiet else task.notes:
         print(f"note: {note}", flush=True)
     del task  # the workers hold the clips; the driver need not
@@ -109,7 +109,7 @@ def fit(
     with connected(address, num_cpus=cpus_of(recipe), worker_logs=verbose):
         if recipe.task in PREPARE:
             recipe = _prepared(recipe, folder.local, quiet)
-            steps = recipe.optimiser.epochs * build_task(recipe).steps_per_epoch
+            steps = recipe.optimizer.epochs * build_task(recipe).steps_per_epoch
         result = _train(recipe, steps, storage_path, folder.local, quiet, callbacks)
     results = _finish(recipe, result, folder.local)
     folder.publish()
@@ -227,7 +227,7 @@ def _keep_snapshots(result: Any, folder: Path, every: int) -> None:
 
 
 def _drop_others(result: Any) -> None:
-    """Of checkpoints whose models are kept, the optimiser's state is of no more use once the run has ended."""
+    """Of checkpoints whose models are kept, the optimizer's state is of no more use once the run has ended."""
     kept = {result.checkpoint.path, max(result.best_checkpoints, key=lambda k: k[1]["score"])[0].path}
     for checkpoint, _ in result.best_checkpoints:
         if checkpoint.path not in kept:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from signatlas.recipe import OptimiserConfig
+from signatlas.recipe import OptimizerConfig
 from trainers.distributed import world
 from trainers.progress import Reporter
 
@@ -47,13 +47,13 @@ class Task(Protocol):
         return self.loss(engine, step)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Dev metrics with a ``score`` to maximise; called on every rank at once."""
+        """Dev metrics with a ``score`` to maximize; called on every rank at once."""
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         """Write the model folder; called on rank 0."""
 
     def after_step(self, model: nn.Module) -> None:
-        """What follows each optimiser step, such as a limit on a parameter; called on every rank."""
+        """What follows each optimizer step, such as a limit on a parameter; called on every rank."""
         return
 
     def memory(self) -> dict[str, Tensor]:
@@ -65,7 +65,7 @@ class Task(Protocol):
         return
 
 
-def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
+def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """Linear warm-up to ``lr``, then half a cosine to zero."""
     warmup = max(1, round(config.warmup * total))
     if step < warmup:
@@ -73,8 +73,8 @@ def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int, parts: int = 1) -> dict[str, Any]:
-    """DeepSpeed's own settings for a recipe's optimiser."""
+def deepspeed_config(config: OptimizerConfig, batch_size: int, ranks: int, parts: int = 1) -> dict[str, Any]:
+    """DeepSpeed's own settings for a recipe's optimizer."""
     return {
         "train_micro_batch_size_per_gpu": -(-batch_size // (ranks * parts)),
         "gradient_accumulation_steps": parts,
@@ -86,7 +86,7 @@ def deepspeed_config(config: OptimiserConfig, batch_size: int, ranks: int, parts
     }
 
 
-def _optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     learning = [p for p in model.parameters() if p.requires_grad]
     if config.name == "sgd":
         return torch.optim.SGD(learning, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
@@ -95,7 +95,7 @@ def _optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimiz
     )
 
 
-def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int, parts: int = 1) -> Any:
+def start_engine(model: nn.Module, config: OptimizerConfig, batch_size: int, parts: int = 1) -> Any:
     """Wrap a model in a DeepSpeed engine; joins the process group that Ray Train made."""
     import deepspeed
 
@@ -103,12 +103,12 @@ def start_engine(model: nn.Module, config: OptimiserConfig, batch_size: int, par
         # DeepSpeed would compile its shared-memory collectives on first use: 40 s, and a compiler, for nothing here.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     settings = deepspeed_config(config, batch_size, world()[1], parts)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=_optimiser(model, config), config=settings)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=_optimizer(model, config), config=settings)
     return engine
 
 
-def train_step(engine: Any, task: Task, config: OptimiserConfig, step_in_epoch: int, step: int, total: int) -> Tensor:
-    """One optimiser step. DeepSpeed averages gradients over ranks and parts, so each sends its share that often."""
+def train_step(engine: Any, task: Task, config: OptimizerConfig, step_in_epoch: int, step: int, total: int) -> Tensor:
+    """One optimizer step. DeepSpeed averages gradients over ranks and parts, so each sends its share that often."""
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate(config, step, total)
     total_loss: Tensor | float = 0.0
@@ -122,7 +122,7 @@ def train_step(engine: Any, task: Task, config: OptimiserConfig, step_in_epoch: 
 
 
 def run(
-    task: Task, config: OptimiserConfig, *, seed: int, every: int, keep: int | None = None, queue: Any | None = None
+    task: Task, config: OptimizerConfig, *, seed: int, every: int, keep: int | None = None, queue: Any | None = None
 ) -> None:
     """Train with checkpoints, evaluation and exact resume; reports to Ray Train.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from signatlas.plots.figures import BLUE, GREY, ORANGE, VERMILION, figure, save
+from signatlas.plots.figures import BLUE, GRAY, ORANGE, VERMILION, figure, save
 from tune.record import Trial, ranked
 from tune.study import Study, encoded
 
@@ -23,8 +23,8 @@ def draw(study: Study, trials: list[Trial], place: Path) -> dict[str, str]:
     }
 
 
-def _colour(trial: Trial, best: Trial) -> str:
-    return ORANGE if trial.hand_set else BLUE if trial is best else GREY
+def _color(trial: Trial, best: Trial) -> str:
+    return ORANGE if trial.hand_set else BLUE if trial is best else GRAY
 
 
 def _curves(study: Study, trials: list[Trial], path: Path) -> None:
@@ -36,7 +36,7 @@ def _curves(study: Study, trials: list[Trial], path: Path) -> None:
         epochs, values = zip(*sorted(trial.values.items()), strict=True)
         marked = trial.hand_set or trial is trials[0]
         label = f"trial {trial.number}{', hand-set' if trial.hand_set else ''}{', best' if trial is trials[0] else ''}"
-        axes.plot(epochs, values, color=_colour(trial, trials[0]), linewidth=2.2 if marked else 1, marker=".",
+        axes.plot(epochs, values, color=_color(trial, trials[0]), linewidth=2.2 if marked else 1, marker=".",
                   zorder=3 if marked else 2, label=label if marked else None)  # fmt: skip
         if trial.status != "finished":
             axes.plot(epochs[-1:], values[-1:], color=VERMILION, marker="x", zorder=4)
@@ -65,15 +65,15 @@ def _setting(axes: Any, name: str, values: Any, study: Study, trials: list[Trial
     for trial in trials:
         value = trial.settings[name]
         best = trial.best(study.mode)
-        colour = _colour(trial, trials[0])
+        color = _color(trial, trials[0])
         axes.plot(
             places.index(encoded(value)) if places is not None else value,
             best[0] if best else float("nan"),
             linestyle="none",
             marker="*" if trial.hand_set else "o",
             markersize=12 if trial.hand_set else 6,
-            color=colour,
-            markerfacecolor=colour if trial.status == "finished" else "none",
+            color=color,
+            markerfacecolor=color if trial.status == "finished" else "none",
             zorder=3 if trial.hand_set or trial is trials[0] else 2,
         )
     if places is not None:

@@ -15,7 +15,7 @@ def with_shared_reference(study: Study, base: Recipe, place: str, quiet: bool) -
     """The recipe with ``selection.reference`` set and its trajectories cached, if any trial selects its batches.
 
     A reference run of the trials' own would cost more than the trial itself; one that is named is taken as it is. It
-    is trained with the hand-set settings. Needs an initialised Ray. Raises UserError.
+    is trained with the hand-set settings. Needs an initialized Ray. Raises UserError.
     """
     if not isinstance(base, TranslationRecipe) or not _selects(study, base):
         return base
@@ -30,11 +30,11 @@ def with_shared_reference(study: Study, base: Recipe, place: str, quiet: bool) -
         if "://" in place:
             raise RecipeError(f"{place}: trials share a reference run on a folder that all nodes see: name one as "
                               "selection.reference under set")  # fmt: skip
-        epochs = selection.epochs or aligned.optimiser.epochs
-        optimiser = aligned.optimiser.model_copy(update={"epochs": epochs})
+        epochs = selection.epochs or aligned.optimizer.epochs
+        optimizer = aligned.optimizer.model_copy(update={"epochs": epochs})
         alone = base.model_copy(update={
             "name": NAME, "storage_path": place, "translation": None,
-            "alignment": aligned.model_copy(update={"contrast": "random", "optimiser": optimiser}),
+            "alignment": aligned.model_copy(update={"contrast": "random", "optimizer": optimizer}),
         })  # fmt: skip
         if not quiet:
             print(f"reference model of all trials: {epochs} epochs", flush=True)

@@ -146,7 +146,7 @@ def parsed_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, separator, value = override.partition("=")
         if not key or not separator:
-            raise RecipeError(f"--set wants key=value, for instance optimiser.epochs=5, got '{override}'")
+            raise RecipeError(f"--set wants key=value, for instance optimizer.epochs=5, got '{override}'")
         try:
             fixed[key.strip()] = _number(yaml.safe_load(value))
         except yaml.YAMLError:

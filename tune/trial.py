@@ -67,8 +67,8 @@ def epochs_of(recipe: Recipe) -> int:
     if isinstance(recipe, TranslationRecipe):
         last = recipe.translation or recipe.alignment
         assert last is not None
-        return last.optimiser.epochs
-    return recipe.optimiser.epochs
+        return last.optimizer.epochs
+    return recipe.optimizer.epochs
 
 
 def reason(error: BaseException) -> str:

@@ -70,7 +70,7 @@ def compose(
     print(f"made {corpus.path}: {len(corpus)} clips ({counts}), fingerprint {corpus.info.fingerprint[:12]}")
     if planned.unsigned:
         print(f"left out {len(planned.unsigned)} sentences without a gloss: {', '.join(planned.unsigned)}")
-    print(f"{corpus.info.made['notice']}; licence: {corpus.info.licence}")
+    print(f"{corpus.info.made['notice']}; license: {corpus.info.license}")
 
 
 def _procedural(out: str, signs: int, signers: int, takes: int, seed: int, overwrite: bool) -> None:

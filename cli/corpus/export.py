@@ -42,7 +42,7 @@ def export(
         wanted = frozenset(clip)
         corpus = corpus.where(lambda row: row["id"] in wanted)
     number = write(corpus, out, fps=fps, size=None if size is None else _pixels(size), overwrite=overwrite)
-    print(f"{out}: {number} .pose files and index.csv; credit: {corpus.info.source} ({corpus.info.licence})")
+    print(f"{out}: {number} .pose files and index.csv; credit: {corpus.info.source} ({corpus.info.license})")
 
 
 def _pixels(size: str) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def extract(
     out: Annotated[str, typer.Option(help="Corpus folder or URI to make.")],
     sign_language: Annotated[str | None, typer.Option(help="ISO 639-3 code: ase, gsg, bfi, ...")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the corpus; that of --out by default.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the recordings.")] = "unknown",
+    license: Annotated[str, typer.Option(help="License of the recordings.")] = "unknown",
     source: Annotated[str, typer.Option(help="Where the recordings come from.")] = "unknown",
     face: Annotated[bool, typer.Option("--face", help="Keep the 478 points of the face too.")] = False,
     target_fps: Annotated[
@@ -42,11 +42,11 @@ def extract(
     The same command goes on where it was stopped. Recordings that cannot be used are put aside with their reason, in
     quarantine.jsonl; exit code 1 says that there are some, 0 that there are none.
 
-    Example: signatlas corpus extract recordings/ --out data/mine --sign-language gsg --licence CC-BY-4.0
+    Example: signatlas corpus extract recordings/ --out data/mine --sign-language gsg --license CC-BY-4.0
     """
     from signatlas.corpus.extraction.recording import Options
 
-    listing = _listing(videos, out, sign_language, name, licence, source, fps)
+    listing = _listing(videos, out, sign_language, name, license, source, fps)
     options = Options(face=face, target_fps=target_fps, max_seconds=max_seconds)
     made = run(
         listing, out, options=options, workers=workers, overwrite=overwrite, address=address, seed=seed,
@@ -56,7 +56,7 @@ def extract(
 
 
 def _listing(
-    videos: list[str], out: str, code: str | None, name: str | None, licence: str, source: str, fps: float | None
+    videos: list[str], out: str, code: str | None, name: str | None, license: str, source: str, fps: float | None
 ) -> Listing:
     from pathlib import Path
 
@@ -67,10 +67,10 @@ def _listing(
     if manifests and len(videos) > 1:
         raise MediaError(f"{manifests[0]} is a manifest: give it alone, or name its recordings instead")
     if manifests:
-        return manifest.read(Path(manifests[0]), sign_language=code, name=name, licence=licence, source=source)
+        return manifest.read(Path(manifests[0]), sign_language=code, name=name, license=license, source=source)
     if code is None:
         raise MediaError("no --sign-language: give its ISO 639-3 code, such as ase, gsg or bfi")
-    return media_listing.listing(videos, name=name, sign_language=code, licence=licence, source=source, fps=fps)
+    return media_listing.listing(videos, name=name, sign_language=code, license=license, source=source, fps=fps)
 
 
 def run(listing: Listing, out: str, *, address: str | None = None, workers: int | None = None, **how: Any) -> Extracted:

@@ -79,7 +79,7 @@ def autsl(
     address: Address = None,
     json: AsJson = False,
 ) -> None:
-    """Import AUTSL: label files, the list of signs, and the colour videos in train/, val/ and test/.
+    """Import AUTSL: label files, the list of signs, and the color videos in train/, val/ and test/.
 
     Example: signatlas corpus import autsl AUTSL --out data/autsl-small --gallery-query
     """
@@ -141,7 +141,7 @@ def manifest(
     out: Out = None,
     sign_language: Annotated[str | None, typer.Option(help="ISO 639-3 code of lines that do not say theirs.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the corpus; that of --out by default.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the recordings.")] = "unknown",
+    license: Annotated[str, typer.Option(help="License of the recordings.")] = "unknown",
     source: Annotated[str, typer.Option(help="Where the recordings come from.")] = "unknown",
     seed: Seed = 0,
     list_: List = False,
@@ -162,7 +162,7 @@ def manifest(
     from signatlas.corpus.sources import manifest as adapter
 
     name = name or (out.rstrip("/").rsplit("/", 1)[-1] if out else None)
-    listing = adapter.read(file, sign_language=sign_language, name=name, licence=licence, source=source)
+    listing = adapter.read(file, sign_language=sign_language, name=name, license=license, source=source)
     _go_on(listing, "manifest", out, list_, json, face=face, target_fps=target_fps, max_seconds=max_seconds,
            workers=workers, overwrite=overwrite, address=address, seed=seed)  # fmt: skip
 

@@ -13,7 +13,7 @@ from cli.shared import AsJson, Overwrite, bars, refuse_existing, summary
 from signatlas.errors import CorpusError
 
 Name = Annotated[str | None, typer.Option(help="Name of the corpus; that of --out by default.")]
-Licence = Annotated[str, typer.Option(help="Licence of the recordings.")]
+License = Annotated[str, typer.Option(help="License of the recordings.")]
 Source = Annotated[str, typer.Option(help="Where the recordings come from.")]
 Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 
@@ -24,7 +24,7 @@ def keypoints(
     sign_language: Annotated[str, typer.Option(help="ISO 639-3 code: ase, gsg, bfi, ...")],
     labels: Annotated[Path | None, typer.Option(help="CSV with path,label[,signer] instead of folder names.")] = None,
     name: Name = None,
-    licence: Licence = "unknown",
+    license: License = "unknown",
     source: Source = "unknown",
     text_language: Annotated[str | None, typer.Option(help="Labels are words of this language (BCP-47).")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second, where known.")] = None,
@@ -61,7 +61,7 @@ def keypoints(
         )
         divided = with_splits(clips, seed=seed)
     made = {"command": "signatlas corpus import keypoints", "splits": RULE, "seed": seed, "left_out": left_out}
-    info = CorpusInfo(name, "1", licence, source, (code,), fps=fps, made=made)
+    info = CorpusInfo(name, "1", license, source, (code,), fps=fps, made=made)
     corpus = write_corpus(out, info, divided, overwrite=overwrite)
     print(f"made {summary(corpus)}" + (f"; left out {len(left_out)} without a point" if left_out else ""))
 
@@ -70,7 +70,7 @@ def pose_lexicon(
     folder: Annotated[Path, typer.Argument(help="Folder with index.csv and the .pose files it names.")],
     out: Annotated[Path | None, typer.Option(help="Corpus folder to make.")] = None,
     name: Name = None,
-    licence: Licence = "unknown",
+    license: License = "unknown",
     source: Source = "unknown",
     seed: Seed = 0,
     list_: Annotated[bool, typer.Option("--list", help="Only print what is there and what is missing.")] = False,
@@ -81,7 +81,7 @@ def pose_lexicon(
 
     Files that are missing or cannot be used are named, and the rest goes on; exit code 1 then.
 
-    Example: signatlas corpus import pose-lexicon lexicon --out data/lexicon --licence MIT
+    Example: signatlas corpus import pose-lexicon lexicon --out data/lexicon --license MIT
     """
     from cli.corpus.listings import print_listing
     from signatlas.corpus.format import write_corpus
@@ -93,7 +93,7 @@ def pose_lexicon(
         raise CorpusError("no --out: give the corpus folder to make, or --list to look only")
     if out is not None and not list_:
         refuse_existing(out, overwrite)
-    listing = adapter.read(folder, name=name or (out.name if out else None), licence=licence, source=source)
+    listing = adapter.read(folder, name=name or (out.name if out else None), license=license, source=source)
     if list_ or out is None:
         print_listing(listing, json)
         return

@@ -20,7 +20,7 @@ def print_listing(listing: Listing, as_json: bool) -> None:
         print(_line(item))
     for missing in listing.missing:
         print(f"missing {missing.id}: {missing.reason}")
-    print(f"{listing.info.name}: {len(listing)} recordings, {len(listing.missing)} missing; {listing.info.licence}")
+    print(f"{listing.info.name}: {len(listing)} recordings, {len(listing.missing)} missing; {listing.info.license}")
 
 
 def as_object(listing: Listing) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def as_object(listing: Listing) -> dict[str, Any]:
         if item["seconds"]:
             item["seconds"] = [None if math.isinf(at) else at for at in item["seconds"]]
     info = listing.info
-    kept = {"name": info.name, "licence": info.licence, "source": info.source, "sign_languages": info.sign_languages}
+    kept = {"name": info.name, "license": info.license, "source": info.source, "sign_languages": info.sign_languages}
     return kept | {"items": items, "missing": [asdict(missing) for missing in listing.missing]}
 
 

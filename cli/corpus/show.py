@@ -116,7 +116,7 @@ def _subjects(what: str, ids: list[str], video: str | None) -> Iterator[Subject]
         if not ids:
             some = ", ".join(f"'{row['id']}'" for row in corpus.metadata()[:3])
             raise CorpusError(f"which clip of {what}? Name one or more by id, for instance {some}")
-        credit = f"{corpus.info.source} ({corpus.info.licence})"
+        credit = f"{corpus.info.source} ({corpus.info.license})"
         if corpus.info.synthetic:
             credit += "; synthetic, not for learning to sign"
         for id in ids:
@@ -189,7 +189,7 @@ def _video(path: str) -> Subject:
 
 def _make(subject: Subject, wish: Wish) -> Iterator[Path]:
     """Write what is wanted of one subject; yields the files."""
-    from signatlas.plots.animation import animate, labelled, showing
+    from signatlas.plots.animation import animate, labeled, showing
     from signatlas.plots.figures import save
     from signatlas.plots.filmstrip import filmstrip
     from signatlas.plots.movie import write_movie
@@ -206,7 +206,7 @@ def _make(subject: Subject, wish: Wish) -> Iterator[Path]:
     if wish.animation:
         target = wish.out if wish.single else wish.out / f"{stem}.{wish.format}"
         source = _pictures(subject, wish)
-        views = labelled(shown, source) if wish.rgb and source is not None else animate(shown, source)
+        views = labeled(shown, source) if wish.rgb and source is not None else animate(shown, source)
         with writing(target):
             write_movie(target, views, shown.rate)
         yield target

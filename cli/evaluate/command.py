@@ -52,7 +52,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Sentences: languages of the texts, such as de,en; may be repeated.")
     ] = None,
     pictures: Annotated[
-        int, typer.Option(help="Draw nearest neighbours of this many queries, right and wrong; sentences: recall.png.")
+        int, typer.Option(help="Draw nearest neighbors of this many queries, right and wrong; sentences: recall.png.")
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -167,7 +167,7 @@ def _evaluate_signs(
     }
     report.write(target, document, outcomes)
     if pictures:
-        draw_neighbours(opened, outcomes[0], target, pictures)
+        draw_neighbors(opened, outcomes[0], target, pictures)
     if json:
         print((target / "report.json").read_text("utf-8"), end="")
         return
@@ -240,7 +240,7 @@ def notes(record: dict[str, Any], corpus: Corpus, protocol: str) -> list[str]:
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
     info = corpus.info
-    names = ("name", "version", "licence", "source", "sign_languages", "synthetic", "counts", "fingerprint")
+    names = ("name", "version", "license", "source", "sign_languages", "synthetic", "counts", "fingerprint")
     return {"path": corpus.path, **{name: getattr(info, name) for name in names}}
 
 
@@ -268,7 +268,7 @@ def default_folder(model: str, corpus: Corpus, protocol: str, split: str, words:
     return Path("runs/evaluations") / slug(run_name(model)) / slug(corpus.info.name, protocol, split, part)
 
 
-def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) -> None:
+def draw_neighbors(corpus: Corpus, outcome: Outcome, folder: Path, count: int) -> None:
     """Pictures of the first ``count`` queries, found ones and missed ones in turn, with their five nearest clips."""
     from itertools import zip_longest
 
@@ -276,7 +276,7 @@ def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) 
 
     from signatlas.evaluation.signs.report import slug
     from signatlas.metrics.retrieval import ranks
-    from signatlas.plots.skeleton import Strip, neighbours
+    from signatlas.plots.skeleton import Strip, neighbors
 
     ranking = outcome.ranking
     found = ranks(ranking.scores, ranking.relevant)
@@ -295,4 +295,4 @@ def draw_neighbours(corpus: Corpus, outcome: Outcome, folder: Path, count: int) 
             clip = clips[ranking.gallery_ids[q, g]]
             label = f"{clip.gloss}  {ranking.scores[q, g]:.3f}"
             rows.append(Strip(clip.poses, label, bool(ranking.relevant[q, g])))
-        neighbours(rows, folder / f"neighbours-{slug(query.id)}.png", credit=f"Source: {corpus.info.source}")
+        neighbors(rows, folder / f"neighbors-{slug(query.id)}.png", credit=f"Source: {corpus.info.source}")

@@ -129,7 +129,7 @@ def _signs(snapshot: Snapshot, query: Query, asked: _Asked) -> dict[str, Any]:
     return {
         "index_version": snapshot.version,
         "synthetic": snapshot.manifest.corpus.synthetic,
-        "verdict": searcher.catalogue.verdict(found),
+        "verdict": searcher.catalog.verdict(found),
         "hits": [hit.model_dump() for hit in found],
     }
 

@@ -95,7 +95,7 @@ def _answer(searcher: SentenceSearch, query: Encoded, top: int, asked: Sentence)
         "tokens": len(query.tokens),
         "scored": searcher.scored,
         "entries": manifest.count,
-        "hits": [hit.model_dump(exclude={"confidence"}) for hit in searcher.catalogue.hits(ranked)],
+        "hits": [hit.model_dump(exclude={"confidence"}) for hit in searcher.catalog.hits(ranked)],
     }
 
 

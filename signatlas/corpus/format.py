@@ -45,7 +45,7 @@ class CorpusInfo:
 
     name: str
     version: str
-    licence: str
+    license: str
     source: str
     sign_languages: tuple[str, ...]
     keypoint_layout: str = KEYPOINT_LAYOUT

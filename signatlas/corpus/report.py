@@ -40,7 +40,7 @@ def describe(corpus: Corpus, judged: list[quality.Named] | None = None) -> dict[
         judged.append(quality.Named(clip.id, clip.source, quality.quality(clip.poses, aspect=aspect, fps=clip.fps)))
     info = asdict(corpus.info)
     by_source = {source: [r for r in rows if r["source"] == source] for source in sorted({r["source"] for r in rows})}
-    keep = ("name", "version", "licence", "source", "sign_languages", "synthetic", "fps", "fingerprint", "made")
+    keep = ("name", "version", "license", "source", "sign_languages", "synthetic", "fps", "fingerprint", "made")
     return {name: info[name] for name in keep} | {
         "path": corpus.path,
         "clips": len(rows),
@@ -135,7 +135,7 @@ def as_text(described: dict[str, Any]) -> str:
         f"  clips        {described['clips']} ({_pairs(described['splits'])}), {described['duplicates']} duplicates",
         f"  signs        {described['signs']}",
         f"  signers      {described['signers']} known, {described['clips_of_unknown_signers']} clips of unknown ones",
-        f"  licence      {described['licence']}",
+        f"  license      {described['license']}",
         f"  source       {described['source']}",
         f"  fingerprint  {described['fingerprint']}",
         *signers.as_lines(described["by_signer"], described["lengths"]),

@@ -1,4 +1,4 @@
-"""The gloss oracle: what sentence retrieval could do if every sign were recognised."""
+"""The gloss oracle: what sentence retrieval could do if every sign were recognized."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a classifier's scores of sliding windows to labelled segments (CiCo, the domain-aware encoder)."""
+"""From a classifier's scores of sliding windows to labeled segments (CiCo, the domain-aware encoder)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Segment:
     score: float
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         return (self.start + self.end) / 2
 
 

@@ -63,12 +63,12 @@ class WindowViews(Augmenter):
         main = self._part(rng, bank, index, first, first + share, sign)
         if not before and not after:
             return main
-        neighbours = rng.choice(self.others, 2)
+        neighbors = rng.choice(self.others, 2)
         left, right = rng.uniform(0.4, 0.9), rng.uniform(0.1, 0.6)  # it ends, and the next one begins
         parts = [
-            self._part(rng, bank, int(neighbours[0]), left - 0.02 * before, left, before),
+            self._part(rng, bank, int(neighbors[0]), left - 0.02 * before, left, before),
             main,
-            self._part(rng, bank, int(neighbours[1]), right, right + 0.02 * after, after),
+            self._part(rng, bank, int(neighbors[1]), right, right + 0.02 * after, after),
         ]
         return _joined(parts, gaps)
 

@@ -17,7 +17,7 @@ def starts(num_frames: int, window: int = 16, stride: int = 1, limit: int | None
     return every[subsample(len(every), limit)]
 
 
-def centres(num_frames: int, window: int = 16, stride: int = 1, limit: int | None = None) -> np.ndarray:
+def centers(num_frames: int, window: int = 16, stride: int = 1, limit: int | None = None) -> np.ndarray:
     """Middle frames float [W] of the windows that :func:`starts` gives; inside the clip."""
     return np.minimum(starts(num_frames, window, stride, limit) + (window - 1) / 2, max(0, num_frames - 1))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 def supcon(embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1) -> Tensor:
     """Supervised contrastive loss L_out of Khosla et al. 2020 (Eq. 2), mean over anchors with a positive.
 
-    ``embeddings`` is [B, E] (normalised here), ``labels`` int [B]. Raises ValueError when no two share a label:
+    ``embeddings`` is [B, E] (normalized here), ``labels`` int [B]. Raises ValueError when no two share a label:
     the library would return zero and training would stand still unseen.
     """
     from pytorch_metric_learning.losses import SupConLoss

@@ -13,7 +13,7 @@ def _recall_at(cutoff: int) -> Callable[[np.ndarray], float]:
     return lambda ranks: float(np.mean(ranks <= cutoff))
 
 
-# What summarises the values of `per_query` into one figure.
+# What summarizes the values of `per_query` into one figure.
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     **{f"R@{k}": _recall_at(k) for k in CUTOFFS},
     "mAP": lambda precisions: float(np.mean(precisions)),
@@ -59,7 +59,7 @@ def average_precision(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 
 
 def per_query(scores: np.ndarray, relevant: np.ndarray) -> dict[str, np.ndarray]:
-    """The value per query [Q] that each figure of ``STATISTICS`` summarises: its rank, or its AP for mAP.
+    """The value per query [Q] that each figure of ``STATISTICS`` summarizes: its rank, or its AP for mAP.
 
     Queries without a relevant item are left out, so Q may be smaller than the number of rows.
     """

@@ -35,7 +35,7 @@ class SignClassifier(SignTrunk):
         self.head = nn.Linear(config.width, len(self.classes))
 
     def features(self, points_BTPC: Tensor, present_BTP: Tensor, valid_BT: Tensor | None = None) -> Tensor:
-        """Pooled trunk vectors [B, width], centred and of length one."""
+        """Pooled trunk vectors [B, width], centered and of length one."""
         return F.normalize(self.standard(self.pooled(points_BTPC, present_BTP, valid_BT)).float(), dim=-1)
 
     def scores(self, features_BD: Tensor) -> Tensor:

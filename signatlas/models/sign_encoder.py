@@ -119,7 +119,7 @@ class SignEncoder(SignTrunk):
         """
         aspects = list(aspect) if isinstance(aspect, Sequence) else [aspect] * len(poses)
         if mirror:
-            # x -> 1 - x and left <-> right in image units is the same as mirroring after normalisation.
+            # x -> 1 - x and left <-> right in image units is the same as mirroring after normalization.
             poses = [(p * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, MIRROR] for p in poses]
         if not poses:
             return np.zeros((0, self.config.embedding), np.float32)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from signatlas.plots.figures import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from signatlas.plots.figures import BLACK, BLUE, CYCLE, GRAY, GREEN, ORANGE, PURPLE, VERMILION
 from signatlas.plots.skeleton import PANEL, PARTS, view
 from signatlas.pose import skeleton as sk
 
@@ -27,17 +27,17 @@ UNDETERMINED = "und"  # ISO 639's code for a language nobody named
 FINER = 2  # skeletons are drawn this much larger and reduced: Pillow's lines have no soft edges
 LINE, MARGIN = 20, 8  # pixels of a line of text, and around it
 NARROWEST = 320  # pixels: a caption needs room
-GREY_SPAN = "#C9C9C9"
+GRAY_SPAN = "#C9C9C9"
 FACE_LINES = ((8, 6, 5, 4, 0, 1, 2, 3, 7), (9, 10))  # ear, eye, nose, eye, ear; mouth
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """'#0072B2' -> (0, 114, 178)."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-GLOSS_COLOURS = tuple(c for c in CYCLE if c != BLACK)
-SWATCHES = tuple(map(rgb, (BLACK, BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY, GREY_SPAN, PANEL, "#FFFFFF")))
+GLOSS_COLORS = tuple(c for c in CYCLE if c != BLACK)
+SWATCHES = tuple(map(rgb, (BLACK, BLUE, VERMILION, GREEN, ORANGE, PURPLE, GRAY, GRAY_SPAN, PANEL, "#FFFFFF")))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def animate(shown: Showing, pictures: Iterable[np.ndarray] | None = None, height
         yield np.asarray(canvas)
 
 
-def labelled(shown: Showing, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def labeled(shown: Showing, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """``pictures`` of the clip with the caption below: the model's view, or a video alone."""
     from PIL import Image, ImageDraw
 
@@ -146,8 +146,8 @@ def _scaled(points: np.ndarray, shown: Showing, size: tuple[int, int], *, whole:
         return flat * np.array(size)
     flat[..., 0] *= shown.aspect or 1.0
     corner, box = view(shown.poses, shown.aspect)
-    centre = corner + box / 2
-    return (flat - centre) * (size[1] / box[1]) + np.array(size) / 2
+    center = corner + box / 2
+    return (flat - center) * (size[1] / box[1]) + np.array(size) / 2
 
 
 def _under(picture: np.ndarray | None, size: tuple[int, int], *, expected: bool) -> Image:
@@ -158,7 +158,7 @@ def _under(picture: np.ndarray | None, size: tuple[int, int], *, expected: bool)
         return Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
     empty = Image.new("RGB", size, PANEL)
     if expected:
-        ImageDraw.Draw(empty).text((size[0] / 2, size[1] / 2), "no frame", fill=GREY, font=font(14), anchor="mm")
+        ImageDraw.Draw(empty).text((size[0] / 2, size[1] / 2), "no frame", fill=GRAY, font=font(14), anchor="mm")
     return empty
 
 
@@ -173,16 +173,16 @@ def layer(points: np.ndarray, size: tuple[int, int], face: np.ndarray | None = N
     if face is not None:
         speck = 0.7 * unit
         for x, y in face[np.isfinite(face).all(-1)] * FINER:
-            draw.ellipse((x - speck, y - speck, x + speck, y + speck), fill=GREY)
+            draw.ellipse((x - speck, y - speck, x + speck, y + speck), fill=GRAY)
     _draw_face(draw, points, seen, unit)
-    for limbs, colour, width in PARTS:
+    for limbs, color, width in PARTS:
         thick = max(2, round(2.4 * width * unit))
         for a, b in limbs:
             if seen[a] and seen[b]:
-                draw.line((*points[a], *points[b]), fill=colour, width=thick)
+                draw.line((*points[a], *points[b]), fill=color, width=thick)
         for joint in np.unique(limbs):
             if seen[joint]:
-                _dot(draw, points[joint], thick / 2, colour)  # round ends
+                _dot(draw, points[joint], thick / 2, color)  # round ends
     return drawn.reduce(FINER)
 
 
@@ -190,14 +190,14 @@ def _draw_face(draw: ImageDraw, points: np.ndarray, seen: np.ndarray, unit: floa
     for line in FACE_LINES:
         for a, b in pairwise(line):
             if seen[a] and seen[b]:
-                draw.line((*points[a], *points[b]), fill=GREY, width=max(2, round(1.6 * unit)))
+                draw.line((*points[a], *points[b]), fill=GRAY, width=max(2, round(1.6 * unit)))
     if seen[sk.NOSE]:
         _dot(draw, points[sk.NOSE], 5 * unit, BLACK)
 
 
-def _dot(draw: ImageDraw, place: np.ndarray, radius: float, colour: str) -> None:
+def _dot(draw: ImageDraw, place: np.ndarray, radius: float, color: str) -> None:
     x, y = place
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
 
 def _caption_height(shown: Showing) -> int:
@@ -205,22 +205,22 @@ def _caption_height(shown: Showing) -> int:
 
 
 def _caption(draw: ImageDraw, shown: Showing, number: int, width: int, top: int) -> None:
-    """Name and frame number; below, for continuous signing, the glosses with the one being signed in colour."""
+    """Name and frame number; below, for continuous signing, the glosses with the one being signed in color."""
     fps = f"{shown.fps:.4g} fps" if shown.fps else f"fps unknown, shown at {UNKNOWN_FPS:.0f}"
     top += MARGIN // 2
     _fitted(draw, (MARGIN, top), shown.title, width - 2 * MARGIN, 13, BLACK)
-    _fitted(draw, (MARGIN, top + LINE), f"frame {number} / {len(shown.poses) - 1}, {fps}", width - 2 * MARGIN, 11, GREY)
+    _fitted(draw, (MARGIN, top + LINE), f"frame {number} / {len(shown.poses) - 1}, {fps}", width - 2 * MARGIN, 11, GRAY)
     if shown.spans:
         _gloss_line(draw, shown, number, width, top + 2 * LINE)
         _timeline(draw, shown, number, width, top + 3 * LINE + MARGIN // 2)
 
 
 def _gloss_line(draw: ImageDraw, shown: Showing, number: int, width: int, top: int) -> None:
-    """The gloss of this moment, in its colour."""
+    """The gloss of this moment, in its color."""
     now = shown.gloss_at(number)
     if now is not None:
         name = shortened(shown.named(now), width - 2 * MARGIN, 14, bold=True)
-        draw.text((MARGIN, top), name, fill=gloss_colour(shown, now), font=font(14, bold=True))
+        draw.text((MARGIN, top), name, fill=gloss_color(shown, now), font=font(14, bold=True))
 
 
 def _timeline(draw: ImageDraw, shown: Showing, number: int, width: int, top: int) -> None:
@@ -228,22 +228,22 @@ def _timeline(draw: ImageDraw, shown: Showing, number: int, width: int, top: int
     now = shown.gloss_at(number)
     for place, (first, end) in enumerate(shown.spans):
         left, right = MARGIN + first * scale, MARGIN + end * scale - 1
-        colour = gloss_colour(shown, place)
+        color = gloss_color(shown, place)
         current = place == now
-        draw.rectangle((left, top, max(left, right), bottom), fill=colour if current else GREY_SPAN)
-        draw.rectangle((left, bottom - 2, max(left, right), bottom), fill=colour)
+        draw.rectangle((left, top, max(left, right), bottom), fill=color if current else GRAY_SPAN)
+        draw.rectangle((left, bottom - 2, max(left, right), bottom), fill=color)
     x = MARGIN + (number + 0.5) * scale
     draw.line((x, top - 3, x, bottom + 3), fill=BLACK, width=2)
 
 
-def gloss_colour(shown: Showing, place: int) -> str:
-    """Equal glosses have equal colours within a clip."""
+def gloss_color(shown: Showing, place: int) -> str:
+    """Equal glosses have equal colors within a clip."""
     order = list(dict.fromkeys(shown.glosses))
-    return GLOSS_COLOURS[order.index(shown.glosses[place]) % len(GLOSS_COLOURS)]
+    return GLOSS_COLORS[order.index(shown.glosses[place]) % len(GLOSS_COLORS)]
 
 
-def _fitted(draw: ImageDraw, place: tuple[int, int], text: str, width: int, size: int, colour: str) -> None:
-    draw.text(place, shortened(text, width, size), fill=colour, font=font(size))
+def _fitted(draw: ImageDraw, place: tuple[int, int], text: str, width: int, size: int, color: str) -> None:
+    draw.text(place, shortened(text, width, size), fill=color, font=font(size))
 
 
 def shortened(text: str, width: float, size: int, bold: bool = False) -> str:

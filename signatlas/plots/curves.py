@@ -31,9 +31,9 @@ def curves(
     for axes in grid[len(groups) :]:
         axes.set_axis_off()
     for axes, panel in zip(grid, groups, strict=False):
-        for name, colour in zip(panel, CYCLE * (1 + len(panel) // len(CYCLE)), strict=False):
+        for name, color in zip(panel, CYCLE * (1 + len(panel) // len(CYCLE)), strict=False):
             points = [(row[x], row[name]) for row in history if x in row and name in row]
-            axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="." if len(points) < 40 else None)
+            axes.plot(*zip(*points, strict=True), color=color, label=name, marker="." if len(points) < 40 else None)
         axes.set_xlabel(x)
         axes.legend(fontsize=8, frameon=False)
         axes.grid(alpha=0.25)

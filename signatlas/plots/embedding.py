@@ -1,4 +1,4 @@
-"""A space as a map: vectors laid out in the plane, coloured by gloss."""
+"""A space as a map: vectors laid out in the plane, colored by gloss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from signatlas.plots.figures import CYCLE, GREY, figure, save
+from signatlas.plots.figures import CYCLE, GRAY, figure, save
 
 MARKERS = "os^vDPX*"
 
@@ -43,9 +43,9 @@ def embedding_map(
     title: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Save a PNG map of vectors [N, D]: colour and marker together tell glosses apart, the word stands at its median.
+    """Save a PNG map of vectors [N, D]: color and marker together tell glosses apart, the word stands at its median.
 
-    Points without a gloss are small and grey.
+    Points without a gloss are small and gray.
     """
     places = layout(np.asarray(vectors, float), method, seed=seed)
     labels = np.array([gloss or "" for gloss in glosses])
@@ -53,7 +53,7 @@ def embedding_map(
     picture = figure(9, 8)
     axes = picture.subplots()
     unnamed = labels == ""
-    axes.scatter(places[unnamed, 0], places[unnamed, 1], s=4, color=GREY, linewidths=0)
+    axes.scatter(places[unnamed, 0], places[unnamed, 1], s=4, color=GRAY, linewidths=0)
     for number, word in enumerate(words):
         marker = MARKERS[number // len(CYCLE) % len(MARKERS)]
         own = places[labels == word]

@@ -1,4 +1,4 @@
-"""Figures without pyplot: no global state, no display, colours that colour-blind people can tell apart."""
+"""Figures without pyplot: no global state, no display, colors that color-blind people can tell apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#000000"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
-GREY = "#8A8A8A"
+GRAY = "#8A8A8A"
 
 
 def figure(width: float, height: float) -> Figure:

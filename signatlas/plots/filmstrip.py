@@ -1,4 +1,4 @@
-"""A clip on paper: moments as skeletons, the frames they were found in above, glosses as coloured bars below."""
+"""A clip on paper: moments as skeletons, the frames they were found in above, glosses as colored bars below."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from signatlas.plots.animation import GREY_SPAN, Showing, gloss_colour
-from signatlas.plots.figures import BLACK, GREY, figure
+from signatlas.plots.animation import GRAY_SPAN, Showing, gloss_color
+from signatlas.plots.figures import BLACK, GRAY, figure
 from signatlas.plots.skeleton import DRAWN, LEGEND, PANEL, moment_box, moments, strip
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def filmstrip(
     strip(shown.poses, frames=frames, axes=skeletons, title=title, aspect=shown.aspect, whole=whole)
     if shown.spans:
         _bars(rows[-1], shown, chosen)
-    drawn.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=6, color=GREY)
+    drawn.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=6, color=GRAY)
     return drawn
 
 
@@ -72,7 +72,7 @@ def _pictures(
         left, picture = 1.06 * place, pictures.get(int(number))
         if picture is None:
             axes.add_patch(Rectangle((left, 0), 1, height, facecolor=PANEL, edgecolor="none"))
-            axes.text(left + 0.5, height / 2, "no frame", fontsize=6, color=GREY, ha="center", va="center")
+            axes.text(left + 0.5, height / 2, "no frame", fontsize=6, color=GRAY, ha="center", va="center")
             continue
         bottom = height if aspect else picture.shape[0] / picture.shape[1]
         axes.imshow(_small(picture), extent=(left, left + 1, bottom, 0), aspect="auto")
@@ -97,14 +97,14 @@ def _bars(axes: Axes, shown: Showing, chosen: np.ndarray) -> None:
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     axes.set_yticks([])
-    axes.set_xticks(chosen + 0.5, [str(number) for number in chosen], fontsize=6, color=GREY)
+    axes.set_xticks(chosen + 0.5, [str(number) for number in chosen], fontsize=6, color=GRAY)
     inches = axes.figure.get_figwidth() / len(shown.poses)  # type: ignore[union-attr]
     for place, (first, end) in enumerate(shown.spans):
         assigned = place < len(shown.kinds) and shown.kinds[place] == "assigned"
-        colour = gloss_colour(shown, place)
-        style = {"facecolor": GREY_SPAN, "hatch": "////"} if assigned else {"facecolor": colour}
-        axes.barh(0.2, end - first, left=first, height=0.34, edgecolor=colour, linewidth=1, **style)  # type: ignore[arg-type]
+        color = gloss_color(shown, place)
+        style = {"facecolor": GRAY_SPAN, "hatch": "////"} if assigned else {"facecolor": color}
+        axes.barh(0.2, end - first, left=first, height=0.34, edgecolor=color, linewidth=1, **style)  # type: ignore[arg-type]
         name = shown.named(place)
-        # A name longer than its bar is lifted every second time, so that neighbours do not run into each other.
+        # A name longer than its bar is lifted every second time, so that neighbors do not run into each other.
         lifted = place % 2 == 1 and len(name) * 0.07 > (end - first) * inches
         axes.text((first + end) / 2, 0.76 if lifted else 0.46, name, fontsize=6.5, ha="center", color=BLACK)

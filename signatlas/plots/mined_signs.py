@@ -1,4 +1,4 @@
-"""Mined signs in the plane: the tokens of a dictionary's windows by UMAP, coloured by word."""
+"""Mined signs in the plane: the tokens of a dictionary's windows by UMAP, colored by word."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from signatlas.plots.figures import CYCLE, figure, save
 
 MARKERS = "os^vDPX*"
-LEAST = 4  # fewer points have no neighbourhood to keep
+LEAST = 4  # fewer points have no neighborhood to keep
 
 
 def mined_map(
     tokens: np.ndarray, words: Sequence[str], path: str | os.PathLike[str], *, seed: int = 0, title: str = ""
 ) -> None:
-    """Save a PNG of tokens [N, E] with the word of each; colour and marker together tell words apart.
+    """Save a PNG of tokens [N, E] with the word of each; color and marker together tell words apart.
 
     Raises ValueError for fewer than four tokens.
     """

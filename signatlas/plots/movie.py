@@ -90,7 +90,7 @@ def _picture(frame: np.ndarray) -> Image:
 
 
 def _palette(frame: np.ndarray) -> Image:
-    """256 colours that suit the first frame, among them the colours in which skeletons are drawn."""
+    """256 colors that suit the first frame, among them the colors in which skeletons are drawn."""
     from signatlas.plots.animation import SWATCHES
 
     block = max(64, frame.shape[1] // (4 * len(SWATCHES)))
@@ -108,7 +108,7 @@ def _mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
     first = next(frames, None)
     if first is None:
         return 0
-    height, width = (side + side % 2 for side in first.shape[:2])  # 4:2:0 halves the colour planes
+    height, width = (side + side % 2 for side in first.shape[:2])  # 4:2:0 halves the color planes
     number = 0
     with av.open(str(path), "w", format="mp4") as container:
         stream = cast("VideoStream", container.add_stream(_encoder(), rate=Fraction(fps).limit_denominator(1001)))

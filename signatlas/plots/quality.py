@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from signatlas.errors import CorpusError
-from signatlas.plots.figures import CYCLE, GREY, figure, save
+from signatlas.plots.figures import CYCLE, GRAY, figure, save
 from signatlas.pose.quality import JUMP_SPEED, Named, badness, worst_first
 
 PANELS = (
@@ -21,7 +21,7 @@ PANELS = (
 
 
 def quality(clips: Sequence[Named], path: str | os.PathLike[str], *, title: str | None = None, worst: int = 8) -> None:
-    """Save a PNG: shares of clips over each measure (0..1), a colour a source, and the ``worst`` clips by id.
+    """Save a PNG: shares of clips over each measure (0..1), a color a source, and the ``worst`` clips by id.
 
     Raises CorpusError when there is no clip.
     """
@@ -31,7 +31,7 @@ def quality(clips: Sequence[Named], path: str | os.PathLike[str], *, title: str 
     picture = figure(11, 5.6)
     grid = picture.subplots(2, 3).ravel()
     for axes, (measure, label) in zip(grid, PANELS, strict=False):
-        for source, colour in zip(sources, CYCLE * (1 + len(sources) // len(CYCLE)), strict=False):
+        for source, color in zip(sources, CYCLE * (1 + len(sources) // len(CYCLE)), strict=False):
             values = [getattr(clip.quality, measure) for clip in clips if clip.source == source]
             weights = np.full(len(values), 1 / len(values))
             axes.hist(
@@ -40,7 +40,7 @@ def quality(clips: Sequence[Named], path: str | os.PathLike[str], *, title: str 
                 range=(0, 1),
                 weights=weights,
                 histtype="step",
-                color=colour,
+                color=color,
                 linewidth=1.6,
                 label=source,
             )
@@ -65,7 +65,7 @@ def _name_the_worst(axes: object, clips: Sequence[Named]) -> None:
     axes.set_axis_off()
     axes.set_title("worst clips: hand, jumps, off-screen", fontsize=9, loc="left")
     if not clips:
-        axes.text(0, 0.95, "none: a hand in every frame, no jumps", fontsize=8, va="top", color=GREY)
+        axes.text(0, 0.95, "none: a hand in every frame, no jumps", fontsize=8, va="top", color=GRAY)
     for place, clip in enumerate(clips):
         one = clip.quality
         name = clip.id if len(clip.id) <= 34 else f"...{clip.id[-31:]}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from signatlas.plots.figures import CYCLE, GREY, figure, save
+from signatlas.plots.figures import CYCLE, GRAY, figure, save
 
 
 class Curve(NamedTuple):
@@ -21,7 +21,7 @@ class Curve(NamedTuple):
 
 
 def recall(curves: Sequence[Curve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
-    """Save a PNG: for each panel R@K over K, and below it the share of queries by rank; grey: a random order.
+    """Save a PNG: for each panel R@K over K, and below it the share of queries by rank; gray: a random order.
 
     Raises ValueError when there is nothing to draw.
     """
@@ -48,10 +48,10 @@ def recall(curves: Sequence[Curve], path: str | os.PathLike[str], *, title: str 
 def _recall_over_cutoff(axes, curves: Sequence[Curve]) -> None:  # type: ignore[no-untyped-def]
     size = max(curve.gallery for curve in curves)
     cutoffs = np.arange(1, size + 1)
-    for curve, colour in zip(curves, CYCLE * len(curves), strict=False):
+    for curve, color in zip(curves, CYCLE * len(curves), strict=False):
         values = np.searchsorted(np.sort(curve.ranks), cutoffs, side="right") / len(curve.ranks)
-        axes.plot(cutoffs, values, color=colour, label=f"{curve.label}: R@1 {values[0]:.3f}")
-    axes.plot(cutoffs, cutoffs / size, color=GREY, linestyle="--", label="chance")
+        axes.plot(cutoffs, values, color=color, label=f"{curve.label}: R@1 {values[0]:.3f}")
+    axes.plot(cutoffs, cutoffs / size, color=GRAY, linestyle="--", label="chance")
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.25)
@@ -61,10 +61,10 @@ def _by_rank(axes, curves: Sequence[Curve]) -> None:  # type: ignore[no-untyped-
     """Ranks 1, 2, 3-4, 5-8, 9-16, ...: each bin ends at a power of two."""
     size = max(curve.gallery for curve in curves)
     edges = np.concatenate([[0], 2 ** np.arange(int(np.ceil(np.log2(size))) + 1)]) + 0.5
-    for curve, colour in zip(curves, CYCLE * len(curves), strict=False):
+    for curve, color in zip(curves, CYCLE * len(curves), strict=False):
         shares = np.histogram(curve.ranks, edges)[0] / len(curve.ranks)
-        axes.stairs(shares, edges, color=colour, fill=True, alpha=0.25)
-        axes.stairs(shares, edges, color=colour)
+        axes.stairs(shares, edges, color=color, fill=True, alpha=0.25)
+        axes.stairs(shares, edges, color=color)
     by_chance = np.diff(np.clip(edges - 0.5, 0, size)) / size
-    axes.stairs(by_chance, edges, color=GREY, linestyle="--")
+    axes.stairs(by_chance, edges, color=GRAY, linestyle="--")
     axes.grid(alpha=0.25)

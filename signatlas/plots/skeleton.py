@@ -1,4 +1,4 @@
-"""Signing as rows of skeletons: one clip, or a query above its nearest neighbours."""
+"""Signing as rows of skeletons: one clip, or a query above its nearest neighbors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from signatlas.plots.figures import BLACK, BLUE, GREEN, GREY, VERMILION, figure, save
+from signatlas.plots.figures import BLACK, BLUE, GRAY, GREEN, VERMILION, figure, save
 from signatlas.pose import skeleton as sk
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ BODY_LIMBS = np.array(
     ]
 )
 PARTS = (
-    (BODY_LIMBS, GREY, 1.2),
+    (BODY_LIMBS, GRAY, 1.2),
     (HAND_LIMBS + sk.LEFT_HAND.start, BLUE, 1.0),
     (HAND_LIMBS + sk.RIGHT_HAND.start, VERMILION, 1.0),
 )
@@ -90,7 +90,7 @@ def strip(
         if whole:  # what lies outside the picture must not reach into the next panel
             _draw(axes, points[place : place + 1], panel)
         x, y = left + 0.03 * size[0], corner[1] + 0.97 * size[1]
-        axes.text(x, y, str(number), va="bottom", fontsize=6, color=GREY)
+        axes.text(x, y, str(number), va="bottom", fontsize=6, color=GRAY)
     axes.set_xlim(corner[0], corner[0] + step * frames)
     axes.set_ylim(corner[1] + size[1], corner[1])
     axes.set_aspect("equal", anchor="W")
@@ -134,10 +134,10 @@ def _draw(axes: Axes, points: np.ndarray, panel: Patch | None = None) -> None:
     """Limbs and faces of [frames, 75, 2], cut off at the edges of ``panel``."""
     from matplotlib.collections import LineCollection
 
-    for limbs, colour, width in PARTS:
+    for limbs, color, width in PARTS:
         segments = points[:, limbs].reshape(-1, 2, 2)
         seen = np.isfinite(segments).all((1, 2))
-        lines = LineCollection(list(segments[seen]), colors=colour, linewidths=width, capstyle="round")
+        lines = LineCollection(list(segments[seen]), colors=color, linewidths=width, capstyle="round")
         axes.add_collection(lines)
         if panel is not None:
             lines.set_clip_path(panel)
@@ -153,10 +153,10 @@ def _figure_of(axes: Axes) -> Figure:
     return found if isinstance(found, Figure) else found.figure
 
 
-def neighbours(
+def neighbors(
     rows: Sequence[Strip], path: str | os.PathLike[str], *, frames: int = 8, credit: str | None = None
 ) -> None:
-    """Save a PNG: the first row is the query, each other row a neighbour with its label and right or wrong.
+    """Save a PNG: the first row is the query, each other row a neighbor with its label and right or wrong.
 
     ``credit`` is written below: who recorded the signing.
     """
@@ -168,7 +168,7 @@ def neighbours(
         label = row.label if row.right is None else f"{place}. {row.label}"
         words.text(0, 0.6, label, fontsize=11, fontweight="bold" if row.right is None else "normal", va="center")
         if row.right is not None:
-            mark, colour = ("\N{CHECK MARK} right", GREEN) if row.right else ("\N{BALLOT X} wrong", VERMILION)
-            words.text(0, 0.35, mark, fontsize=10, color=colour, va="center")
-    picture.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=7, color=GREY)
+            mark, color = ("\N{CHECK MARK} right", GREEN) if row.right else ("\N{BALLOT X} wrong", VERMILION)
+            words.text(0, 0.35, mark, fontsize=10, color=color, va="center")
+    picture.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=7, color=GRAY)
     save(picture, path)

@@ -6,15 +6,15 @@ import os
 
 import numpy as np
 
-from signatlas.plots.figures import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, figure, save
+from signatlas.plots.figures import BLACK, BLUE, GRAY, GREEN, ORANGE, VERMILION, figure, save
 from signatlas.sampling.trajectories.classes import CLASSES, Classes
 
-COLOURS = dict(zip(CLASSES, (BLUE, ORANGE, VERMILION, GREEN), strict=True))
+COLORS = dict(zip(CLASSES, (BLUE, ORANGE, VERMILION, GREEN), strict=True))
 PAPER = {"H->L": 0.359, "H->H": 0.319, "L->H": 0.178}  # of SCL-SLT, on PHOENIX-2014T; the rest is L->L
 
 
 def classes(found: Classes, path: str | os.PathLike[str], *, title: str | None = None) -> None:
-    """Save a PNG of three panels; grey marks the shares that SCL-SLT reports."""
+    """Save a PNG of three panels; gray marks the shares that SCL-SLT reports."""
     picture = figure(13.5, 4.2)
     shares, curves, ends = picture.subplots(1, 3, width_ratios=(1, 1.5, 1.2))
     _shares(shares, found)
@@ -28,11 +28,11 @@ def classes(found: Classes, path: str | os.PathLike[str], *, title: str | None =
 def _shares(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
     for place, name in enumerate(CLASSES):
         share = found.shares[name]
-        axes.bar(place, share, color=COLOURS[name], width=0.7)
+        axes.bar(place, share, color=COLORS[name], width=0.7)
         axes.text(place, share + 0.008, f"{share:.1%}", ha="center", fontsize=9)
         reported = PAPER.get(name, 1 - sum(PAPER.values()))
         axes.hlines(
-            reported, place - 0.42, place + 0.42, colors=GREY, linestyles="--", label=None if place else "SCL-SLT"
+            reported, place - 0.42, place + 0.42, colors=GRAY, linestyles="--", label=None if place else "SCL-SLT"
         )
     axes.set_xticks(range(len(CLASSES)), CLASSES)
     axes.set_ylim(0, max(*found.shares.values(), *PAPER.values()) * 1.25)
@@ -44,11 +44,11 @@ def _shares(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
 def _curves(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
     for name in CLASSES:
         if found.curves[name][0] is not None:
-            axes.plot(found.epochs, found.curves[name], color=COLOURS[name], marker=".", label=name)
+            axes.plot(found.epochs, found.curves[name], color=COLORS[name], marker=".", label=name)
     axes.plot(found.epochs, found.positives, color=BLACK, linestyle="--", label="clip and its text")
     for epoch, limit in zip((found.epochs[0], found.epochs[-1]), found.thresholds, strict=True):
         axes.plot(
-            epoch, limit, marker="_", markersize=18, color=GREY, label="threshold" if epoch == found.epochs[0] else None
+            epoch, limit, marker="_", markersize=18, color=GRAY, label="threshold" if epoch == found.epochs[0] else None
         )
     if len(found.epochs) <= 20:
         axes.set_xticks(found.epochs)
@@ -62,15 +62,15 @@ def _curves(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
 def _ends(picture, axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
     """Early against late as a histogram, cut into the four classes; on the diagonal nothing has changed."""
     counts, edges = np.array(found.histogram, float), np.array(found.edges)
-    image = axes.pcolormesh(edges, edges, np.ma.masked_equal(counts.T, 0), cmap="Greys", norm="log")
+    image = axes.pcolormesh(edges, edges, np.ma.masked_equal(counts.T, 0), cmap="Grays", norm="log")
     picture.colorbar(image, ax=axes, label="pairs", shrink=0.8)
-    axes.axvline(found.thresholds[0], color=GREY, linewidth=1)
-    axes.axhline(found.thresholds[1], color=GREY, linewidth=1)
-    axes.plot(edges[[0, -1]], edges[[0, -1]], color=GREY, linestyle=":", linewidth=1)
+    axes.axvline(found.thresholds[0], color=GRAY, linewidth=1)
+    axes.axhline(found.thresholds[1], color=GRAY, linewidth=1)
+    axes.plot(edges[[0, -1]], edges[[0, -1]], color=GRAY, linestyle=":", linewidth=1)
     corners = {"H->L": (0.97, 0.03), "H->H": (0.97, 0.97), "L->H": (0.03, 0.97), "L->L": (0.03, 0.03)}
     for name, (x, y) in corners.items():
         axes.text(
-            x, y, name, transform=axes.transAxes, color=COLOURS[name], weight="bold",
+            x, y, name, transform=axes.transAxes, color=COLORS[name], weight="bold",
             bbox={"color": "white", "alpha": 0.7, "pad": 1},
             ha="right" if x > 0.5 else "left", va="top" if y > 0.5 else "bottom",
         )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from signatlas.plots.figures import CYCLE, GREY, figure, save
+from signatlas.plots.figures import CYCLE, GRAY, figure, save
 
 LEAST = 5  # sentences that a length must have to be drawn
 
@@ -29,22 +29,22 @@ def scores(
     picture = figure(9.2, 3.8)
     left, right = picture.subplots(1, 2)
     edges = np.linspace(0, 100, 21)
-    for (system, values), colour in zip(by_system.items(), CYCLE, strict=False):
+    for (system, values), color in zip(by_system.items(), CYCLE, strict=False):
         shares = np.histogram(values, edges)[0] / len(values)
-        left.stairs(shares, edges, color=colour, label=f"{system}: mean {values.mean():.1f}")
-        left.axvline(values.mean(), color=colour, linestyle=":", linewidth=1)
+        left.stairs(shares, edges, color=color, label=f"{system}: mean {values.mean():.1f}")
+        left.axvline(values.mean(), color=color, linestyle=":", linewidth=1)
     left.set(xlabel=f"{name} of a sentence", ylabel="share of sentences", xlim=(0, 100))
     left.legend(fontsize=8, frameon=False)
     groups = length_groups(lengths)
     middles = [float(lengths[rows].mean()) for rows in groups]
-    for values, colour in zip(by_system.values(), CYCLE, strict=False):
+    for values, color in zip(by_system.values(), CYCLE, strict=False):
         means = [values[rows].mean() for rows in groups]
         errors = [values[rows].std() / max(len(rows), 1) ** 0.5 for rows in groups]
-        right.errorbar(middles, means, errors, color=colour, marker="o", markersize=4, capsize=2, linewidth=1.2)
+        right.errorbar(middles, means, errors, color=color, marker="o", markersize=4, capsize=2, linewidth=1.2)
     for x, rows in zip(middles, groups, strict=True):
-        right.text(x, 0.99, str(len(rows)), color=GREY, fontsize=7, ha="center", va="top",
+        right.text(x, 0.99, str(len(rows)), color=GRAY, fontsize=7, ha="center", va="top",
                    transform=right.get_xaxis_transform())  # fmt: skip
-    right.set(xlabel="tokens of the reference (grey: sentences)", ylabel=f"mean {name}, with standard error")
+    right.set(xlabel="tokens of the reference (gray: sentences)", ylabel=f"mean {name}, with standard error")
     right.set_ylim(0, 1.12 * right.get_ylim()[1])
     for axes in (left, right):
         axes.grid(alpha=0.25)

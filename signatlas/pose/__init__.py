@@ -1,1 +1,1 @@
-"""From keypoints to model input: skeleton, normalisation, features, augmentation, .pose files."""
+"""From keypoints to model input: skeleton, normalization, features, augmentation, .pose files."""

@@ -62,7 +62,7 @@ def _velocity(x: Tensor) -> Tensor:
 
 
 def build(x_BTPC: Tensor, present_BTP: Tensor, *, points: str, dims: int, streams: Sequence[str]) -> Tensor:
-    """Features [B, T, F] from normalised coordinates [B, T, P, 3] and presence [B, T, P].
+    """Features [B, T, F] from normalized coordinates [B, T, P, 3] and presence [B, T, P].
 
     ``position``: coordinates. ``shape``: each hand relative to its own wrist. ``velocity``: first difference over
     frames. ``bones``: child minus parent. ``bone_velocity``: their first difference. ``presence``: 1 where seen

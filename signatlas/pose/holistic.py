@@ -117,7 +117,7 @@ def _graph(face: bool, threads: int) -> CalculatorGraphConfig:
 
 def _points(found: Any) -> tuple[np.ndarray, np.ndarray]:
     """MediaPipe's x and y are shares of the picture. Its z has roughly the scale of x, says its documentation: for the
-    body from the middle of the hips, for a hand from that hand's wrist, for the face from the head's centre."""
+    body from the middle of the hips, for a hand from that hand's wrist, for the face from the head's center."""
     points = np.full((sk.NUM_POINTS, 3), np.nan, np.float32)
     seen = np.zeros(sk.NUM_POINTS, np.float16)
     for name, part in PARTS:

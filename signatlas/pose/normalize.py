@@ -1,4 +1,4 @@
-"""Bring poses of any camera to one frame of reference: centre, scale, missing points (reverse dictionary, 4.3)."""
+"""Bring poses of any camera to one frame of reference: center, scale, missing points (reverse dictionary, 4.3)."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def check(poses: np.ndarray, name: str = "poses") -> np.ndarray:
     return array
 
 
-def normalise(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
-    """Centre and scale one clip; missing coordinates stay NaN.
+def normalize(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
+    """Center and scale one clip; missing coordinates stay NaN.
 
     ``poses`` is [frames, 75, 3] in image units (x/width, y/height, z in x units); ``aspect`` is width/height where
     known. The origin is the clip's median shoulder midpoint, one unit the clip's median torso length; hips out of
@@ -99,7 +99,7 @@ def _origin(points: np.ndarray, unit: float) -> np.ndarray:
 def mirror(points: np.ndarray) -> np.ndarray:
     """The same signing by a left-handed signer (or in a mirror): x changes sign, left and right change places.
 
-    Takes normalised points [..., 75, 3], whose origin is the middle of the body.
+    Takes normalized points [..., 75, 3], whose origin is the middle of the body.
     """
     return points[..., sk.MIRROR, :] * np.array([-1.0, 1.0, 1.0], np.float32)
 

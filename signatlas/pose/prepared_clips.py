@@ -8,7 +8,7 @@ import numpy as np
 
 from signatlas.corpus.format import Clip
 from signatlas.pose.features import POINT_SETS
-from signatlas.pose.normalize import fill, normalise
+from signatlas.pose.normalize import fill, normalize
 
 
 def aspect_of(
@@ -24,11 +24,11 @@ def clip_aspect(clip: Clip, by_source: Mapping[str, float]) -> float | None:
 
 
 class PoseBank:
-    """Normalised, filled clips of one point set in one flat array: ``coordinates`` float32 [frames, P, 3]."""
+    """Normalized, filled clips of one point set in one flat array: ``coordinates`` float32 [frames, P, 3]."""
 
     def __init__(self, poses: Iterable[tuple[np.ndarray, float | None]], points: str):
         chosen = POINT_SETS[points]
-        prepared = [fill(normalise(pose, aspect)[:, chosen]) for pose, aspect in poses]
+        prepared = [fill(normalize(pose, aspect)[:, chosen]) for pose, aspect in poses]
         self.lengths = np.array([len(p.coordinates) for p in prepared], np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
         self.coordinates = np.concatenate([p.coordinates for p in prepared])

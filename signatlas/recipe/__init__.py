@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from signatlas.errors import RecipeError
-from signatlas.recipe.base import OptimiserConfig, ScalingConfig, Strict
+from signatlas.recipe.base import OptimizerConfig, ScalingConfig, Strict
 from signatlas.recipe.contrastive import ContrastiveRecipe
 from signatlas.recipe.pseudo_label import PseudoLabelRecipe
 from signatlas.recipe.sign_classifier import SignClassifierRecipe
@@ -22,7 +22,7 @@ from signatlas.recipe.text_denoising import TextDenoisingRecipe
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
 
 __all__ = [
-    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimiserConfig", "PseudoLabelRecipe", "Recipe", "Run",
+    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimizerConfig", "PseudoLabelRecipe", "Recipe", "Run",
     "ScalingConfig",
     "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "StageRecipe", "Strict", "TextDenoisingRecipe",
     "TranslationRecipe", "dump", "load", "parse",
@@ -82,7 +82,7 @@ def parse(model: type[R], raw: dict[str, Any], where: str) -> R:
 
 
 def _known(model: type[BaseModel]) -> list[str]:
-    """Every key of a recipe, at any depth, to guess what a misspelt one should be."""
+    """Every key of a recipe, at any depth, to guess what a misspelled one should be."""
     names: list[str] = []
     for name, field in model.model_fields.items():
         names.append(name)
@@ -96,7 +96,7 @@ def _known(model: type[BaseModel]) -> list[str]:
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
-        raise RecipeError(f"--set wants key=value, for instance optimiser.lr=3e-4, got '{override}'")
+        raise RecipeError(f"--set wants key=value, for instance optimizer.lr=3e-4, got '{override}'")
     *path, last = key.strip().split(".")
     place: Any = raw
     for part in path:

@@ -1,4 +1,4 @@
-"""What every recipe has: strictness, a name, an optimiser, how the best checkpoint is chosen, where it runs."""
+"""What every recipe has: strictness, a name, an optimizer, how the best checkpoint is chosen, where it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OptimiserConfig(Strict):
+class OptimizerConfig(Strict):
     """AdamW or SGD under DeepSpeed, linear warm-up and cosine decay to zero."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -48,4 +48,4 @@ class NamedRecipe(Strict):
 class RunRecipe(NamedRecipe):
     """The recipe of one training run."""
 
-    optimiser: OptimiserConfig = OptimiserConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from signatlas.models.dual_encoder.config import DualEncoderConfig
-from signatlas.recipe.base import OptimiserConfig, RunRecipe, Strict
+from signatlas.recipe.base import OptimizerConfig, RunRecipe, Strict
 from signatlas.text.encoders.config import AugmentationConfig
 
 
@@ -49,7 +49,7 @@ class ContrastiveRecipe(RunRecipe):
     model: DualEncoderConfig = DualEncoderConfig()
     augment: AugmentationConfig = AugmentationConfig()
     loss: ContrastiveLossConfig = ContrastiveLossConfig()
-    optimiser: OptimiserConfig = OptimiserConfig(weight_decay=0.001, eps=1e-6)
+    optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.001, eps=1e-6)
     select: SentenceSelectConfig = SentenceSelectConfig()
 
     @model_validator(mode="after")

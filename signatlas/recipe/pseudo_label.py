@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import OptimiserConfig, RunRecipe, Strict
+from signatlas.recipe.base import OptimizerConfig, RunRecipe, Strict
 
 
 class SpotConfig(Strict):
@@ -42,5 +42,5 @@ class PseudoLabelRecipe(RunRecipe):
     augment: AugmentConfig = AugmentConfig()
     batch_size: int = Field(128, ge=2, description="segments in a global batch")
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    optimiser: OptimiserConfig = OptimiserConfig(name="sgd", lr=1e-2, momentum=0.9, epochs=15, weight_decay=0.0)
+    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=1e-2, momentum=0.9, epochs=15, weight_decay=0.0)
     select: PseudoLabelSelectConfig = PseudoLabelSelectConfig()

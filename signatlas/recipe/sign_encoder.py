@@ -24,7 +24,7 @@ class GroupConfig(Strict):
 class DataConfig(Strict):
     corpus: str
     groups: tuple[GroupConfig, ...] = (GroupConfig(),)
-    exclude_glosses: tuple[str, ...] = Field((), description="words that no gloss-labelled group may show")
+    exclude_glosses: tuple[str, ...] = Field((), description="words that no gloss-labeled group may show")
     exclude_shared: bool = Field(False, description="leave out the words that webcam and dictionary share")
 
 

@@ -1,4 +1,4 @@
-"""The recipe of mBART's own pretraining: restore spoilt texts (Liu et al. 2020), training texts only."""
+"""The recipe of mBART's own pretraining: restore corrupted texts (Liu et al. 2020), training texts only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NoiseConfig(Strict):
 
 
 class DenoisingSelectConfig(Strict):
-    """How the best checkpoint is chosen: the loss on spoilt dev texts, one a row, always spoilt alike."""
+    """How the best checkpoint is chosen: the loss on corrupted dev texts, one a row, always corrupted alike."""
 
     metric: Literal["loss"] = "loss"
     every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")

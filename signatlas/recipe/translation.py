@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from signatlas.models.translator.config import TranslatorConfig
-from signatlas.recipe.base import NamedRecipe, OptimiserConfig, RunRecipe, Strict
+from signatlas.recipe.base import NamedRecipe, OptimizerConfig, RunRecipe, Strict
 
 
 class TranslationDataConfig(Strict):
@@ -21,7 +21,7 @@ class TranslationDataConfig(Strict):
     bucket: int = Field(8, ge=1, description="batches drawn at a time and sorted by length; 1: no buckets")
 
 
-class StageOptimiserConfig(OptimiserConfig):
+class StageOptimizerConfig(OptimizerConfig):
     """The paper's: AdamW 1e-4, cosine."""
 
     lr: float = Field(1e-4, gt=0)
@@ -29,7 +29,7 @@ class StageOptimiserConfig(OptimiserConfig):
     checkpointing: bool = Field(False, description="keep no activations of mBART's layers, compute them again")
 
     @model_validator(mode="after")
-    def _whole_passes(self) -> StageOptimiserConfig:
+    def _whole_passes(self) -> StageOptimizerConfig:
         if self.batches_per_epoch is not None:
             raise ValueError("an epoch of translation is one pass over the clips: leave out batches_per_epoch")
         return self
@@ -53,14 +53,14 @@ class AlignmentConfig(Strict):
     identical: Literal["mask", "share", "none"] = Field("mask", description="what identical texts are to each other")
     gather: bool = Field(True, description="contrast over the batch of all ranks; GFSLT-VLP: each rank by itself")
     masked_language: MaskedLanguageConfig = MaskedLanguageConfig()
-    optimiser: StageOptimiserConfig = StageOptimiserConfig(epochs=80)
+    optimizer: StageOptimizerConfig = StageOptimizerConfig(epochs=80)
 
 
 class TranslationStageConfig(Strict):
     """Stage 2: translation alone."""
 
     batch_size: int = Field(8, ge=1, description="clips in a global batch")
-    optimiser: StageOptimiserConfig = StageOptimiserConfig(epochs=200)
+    optimizer: StageOptimizerConfig = StageOptimizerConfig(epochs=200)
 
 
 class SelectionConfig(Strict):
@@ -114,13 +114,13 @@ class TranslationRecipe(NamedRecipe):
             raise ValueError("alignment and translation are both null: there is nothing to train")
         for name, stage in (("alignment", self.alignment), ("translation", self.translation)):
             if stage is not None:
-                _check_batch(name, stage.batch_size, self.scaling.workers, stage.optimiser.accumulation)
+                _check_batch(name, stage.batch_size, self.scaling.workers, stage.optimizer.accumulation)
         if self.alignment is not None and self.alignment.contrast != "none":
             if self.alignment.batch_size < 2:
                 raise ValueError("alignment.batch_size 1 leaves nothing to contrast with")
-            if self.alignment.optimiser.accumulation > 1:
+            if self.alignment.optimizer.accumulation > 1:
                 raise ValueError(
-                    "alignment.optimiser.accumulation would contrast each part with itself only: take more workers"
+                    "alignment.optimizer.accumulation would contrast each part with itself only: take more workers"
                 )
             self._check_reference(self.alignment)
         self._check_losses()
@@ -144,7 +144,7 @@ class TranslationRecipe(NamedRecipe):
         pool = self.selection.pool
         if aligned.contrast == "selective" and pool is not None and pool < aligned.batch_size:
             raise ValueError(f"selection.pool {pool} does not fill a batch of {aligned.batch_size} clips")
-        epochs, every = self.selection.epochs or aligned.optimiser.epochs, self.selection.every
+        epochs, every = self.selection.epochs or aligned.optimizer.epochs, self.selection.every
         if aligned.contrast == "selective" and self.selection.reference is None and epochs < 2 * every:
             raise ValueError(
                 f"a reference run of {epochs} epochs with a checkpoint every {every} has fewer than two: "
@@ -164,7 +164,7 @@ class StageRecipe(RunRecipe):
     trajectories: str | None = Field(None, description="folder of the reference model's token features")
     batch_size: int
     smoothing: float
-    optimiser: StageOptimiserConfig
+    optimizer: StageOptimizerConfig
     select: TranslationSelectConfig
     snapshots: int | None = Field(None, description="keep the model of every so many epochs")
 

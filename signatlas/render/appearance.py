@@ -1,4 +1,4 @@
-"""What a rendered signer looks like: colours, build, background and camera, drawn from a name and a seed."""
+"""What a rendered signer looks like: colors, build, background and camera, drawn from a name and a seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Background = Literal["plain", "gradient", "texture"]
 BACKGROUNDS: tuple[Background, ...] = ("plain", "gradient", "texture")
 # Skin from light to dark; a signer's tone lies anywhere between two of them.
@@ -20,21 +20,21 @@ CONTRAST = 60.0  # least distance in brightness between hands and clothing: sign
 
 @dataclass(frozen=True)
 class Appearance:
-    """One signer before one camera. Colours are RGB; equal appearances render equal frames.
+    """One signer before one camera. Colors are RGB; equal appearances render equal frames.
 
     ``stoutness`` scales limbs and head; ``gain`` and ``contrast`` are the exposure, ``defocus`` the blur in pixels at
-    224, ``grain`` the noise in grey levels; ``texture`` seeds the background's pattern and the grain.
+    224, ``grain`` the noise in gray levels; ``texture`` seeds the background's pattern and the grain.
     """
 
-    skin: Colour
-    hair: Colour
-    clothing: Colour
+    skin: Color
+    hair: Color
+    clothing: Color
     long_sleeves: bool
     long_hair: bool
     stoutness: float
     background: Background
-    wall: Colour
-    floor: Colour
+    wall: Color
+    floor: Color
     gain: float
     contrast: float
     defocus: float
@@ -77,41 +77,41 @@ def appearance_of(signer: str, seed: int = 0) -> Appearance:
     )
 
 
-def brightness(colour: Colour) -> float:
+def brightness(color: Color) -> float:
     """0 to 255, as the eye weighs red, green and blue."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
-def shaded(colour: Colour, factor: float) -> Colour:
+def shaded(color: Color, factor: float) -> Color:
     """Darker (below 1) or lighter (above 1)."""
     if factor <= 1:
-        red, green, blue = (round(channel * factor) for channel in colour)
+        red, green, blue = (round(channel * factor) for channel in color)
     else:
-        red, green, blue = (round(channel + (255 - channel) * (factor - 1)) for channel in colour)
+        red, green, blue = (round(channel + (255 - channel) * (factor - 1)) for channel in color)
     return red, green, blue
 
 
-def _between(tones: tuple[Colour, ...], place: float) -> Colour:
+def _between(tones: tuple[Color, ...], place: float) -> Color:
     first = min(int(place), len(tones) - 2)
     mixed = np.array(tones[first]) + (place - first) * (np.array(tones[first + 1]) - tones[first])
     red, green, blue = mixed.round().astype(int).tolist()
     return red, green, blue
 
 
-def _clothing(rng: np.random.Generator, skin: Colour) -> Colour:
-    """A colour that hands stand out from; after some tries white or black, whichever is further away."""
+def _clothing(rng: np.random.Generator, skin: Color) -> Color:
+    """A color that hands stand out from; after some tries white or black, whichever is further away."""
     for _ in range(20):
-        colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.8), rng.uniform(0.08, 0.95))
-        if abs(brightness(colour) - brightness(skin)) >= CONTRAST:
-            return colour
+        color = _hsv(rng.uniform(), rng.uniform(0.1, 0.8), rng.uniform(0.08, 0.95))
+        if abs(brightness(color) - brightness(skin)) >= CONTRAST:
+            return color
     return (28, 28, 30) if brightness(skin) > 128 else (236, 236, 232)
 
 
-def _hsv(hue: float, saturation: float, value: float) -> Colour:
+def _hsv(hue: float, saturation: float, value: float) -> Color:
     red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
     return red, green, blue
 
 
-def _jittered(rng: np.random.Generator, colour: Colour) -> Colour:
-    red, green, blue = np.clip(np.array(colour) + rng.integers(-12, 13, 3), 0, 255).tolist()
+def _jittered(rng: np.random.Generator, color: Color) -> Color:
+    red, green, blue = np.clip(np.array(color) + rng.integers(-12, 13, 3), 0, 255).tolist()
     return red, green, blue

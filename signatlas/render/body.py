@@ -36,7 +36,7 @@ class Figure:
     """
 
     unit: float
-    head: np.ndarray  # [T, 2] its centre
+    head: np.ndarray  # [T, 2] its center
     head_size: np.ndarray  # [T, 2] half width, half height
     eyes: np.ndarray  # [T, 2, 2]
     nose: np.ndarray  # [T, 2]
@@ -232,16 +232,16 @@ def bent(shoulder: np.ndarray, wrist: np.ndarray, unit: float, outward: float) -
 
 
 def _head(body: np.ndarray, nose: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centre [T, 2] and half axes [T, 2] of the head: by ears and eyes where they are known, else around the nose."""
+    """Center [T, 2] and half axes [T, 2] of the head: by ears and eyes where they are known, else around the nose."""
     ears = body[:, [LEFT_EAR, RIGHT_EAR]]
-    centre, size = nose - np.array([0, 0.22 * unit]), HEAD * unit
+    center, size = nose - np.array([0, 0.22 * unit]), HEAD * unit
     widths = np.linalg.norm(ears[:, 0] - ears[:, 1], axis=-1)
     if np.isfinite(widths).any():
         wide = float(np.nanpercentile(widths, 75))
         size = wide * np.array([0.6, 0.6 * HEAD[1] / HEAD[0]])
         middle = 0.5 * ears.mean(1) + 0.5 * nose
-        centre = np.where(np.isfinite(middle), middle - np.array([0, 0.12 * wide]), centre)
-    return centre.astype(np.float32), np.tile(size.astype(np.float32), (len(nose), 1))
+        center = np.where(np.isfinite(middle), middle - np.array([0, 0.12 * wide]), center)
+    return center.astype(np.float32), np.tile(size.astype(np.float32), (len(nose), 1))
 
 
 def _nearness(hands: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def _signing(hands: np.ndarray) -> float:
 
 
 def inside(square: Square, aspect: float) -> Square:
-    """The square moved into a picture of width/height ``aspect`` as far as it fits; a larger one is centred."""
+    """The square moved into a picture of width/height ``aspect`` as far as it fits; a larger one is centered."""
     half = square.side / 2
     x = min(max(square.x, half), aspect - half) if square.side <= aspect else aspect / 2
     y = min(max(square.y, half), 1 - half) if square.side <= 1 else 0.5

@@ -61,7 +61,7 @@ def _filmed(clip: Clip, footage: Footage, aspect: float | None, size: int) -> It
                          "give the video that the clip was extracted from")  # fmt: skip
 
 
-def normalised(frames: np.ndarray) -> np.ndarray:
+def normalized(frames: np.ndarray) -> np.ndarray:
     """uint8 [T, H, W, 3] -> float32 [T, 3, H, W] with ImageNet's mean and standard deviation."""
     scale = np.float32(1) / (255 * np.array(IMAGENET_STD, np.float32))
     shift = np.array(IMAGENET_MEAN, np.float32) / np.array(IMAGENET_STD, np.float32)
@@ -69,7 +69,7 @@ def normalised(frames: np.ndarray) -> np.ndarray:
 
 
 def to_tensor(frames: np.ndarray) -> torch.Tensor:
-    """:func:`normalised` frames as a torch tensor, float32 [T, 3, H, W]."""
+    """:func:`normalized` frames as a torch tensor, float32 [T, 3, H, W]."""
     import torch
 
-    return torch.from_numpy(normalised(frames))
+    return torch.from_numpy(normalized(frames))

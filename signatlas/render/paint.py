@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from signatlas.render.appearance import Appearance, Colour, shaded
+from signatlas.render.appearance import Appearance, Color, shaded
 from signatlas.render.crop import Square
 
 SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
@@ -34,28 +34,28 @@ class Brush:
         corner = np.array([self.square.x, self.square.y]) - self.square.side / 2
         return (points - corner) * scale
 
-    def disc(self, centre: np.ndarray, radius: float, colour: Colour) -> None:
+    def disc(self, center: np.ndarray, radius: float, color: Color) -> None:
         import cv2
 
-        cv2.circle(self.canvas, _fixed(centre), max(1, round(radius * 16)), colour, -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(self.canvas, _fixed(center), max(1, round(radius * 16)), color, -1, cv2.LINE_AA, SHIFT)
 
-    def polygon(self, corners: np.ndarray, colour: Colour) -> None:
+    def polygon(self, corners: np.ndarray, color: Color) -> None:
         """A filled polygon, hollow corners and all."""
         import cv2
 
-        cv2.fillPoly(self.canvas, [_fixed_all(corners)], colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.canvas, [_fixed_all(corners)], color, cv2.LINE_AA, SHIFT)
 
-    def oval(self, centre: np.ndarray, axes: tuple[float, float], colour: Colour, degrees: float = 0.0) -> None:
+    def oval(self, center: np.ndarray, axes: tuple[float, float], color: Color, degrees: float = 0.0) -> None:
         import cv2
 
         sides = (max(1, round(axes[0] * 16)), max(1, round(axes[1] * 16)))
-        cv2.ellipse(self.canvas, _fixed(centre), sides, degrees, 0, 360, colour, -1, cv2.LINE_AA, SHIFT)
+        cv2.ellipse(self.canvas, _fixed(center), sides, degrees, 0, 360, color, -1, cv2.LINE_AA, SHIFT)
 
-    def limb(self, a: np.ndarray, b: np.ndarray, radii: tuple[float, float], colour: Colour) -> None:
+    def limb(self, a: np.ndarray, b: np.ndarray, radii: tuple[float, float], color: Color) -> None:
         """A tapered capsule from ``a`` to ``b``."""
-        self.limbs(np.stack([a, b])[None], np.array([radii]), [colour])
+        self.limbs(np.stack([a, b])[None], np.array([radii]), [color])
 
-    def limbs(self, ends: np.ndarray, radii: np.ndarray, colours: list[Colour]) -> None:
+    def limbs(self, ends: np.ndarray, radii: np.ndarray, colors: list[Color]) -> None:
         """Tapered capsules one over the other: ``ends`` [N, 2, 2], ``radii`` [N, 2] in pixels.
 
         The arithmetic is done for all at once: in a hand it would take longer than the painting.
@@ -67,11 +67,11 @@ class Brush:
         side = np.stack([-along[:, 1], along[:, 0]], axis=-1) / length
         offset = side[:, None] * radii[..., None]
         quads = _fixed_all(np.concatenate([ends + offset, (ends - offset)[:, ::-1]], axis=1))
-        centres, rounds = _fixed_all(ends).tolist(), np.maximum(np.rint(radii * 16), 1).astype(int).tolist()
-        for quad, (one, other), (wide, narrow), colour in zip(quads, centres, rounds, colours, strict=True):
-            cv2.circle(self.canvas, one, wide, colour, -1, cv2.LINE_AA, SHIFT)
-            cv2.circle(self.canvas, other, narrow, colour, -1, cv2.LINE_AA, SHIFT)
-            cv2.fillConvexPoly(self.canvas, quad, colour, cv2.LINE_AA, SHIFT)
+        centers, rounds = _fixed_all(ends).tolist(), np.maximum(np.rint(radii * 16), 1).astype(int).tolist()
+        for quad, (one, other), (wide, narrow), color in zip(quads, centers, rounds, colors, strict=True):
+            cv2.circle(self.canvas, one, wide, color, -1, cv2.LINE_AA, SHIFT)
+            cv2.circle(self.canvas, other, narrow, color, -1, cv2.LINE_AA, SHIFT)
+            cv2.fillConvexPoly(self.canvas, quad, color, cv2.LINE_AA, SHIFT)
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
@@ -123,14 +123,14 @@ def _torso(brush: Brush, drawn: dict[str, np.ndarray]) -> None:
     left, right = drawn["shoulders"]
     radius = 0.55 * unit
     edge = shaded(look.clothing, 0.8)
-    for colour, grown in ((edge, 1.0), (look.clothing, 0.0)):
+    for color, grown in ((edge, 1.0), (look.clothing, 0.0)):
         wide = np.array([grown, 0])
-        brush.limb(left, right, (radius + grown, radius + grown), colour)
+        brush.limb(left, right, (radius + grown, radius + grown), color)
         low = np.array([0, len(brush.canvas)])  # below the picture's edge
         outline = [right - wide - [radius * 0.8, 0], left + wide + [radius * 0.8, 0],
                    drawn["hips"][0] + low + wide, drawn["hips"][1] + low - wide]  # fmt: skip
-        brush.polygon(np.stack(outline), colour)
-        brush.polygon(_slope(left, right, radius + grown, unit), colour)
+        brush.polygon(np.stack(outline), color)
+        brush.polygon(_slope(left, right, radius + grown, unit), color)
     middle = (left + right) / 2
     throat = middle - np.array([0, 0.6 * unit])
     brush.limb(drawn["head"], throat, (0.46 * unit, 0.5 * unit), shaded(look.skin, 0.82))
@@ -185,7 +185,7 @@ def _mesh_features(brush: Brush, mesh: np.ndarray) -> None:
     brush.polygon(mesh[list(MOUTH)], (70, 24, 26))
 
 
-def _mixed(one: Colour, other: Colour) -> Colour:
+def _mixed(one: Color, other: Color) -> Color:
     red, green, blue = ((a + b) // 2 for a, b in zip(one, other, strict=True))
     return red, green, blue
 
@@ -197,17 +197,17 @@ def _arm(brush: Brush, shoulder: np.ndarray, elbow: np.ndarray, wrist: np.ndarra
     upper = (shoulder, elbow, radii[:2], look.clothing)
     fore = (elbow, wrist, radii[1:], look.clothing if look.long_sleeves else look.skin)
     # The forearm is nearer to the camera, but a short sleeve lies over it.
-    for a, b, wide, colour in (upper, fore) if look.long_sleeves else (fore, upper):
-        brush.limb(a, b, (wide[0] + edge, wide[1] + edge), shaded(colour, 0.66))
-        brush.limb(a, b, (wide[0], wide[1]), colour)
+    for a, b, wide, color in (upper, fore) if look.long_sleeves else (fore, upper):
+        brush.limb(a, b, (wide[0] + edge, wide[1] + edge), shaded(color, 0.66))
+        brush.limb(a, b, (wide[0], wide[1]), color)
 
 
 def _fist(brush: Brush, elbow: np.ndarray, wrist: np.ndarray) -> None:
     """A hand of which no point is known: a shape without fingers at the end of the forearm."""
     along = wrist - elbow
-    centre = wrist + 0.45 * brush.unit * along / max(float(np.linalg.norm(along)), 1e-3)
-    brush.disc(centre, 0.44 * brush.unit, shaded(brush.look.skin, 0.72))
-    brush.disc(centre, 0.40 * brush.unit, brush.look.skin)
+    center = wrist + 0.45 * brush.unit * along / max(float(np.linalg.norm(along)), 1e-3)
+    brush.disc(center, 0.44 * brush.unit, shaded(brush.look.skin, 0.72))
+    brush.disc(center, 0.40 * brush.unit, brush.look.skin)
 
 
 def _hand(brush: Brush, points: np.ndarray, *, left: bool) -> None:
@@ -243,28 +243,28 @@ def _order(points: np.ndarray, shows_palm: bool) -> tuple[list[int], list[int]]:
     return [f for f in (0, 4, 3, 2, 1) if folded[f] or f == 0], [f for f in (4, 3, 2, 1) if not folded[f]]
 
 
-def _fingers(brush: Brush, flat: np.ndarray, fingers: list[int], palm: float, edge: float, skin: Colour) -> None:
-    """One after the other, each first a little wider and darker, which leaves a line between neighbours."""
+def _fingers(brush: Brush, flat: np.ndarray, fingers: list[int], palm: float, edge: float, skin: Color) -> None:
+    """One after the other, each first a little wider and darker, which leaves a line between neighbors."""
     if not fingers:
         return
-    ends, radii, colours = [], [], []
+    ends, radii, colors = [], [], []
     taper = np.linspace(*FINGER_RADIUS, 4) * palm * brush.look.stoutness
     for finger in fingers:
         chain = flat[list(FINGERS[finger])]
         thick = np.maximum(taper * (1.15 if finger == 0 else 1.0), 0.9)
-        for grown, colour in ((edge, shaded(skin, 0.6)), (0.0, skin)):
+        for grown, color in ((edge, shaded(skin, 0.6)), (0.0, skin)):
             ends.append(np.stack([chain[:-1], chain[1:]], axis=1))
             radii.append(np.stack([thick[:-1], thick[1:]], axis=1) + grown)
-            colours += [colour] * 3
-    brush.limbs(np.concatenate(ends), np.concatenate(radii), colours)
+            colors += [color] * 3
+    brush.limbs(np.concatenate(ends), np.concatenate(radii), colors)
 
 
-def _palm(brush: Brush, flat: np.ndarray, palm: float, edge: float, skin: Colour) -> None:
+def _palm(brush: Brush, flat: np.ndarray, palm: float, edge: float, skin: Color) -> None:
     import cv2
 
     hull = cv2.convexHull(flat[list(PALM)].astype(np.float32))[:, 0].astype(np.float64)
     sides = np.stack([hull, np.roll(hull, -1, axis=0)], axis=1)
-    for grown, colour in ((edge, shaded(skin, 0.6)), (0.0, skin)):
+    for grown, color in ((edge, shaded(skin, 0.6)), (0.0, skin)):
         radii = np.full((len(hull), 2), 0.12 * palm * brush.look.stoutness + grown)
-        brush.limbs(sides, radii, [colour] * len(hull))
-        brush.polygon(hull, colour)
+        brush.limbs(sides, radii, [color] * len(hull))
+        brush.polygon(hull, color)

@@ -1,4 +1,4 @@
-"""Nearest neighbours by inner product of unit vectors: a thin layer over FAISS with a fixed order of ties."""
+"""Nearest neighbors by inner product of unit vectors: a thin layer over FAISS with a fixed order of ties."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class CorpusPart(_Part):
     name: str
     path: str
     fingerprint: str
-    licence: str
+    license: str
     sign_languages: tuple[str, ...]
     synthetic: bool
     sources: tuple[str, ...] | None = None  # None: all

@@ -10,7 +10,7 @@ Ranked = list[tuple[str, float]]
 def merge(rankings: Iterable[Sequence[tuple[str, float]]], k: int) -> Ranked:
     """The best ``k`` (id, score) of several rankings; an id that occurs twice keeps its best score.
 
-    Deterministic: the same neighbours in any distribution over rankings give the same list.
+    Deterministic: the same neighbors in any distribution over rankings give the same list.
     """
     best: dict[str, float] = {}
     for ranking in rankings:

@@ -50,7 +50,7 @@ class Hit(BaseModel):
     num_frames: int
 
 
-class Catalogue:
+class Catalog:
     """The recordings of an index by id."""
 
     def __init__(self, snapshot: Snapshot):
@@ -96,7 +96,7 @@ class LocalSearch:
 
     def __init__(self, snapshot: Snapshot):
         snapshot.require_signs()
-        self.snapshot, self.catalogue = snapshot, Catalogue(snapshot)
+        self.snapshot, self.catalog = snapshot, Catalog(snapshot)
         self.shards = [snapshot.shard(n) for n in range(len(snapshot.manifest.shards))]
 
     def rank(self, vectors: np.ndarray, k: int) -> list[Ranked]:
@@ -124,4 +124,4 @@ class LocalSearch:
         aspect = aspect or encoder.aspect_of(source, None, None)
         sides = (False, True) if mirror == "best" else (False,)
         vectors = np.concatenate([encoder.embed([poses], aspect=aspect, mirror=side) for side in sides])
-        return self.catalogue.hits(without(merge(self.rank(vectors, k + 1), k + 1), leave_out, k))
+        return self.catalog.hits(without(merge(self.rank(vectors, k + 1), k + 1), leave_out, k))

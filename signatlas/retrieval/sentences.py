@@ -14,7 +14,7 @@ from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval.entries import check_same
 from signatlas.retrieval.index_version import Snapshot
 from signatlas.retrieval.merge import Ranked, merge
-from signatlas.retrieval.search import Catalogue
+from signatlas.retrieval.search import Catalog
 from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, queries, rank
 
 
@@ -27,7 +27,7 @@ class SentenceSearch:
                 f"{snapshot.path} is an index of single signs, searched with --clip or --pose; "
                 "sentences are found in an index that was built with a dual encoder"
             )
-        self.snapshot, self.catalogue = snapshot, Catalogue(snapshot)
+        self.snapshot, self.catalog = snapshot, Catalog(snapshot)
         self.shards = [snapshot.shard(n) for n in range(len(snapshot.manifest.shards))]
         self.scored = 0
 

@@ -30,7 +30,7 @@ def fine_grained(
 ) -> tuple[Tensor, Tensor]:
     """(video_to_text, text_to_video), each [A, B] in -1..1, of all pairs of A videos and B texts (CiCo, Eq. 2).
 
-    ``video`` [A, L, D] are clip tokens, ``text`` [B, T, D] word tokens, normalised here; the masks, bool [A, L] and
+    ``video`` [A, L, D] are clip tokens, ``text`` [B, T, D] word tokens, normalized here; the masks, bool [A, L] and
     [B, T], are True where a token is. With S_ij the cosine of clip i and word j, video_to_text is the mean over clips
     of sum_j S_ij softmax_j(S_ij / tau), text_to_video the mean over words of sum_i S_ij softmax_i(S_ij / tau).
 

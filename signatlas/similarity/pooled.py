@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def pooled(video_AD: Tensor, text_BD: Tensor) -> Tensor:
-    """Cosines [A, B] of vectors that are normalised here."""
+    """Cosines [A, B] of vectors that are normalized here."""
     if video_AD.shape[-1] != text_BD.shape[-1]:
         raise ValueError(f"video vectors are {video_AD.shape[-1]} wide, text vectors {text_BD.shape[-1]}")
     return F.normalize(video_AD, dim=-1) @ F.normalize(text_BD, dim=-1).T

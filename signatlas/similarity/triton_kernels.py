@@ -13,7 +13,7 @@ import triton.language as tl
 
 @triton.jit
 def _pair_of_tiles(A, B, GA: tl.constexpr, GB: tl.constexpr, GROUP: tl.constexpr):
-    """Tile numbers in groups of GROUP rows of tiles, so that neighbours in time share tokens in the L2 cache."""
+    """Tile numbers in groups of GROUP rows of tiles, so that neighbors in time share tokens in the L2 cache."""
     across, down = tl.cdiv(B, GB), tl.cdiv(A, GA)
     number = tl.program_id(0)
     first = number // (GROUP * across) * GROUP

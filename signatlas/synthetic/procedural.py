@@ -43,7 +43,7 @@ UPPER_ARM, FOREARM = 0.83, 0.70  # in shoulder widths
 INFO = CorpusInfo(
     name="procedural",
     version="1",
-    licence="Apache-2.0",
+    license="Apache-2.0",
     source="computed by signatlas, from no recording",
     sign_languages=(SIGN_LANGUAGE,),
     fps=FPS,
@@ -78,7 +78,7 @@ class Signer:
     tilt: np.ndarray  # habitual yaw, pitch and roll of the hand, radians
     noise: float  # image widths
     left_handed: bool
-    centre: tuple[float, float]
+    center: tuple[float, float]
 
 
 def make_signs(number: int, seed: int) -> list[Sign]:
@@ -104,7 +104,7 @@ def make_signer(index: int, seed: int) -> Signer:
         tilt=np.deg2rad(rng.normal(0, 9, 3)),
         noise=rng.uniform(0.0008, 0.0025),
         left_handed=index % 5 == 4,
-        centre=(rng.uniform(0.45, 0.55), rng.uniform(0.48, 0.58)),
+        center=(rng.uniform(0.45, 0.55), rng.uniform(0.48, 0.58)),
     )
 
 
@@ -186,7 +186,7 @@ def perform(sign: Sign, signer: Signer, rng: np.random.Generator) -> np.ndarray:
         poses[:, where] = (points + reached[:, None] * [1.0, 1.0, 0.0]) * signer.shoulders * [1.0, WIDTH / HEIGHT, 1.0]
     if signer.left_handed:
         poses = poses[:, sk.MIRROR] * mirror
-    poses += np.array([*signer.centre, 0.0]) + rng.normal(0.0, signer.noise, poses.shape)
+    poses += np.array([*signer.center, 0.0]) + rng.normal(0.0, signer.noise, poses.shape)
     return _lose_hands(poses, one_handed=second is None, left_handed=signer.left_handed, rng=rng).astype(np.float32)
 
 

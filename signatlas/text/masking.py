@@ -1,4 +1,4 @@
-"""Masked language modelling of texts: which pieces are hidden (Devlin et al. 2019; GFSLT-VLP)."""
+"""Masked language modeling of texts: which pieces are hidden (Devlin et al. 2019; GFSLT-VLP)."""
 
 from __future__ import annotations
 

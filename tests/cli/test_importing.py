@@ -37,12 +37,12 @@ def lexicon(tmp_path: Path) -> Path:
 
 def test_a_lexicon_of_pose_files(lexicon: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "corpus"
-    code, said, err = run(capsys, "pose-lexicon", lexicon, "--out", out, "--licence", "MIT", "--json")
+    code, said, err = run(capsys, "pose-lexicon", lexicon, "--out", out, "--license", "MIT", "--json")
     assert code == 1 and "left out corpus/milk" in err and "truncated" in err
     told = json.loads(said)
     assert told["clips"] == 1 and [m["id"] for m in told["missing"]] == ["corpus/gone"]
     corpus = Corpus.open(out, verify=True)
-    assert (corpus.info.licence, corpus.info.sign_languages) == ("MIT", ("ase",))
+    assert (corpus.info.license, corpus.info.sign_languages) == ("MIT", ("ase",))
     assert [row["reason"] for row in corpus.info.made["quarantine"]] == [told["quarantine"][0]["reason"]]
     assert [clip.gloss for clip in corpus] == ["TEA"]
     code, _, err = run(capsys, "pose-lexicon", lexicon, "--out", out)

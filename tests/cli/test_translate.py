@@ -129,7 +129,7 @@ def test_alternatives_are_the_best_first(of_features: Path, pose_file: tuple[Cli
 
 
 def test_a_video_without_a_person_is_one_line(of_poses: Path, film: Any, tmp_path: Path) -> None:
-    result = run(film(tmp_path / "grey.mp4", 4), "--model", of_poses)
+    result = run(film(tmp_path / "gray.mp4", 4), "--model", of_poses)
     assert isinstance(result.exception, UserError)
     assert "not one hand was found in 4 frames" in str(result.exception)
 
@@ -137,7 +137,7 @@ def test_a_video_without_a_person_is_one_line(of_poses: Path, film: Any, tmp_pat
 def test_a_translator_of_pictures_takes_videos_and_no_poses(
     corpus: Corpus, film: Any, pose_file: tuple[Clip, Path], tmp_path: Path
 ) -> None:
-    """Videos of grey, named by clip, of which only the first frames are there."""
+    """Videos of gray, named by clip, of which only the first frames are there."""
     videos = tmp_path / "videos"
     for clip in corpus:
         target = videos / f"{clip.id}.mp4"

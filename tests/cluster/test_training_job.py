@@ -20,7 +20,7 @@ def test_a_submitted_training_leaves_its_results_in_the_storage(head: Any, tmp_p
         "storage_path": str(tmp_path / "runs"),
         "data": {"corpus": str(tmp_path / "corpus"), "groups": [{"classes_per_batch": 4}]},
         "model": {"points": "nose_hands", "frames": 8, "width": 16, "depth": 1, "heads": 2, "feedforward": 16},
-        "optimiser": {"epochs": 2},
+        "optimizer": {"epochs": 2},
         "select": {"every": 1},
         "scaling": {"workers": 2, "cpus_per_worker": 0.5},
     }

@@ -23,7 +23,7 @@ def test_the_threshold_is_not_reached_by_equality() -> None:
     assert run((7, 3, 0.6), (60, 3, 0.61)) == [Segment(3, 60, 76, 0.61)]
 
 
-def test_neighbours_merge_others_are_suppressed_far_ones_open() -> None:
+def test_neighbors_merge_others_are_suppressed_far_ones_open() -> None:
     found = run((10, 0, 0.9), (13, 0, 0.7), (7, 0, 0.8), (14, 0, 0.7), (34, 0, 0.7), (35, 0, 0.65))
     assert found == [Segment(0, 7, 29, 0.9), Segment(0, 35, 51, 0.65)]
 

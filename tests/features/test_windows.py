@@ -22,10 +22,10 @@ def test_a_limit_keeps_windows_from_the_first_to_the_last() -> None:
     assert windows.starts(60, stride=4).tolist() == list(range(0, 45, 4))
 
 
-def test_centres_lie_in_the_middle_of_windows_and_inside_the_clip() -> None:
-    assert windows.centres(18).tolist() == [7.5, 8.5, 9.5]
-    assert windows.centres(5).tolist() == [4.0]
-    assert len(windows.centres(475, limit=64)) == 64
+def test_centers_lie_in_the_middle_of_windows_and_inside_the_clip() -> None:
+    assert windows.centers(18).tolist() == [7.5, 8.5, 9.5]
+    assert windows.centers(5).tolist() == [4.0]
+    assert len(windows.centers(475, limit=64)) == 64
 
 
 @pytest.fixture(scope="module")

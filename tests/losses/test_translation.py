@@ -37,9 +37,9 @@ def test_its_gradient(batch):
 
 def test_padding_may_hold_anything(batch):
     logits, labels, mask = batch
-    spoilt, other = logits.clone(), labels.clone()
-    spoilt[~mask], other[~mask] = float("nan"), 6
-    torch.testing.assert_close(label_smoothed(spoilt, other, mask, 0.2), label_smoothed(logits, labels, mask, 0.2))
+    corrupted, other = logits.clone(), labels.clone()
+    corrupted[~mask], other[~mask] = float("nan"), 6
+    torch.testing.assert_close(label_smoothed(corrupted, other, mask, 0.2), label_smoothed(logits, labels, mask, 0.2))
 
 
 def test_half_precision_is_summed_in_fp32(batch):

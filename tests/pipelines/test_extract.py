@@ -51,7 +51,7 @@ def poses(tmp_path: Path) -> Path:
 
 
 def named(folder: Path | str) -> Listing:
-    return listing([str(folder)], name="mine", sign_language="ase", licence="MIT", source="us")
+    return listing([str(folder)], name="mine", sign_language="ase", license="MIT", source="us")
 
 
 def test_real_videos_among_broken_ones(
@@ -129,7 +129,7 @@ def test_finished_work_is_taken_and_other_options_are_other_work(poses: Path, tm
 def test_an_object_store_takes_in_and_out(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     local = run_listing(named(poses), tmp_path / "local", make_splits=True)
     out = (tmp_path / "store" / "mine").as_uri()
-    code, said, _ = command(capsys, poses.as_uri(), "--out", out, "--sign-language", "ase", "--licence", "MIT")
+    code, said, _ = command(capsys, poses.as_uri(), "--out", out, "--sign-language", "ase", "--license", "MIT")
     assert code == 1
     assert "10 clips" in said and "1 put aside, 0 missing" in said
     stored = Corpus.open(out, verify=True)

@@ -104,7 +104,7 @@ def test_from_the_authors_files_to_a_corpus(
     )  # fmt: skip
     assert (clip.num_frames, clip.fps, clip.width, clip.height) == (12, 25.0, 210, 300)
     assert clip.glosses == ("SONNE", "ABER", "KALT") and clip.texts == (("de", "die sonne lacht aber es ist kalt"),)
-    assert corpus.info.licence.startswith("CC BY-NC-SA") and corpus.info.made["splits"] == "the authors'"
+    assert corpus.info.license.startswith("CC BY-NC-SA") and corpus.info.made["splits"] == "the authors'"
     assert corpus.info.made["command"] == "signatlas corpus import phoenix14t"
     assert examine(corpus) == [] and len(completeness.notes(corpus)) == 2
     code, _, err = run(capsys, "phoenix14t", phoenix, "--out", out)

@@ -30,7 +30,7 @@ def translations(folder: Path) -> Translations:
         "name": "tiny", "task": "translation", "storage_path": str(folder),
         "data": {"corpus": str(corpus), "features": str(features)},
         "model": {"sign": {"width": 16, "kernel": 3, "pool": 2, "blocks": 1}, "language": sizes, "tuning": "full"},
-        "alignment": {"contrast": "selective", "batch_size": 8, "optimiser": {"epochs": 4}},
+        "alignment": {"contrast": "selective", "batch_size": 8, "optimizer": {"epochs": 4}},
         "selection": {"every": 2}, "translation": None,
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Animations and strips: the right points in the right place and colour, the frames beside, the glosses below."""
+"""Animations and strips: the right points in the right place and color, the frames beside, the glosses below."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from signatlas.corpus.clips import Clip
-from signatlas.plots.animation import Showing, animate, font, labelled, rgb, shortened, showing
+from signatlas.plots.animation import Showing, animate, font, labeled, rgb, shortened, showing
 from signatlas.plots.figures import BLUE, VERMILION
 from signatlas.plots.filmstrip import filmstrip
 from signatlas.plots.skeleton import moments, view
@@ -25,9 +25,9 @@ def two_hands(frames: int = 6) -> np.ndarray:
     return poses
 
 
-def place_of(picture: np.ndarray, colour: str) -> np.ndarray | None:
-    """Middle (x, y) of the pixels of a colour, or None."""
-    found = np.argwhere((np.abs(picture.astype(int) - rgb(colour)) < 12).all(-1))
+def place_of(picture: np.ndarray, color: str) -> np.ndarray | None:
+    """Middle (x, y) of the pixels of a color, or None."""
+    found = np.argwhere((np.abs(picture.astype(int) - rgb(color)) < 12).all(-1))
     return found.mean(0)[::-1] if len(found) else None
 
 
@@ -97,9 +97,9 @@ def test_names_fit() -> None:
     assert cut.endswith("…") and font(13).getlength(cut) <= 200
 
 
-def test_labelled_pictures_keep_their_pixels() -> None:
+def test_labeled_pictures_keep_their_pixels() -> None:
     pictures = [np.full((224, 224, 3), 10 * i, np.uint8) for i in range(6)]
-    frames = list(labelled(continuous(), pictures))
+    frames = list(labeled(continuous(), pictures))
     assert len(frames) == 6 and (frames[3][:224, :224] == 30).all() and frames[3].shape[0] > 224
 
 

@@ -14,10 +14,10 @@ from signatlas.plots.sign_to_word import word_map
 
 
 def yellow(path: Path) -> np.ndarray:
-    """Places (x, y) of the brightest colour of the heat map, as shares of the picture."""
+    """Places (x, y) of the brightest color of the heat map, as shares of the picture."""
     picture = imread(path)[..., :3]
     hot = np.abs(picture - np.array([0.993, 0.906, 0.144])).max(-1) < 0.03
-    hot[:, int(0.85 * picture.shape[1]) :] = False  # the colour bars
+    hot[:, int(0.85 * picture.shape[1]) :] = False  # the color bars
     return np.argwhere(hot)[:, ::-1] / np.array(picture.shape[1::-1])
 
 

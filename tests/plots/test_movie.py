@@ -1,4 +1,4 @@
-"""Moving pictures: whole or not at all, in time, in the colours they were drawn in."""
+"""Moving pictures: whole or not at all, in time, in the colors they were drawn in."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_gif_lasts_as_long_as_the_clip(tmp_path: Path, fps: float, total: int)
         assert movie.info["loop"] == 0 and len(lengths) == 20 and sum(lengths) == total
         assert max(lengths) - min(lengths) <= 10
         last = np.asarray(movie.convert("RGB")).astype(int)
-    # The palette is made for the first frame, and knows the colour that comes later.
+    # The palette is made for the first frame, and knows the color that comes later.
     assert np.abs(last[30, 15] - rgb(VERMILION)).max() <= 4 and np.abs(last[10, 3] - rgb(BLUE)).max() <= 4
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["a.gif"]
 

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 
 from signatlas.plots.curves import curves
 from signatlas.plots.embedding import embedding_map, layout
-from signatlas.plots.skeleton import BODY_LIMBS, HAND_LIMBS, Strip, moments, neighbours, strip
+from signatlas.plots.skeleton import BODY_LIMBS, HAND_LIMBS, Strip, moments, neighbors, strip
 from signatlas.pose import skeleton as sk
 
 
@@ -60,10 +60,10 @@ def test_a_clip_without_points_says_so() -> None:
     assert [text.get_text() for text in axes.texts] == ["no point found in any frame"]
 
 
-def test_neighbours_picture(tmp_path: Path) -> None:
+def test_neighbors_picture(tmp_path: Path) -> None:
     rows = [Strip(nose_and_hand(), "query: haus")]
     rows += [Strip(nose_and_hand(), f"haus {n}", right=n % 2 == 0) for n in range(5)]
-    neighbours(rows, tmp_path / "deep" / "n.png", credit="Recordings: someone")
+    neighbors(rows, tmp_path / "deep" / "n.png", credit="Recordings: someone")
     image = pixels(tmp_path / "deep" / "n.png")
     assert image.shape[1] > image.shape[0] > 500
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["n.png"]
@@ -85,9 +85,9 @@ def test_map_keeps_words_together(method: str, tmp_path: Path) -> None:
     vectors = np.repeat(np.eye(4, 16), 15, axis=0) + rng.normal(0, 0.05, (60, 16))
     words = np.repeat(["a", "b", "c", ""], 15)
     places = layout(vectors, method)  # type: ignore[arg-type]
-    centres = np.stack([places[words == w].mean(0) for w in ("a", "b", "c")])
+    centers = np.stack([places[words == w].mean(0) for w in ("a", "b", "c")])
     spread = max(places[words == w].std(0).max() for w in ("a", "b", "c"))
-    apart = min(np.linalg.norm(centres[i] - centres[j]) for i in range(3) for j in range(i))
+    apart = min(np.linalg.norm(centers[i] - centers[j]) for i in range(3) for j in range(i))
     assert apart > 2 * spread
     embedding_map(vectors, [w or None for w in words], tmp_path / "map.png", method=method)  # type: ignore[arg-type]
     assert pixels(tmp_path / "map.png").std() > 0

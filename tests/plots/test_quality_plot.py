@@ -14,14 +14,14 @@ from signatlas.plots.quality import quality
 from signatlas.pose.quality import Named, Quality
 
 
-def test_sources_have_colours_and_the_worst_are_named(tmp_path: Path) -> None:
+def test_sources_have_colors_and_the_worst_are_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clips = [Named(f"clip/{n}", f"source {n % 3}", Quality(*rng.random(5).tolist())) for n in range(60)]
     quality(clips, tmp_path / "three.png", title="three")
     quality([Named("a", "one", Quality(1.0, 1.0, 1.0, 0.0, 0.0))], tmp_path / "one.png")
     three, one = (np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("three.png", "one.png"))
-    coloured = [len(np.unique(image[np.ptp(image, axis=-1) > 80], axis=0)) for image in (three, one)]
-    assert coloured[0] > coloured[1] > 0
+    colored = [len(np.unique(image[np.ptp(image, axis=-1) > 80], axis=0)) for image in (three, one)]
+    assert colored[0] > colored[1] > 0
     below_right = [(image[360:, 900:] < 180).all(-1).sum() for image in (three, one)]
     assert below_right[0] > 2 * below_right[1] > 0  # eight names, or one line that says none
     with pytest.raises(CorpusError, match="no clip"):

@@ -87,7 +87,7 @@ def test_hand_dropout_loses_the_hand_that_is_seen_less():
     assert present[0, :, 22:].all()
 
 
-def test_neighbouring_views_share_no_random_numbers():
+def test_neighboring_views_share_no_random_numbers():
     augment = Augmenter(AugmentConfig(), "nose_hands", 16, 1)
     draws = [augment._generator(2, position).random(4000) for position in range(4)]
     for i in range(4):

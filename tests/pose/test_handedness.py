@@ -21,9 +21,9 @@ def two_hands(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     t = np.linspace(0, 2 * np.pi, frames)
     face = np.tile([0.5, 0.25], (frames, 1)) + rng.normal(0, 0.003, (frames, 2))
     shape = hand(np.full((frames, 5), 0.2), np.ones(frames))[:, :, :2] * PALM * [1, -1]
-    centre = 0.5 + 0.13 * np.stack([np.cos(t + rng.uniform(0, 6)), np.sin(t)], -1)
-    right = shape + (centre - [0.10, 0])[:, None]
-    left = shape * [-1, 1] + (centre[:, ::-1] + [0.10, 0])[:, None]
+    center = 0.5 + 0.13 * np.stack([np.cos(t + rng.uniform(0, 6)), np.sin(t)], -1)
+    right = shape + (center - [0.10, 0])[:, None]
+    left = shape * [-1, 1] + (center[:, ::-1] + [0.10, 0])[:, None]
     return np.stack([left, right], axis=1) + rng.normal(0, 0.002, (frames, 2, 21, 2)), face
 
 

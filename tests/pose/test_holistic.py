@@ -19,9 +19,9 @@ FRAMES = 24
 
 @pytest.fixture(scope="module")
 def clips(mirror: Path | None) -> list[list[np.ndarray]]:
-    """Frames in which hands come and go, of two people; of plain grey where there is no mirror."""
+    """Frames in which hands come and go, of two people; of plain gray where there is no mirror."""
     if mirror is None or not (mirror / "video").is_dir():
-        return [[np.full((96, 64, 3), grey, np.uint8)] * FRAMES for grey in (90, 160)]
+        return [[np.full((96, 64, 3), gray, np.uint8)] * FRAMES for gray in (90, 160)]
     cuts = (("slovo_f17a6060", 24), ("posefmt_test_video", 20))
     return [list(frames(mirror / "video" / f"{name}.mp4", span=(at, at + FRAMES))) for name, at in cuts]
 

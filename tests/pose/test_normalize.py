@@ -1,4 +1,4 @@
-"""Normalisation, filling, mirroring and resampling of poses."""
+"""Normalization, filling, mirroring and resampling of poses."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from signatlas.errors import PoseError
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalize import TORSO_PER_PALM, check, fill, mirror, normalise
+from signatlas.pose.normalize import TORSO_PER_PALM, check, fill, mirror, normalize
 from signatlas.pose.resample import fixed_length
 
 
@@ -29,11 +29,11 @@ def signing(frames: int = 20, *, body: bool = True, seed: int = 0) -> np.ndarray
 def test_the_signer_may_stand_anywhere_and_near_or_far(size, dx, dy, body, aspect):
     poses = signing(body=body)
     moved = poses * np.float32(size) + np.array([dx, dy, 0], np.float32)
-    np.testing.assert_allclose(normalise(moved, aspect), normalise(poses, aspect), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(normalize(moved, aspect), normalize(poses, aspect), rtol=1e-3, atol=1e-4)
 
 
 def test_one_unit_is_the_torso_and_the_origin_lies_between_the_shoulders():
-    points = normalise(signing())
+    points = normalize(signing())
     shoulders = points[:, [sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER], :2].mean(1)
     hips = points[:, [sk.LEFT_HIP, sk.RIGHT_HIP], :2].mean(1)
     np.testing.assert_allclose(shoulders, 0, atol=1e-6)
@@ -43,7 +43,7 @@ def test_one_unit_is_the_torso_and_the_origin_lies_between_the_shoulders():
 def test_hips_below_the_picture_are_not_measured():
     poses = signing()
     poses[:, [sk.LEFT_HIP, sk.RIGHT_HIP], 1] = 1.7
-    width = np.linalg.norm(normalise(poses)[0, sk.LEFT_SHOULDER, :2] - normalise(poses)[0, sk.RIGHT_SHOULDER, :2])
+    width = np.linalg.norm(normalize(poses)[0, sk.LEFT_SHOULDER, :2] - normalize(poses)[0, sk.RIGHT_SHOULDER, :2])
     assert width == pytest.approx(1 / 1.3, rel=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_without_a_body_the_palm_is_the_measure():
     poses[:, sk.NOSE, :2] = (0.5, 0.2)
     poses[:, sk.RIGHT_HAND, :2] = 0.5
     poses[:, 54 + sk.HAND_MIDDLE_MCP, :2] = (0.5, 0.4)
-    points = normalise(poses)
+    points = normalize(poses)
     palm = np.linalg.norm(points[0, 54 + sk.HAND_MIDDLE_MCP, :2] - points[0, 54, :2])
     assert palm == pytest.approx(1 / TORSO_PER_PALM, rel=1e-5)
     assert np.isnan(points[:, sk.LEFT_HAND]).all()
@@ -61,13 +61,13 @@ def test_without_a_body_the_palm_is_the_measure():
 def test_aspect_multiplies_x_and_z_only():
     poses = signing()
     stretched = poses * np.array([2, 1, 2], np.float32)
-    np.testing.assert_allclose(normalise(poses, 2.0), normalise(stretched), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(normalize(poses, 2.0), normalize(stretched), rtol=1e-4, atol=1e-5)
 
 
 def test_two_dimensional_points_lack_z_alone():
     poses = signing()
     poses[..., 2] = np.nan
-    points = normalise(poses)
+    points = normalize(poses)
     assert np.isfinite(points[..., :2]).all()
     assert np.isnan(points[..., 2]).all()
 
@@ -85,15 +85,15 @@ def test_fill_interpolates_by_mask_and_not_by_value():
 
 
 def test_a_mirror_twice_is_no_mirror():
-    points = normalise(signing())
+    points = normalize(signing())
     np.testing.assert_array_equal(mirror(mirror(points)), points)
     np.testing.assert_allclose(mirror(points)[:, sk.LEFT_HAND, 0], -points[:, sk.RIGHT_HAND, 0])
 
 
-def test_mirroring_the_picture_mirrors_the_normalised_pose():
+def test_mirroring_the_picture_mirrors_the_normalized_pose():
     poses = signing()
     picture = (poses * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, sk.MIRROR]
-    np.testing.assert_allclose(normalise(picture), mirror(normalise(poses)), atol=1e-5)
+    np.testing.assert_allclose(normalize(picture), mirror(normalize(poses)), atol=1e-5)
 
 
 def test_fixed_length_keeps_the_ends():
@@ -122,6 +122,6 @@ def test_unusable_poses_are_refused_in_one_line(poses, says):
 def test_fingers_without_wrist_face_or_body_are_still_placed():
     poses = np.full((4, 75, 3), np.nan, np.float32)
     poses[:, 54 + 5 : 54 + 9, :2] = np.random.default_rng(0).uniform(0.4, 0.6, (4, 4, 2))
-    points = normalise(check(poses))
+    points = normalize(check(poses))
     assert np.isfinite(points[:, 54 + 5 : 54 + 9, :2]).all()
     assert fill(points).present.any()

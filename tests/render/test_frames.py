@@ -15,7 +15,7 @@ from signatlas.corpus.format import CorpusInfo, write_corpus
 from signatlas.errors import CorpusError, MediaError
 from signatlas.plots.movie import write_movie
 from signatlas.render.footage import Footage, of_clip, recorded
-from signatlas.render.frames import iter_rgb_frames, normalised, rgb_frames, to_tensor
+from signatlas.render.frames import iter_rgb_frames, normalized, rgb_frames, to_tensor
 from signatlas.render.renderer import RenderConfig, Renderer
 
 from .made import nose_and_hands
@@ -38,7 +38,7 @@ def test_rendered_frames_have_the_look_of_the_signer() -> None:
     assert frames.shape == (6, 224, 224, 3) and frames.dtype == np.uint8
     np.testing.assert_array_equal(frames, rgb_frames(CLIP))
     assert (rgb_frames(replace(CLIP, signer="berta")) != frames).mean() > 0.5
-    nameless = replace(CLIP, signer=None)  # then every clip has its own look, and no look can be learnt
+    nameless = replace(CLIP, signer=None)  # then every clip has its own look, and no look can be learned
     assert (rgb_frames(replace(nameless, id="c/2")) != rgb_frames(nameless)).mean() > 0.5
 
 
@@ -106,7 +106,7 @@ def test_tensors_are_what_imagenet_models_expect() -> None:
     assert made.shape == (2, 3, 8, 9) and made.dtype == torch.float32
     expected = (frames[1, 3, 4] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     np.testing.assert_allclose(made[1, :, 3, 4].numpy(), expected, rtol=1e-5)
-    np.testing.assert_array_equal(made.numpy(), normalised(frames))
+    np.testing.assert_array_equal(made.numpy(), normalized(frames))
 
 
 def test_a_convolutional_stem_takes_filmed_and_rendered_alike(video: Path) -> None:

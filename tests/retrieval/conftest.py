@@ -38,7 +38,7 @@ def rows(clips: list[Clip]) -> pa.Table:
 @pytest.fixture(scope="session")
 def part(small_corpus: Path) -> CorpusPart:
     info = Corpus.open(small_corpus).info
-    return CorpusPart(name=info.name, path=str(small_corpus), fingerprint=info.fingerprint, licence=info.licence,
+    return CorpusPart(name=info.name, path=str(small_corpus), fingerprint=info.fingerprint, license=info.license,
                       sign_languages=info.sign_languages, synthetic=True)  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def write_version() -> Callable[..., None]:
 def _write_version(root: Path, model: Path, corpus: Path, version: str, shards: int = 3) -> None:
     opened = Corpus.open(corpus)
     clips = list(opened)
-    part = CorpusPart(name="small", path=str(corpus), fingerprint=opened.info.fingerprint, licence="Apache-2.0",
+    part = CorpusPart(name="small", path=str(corpus), fingerprint=opened.info.fingerprint, license="Apache-2.0",
                       sign_languages=("gsg",), synthetic=True)  # fmt: skip
     vectors = SignEncoder.from_pretrained(model).embed_clips(clips)
     snapshot.write(root, vectors, snapshot.as_rows([clips_to_table(clips)]), model=model, corpus=part, shards=shards,

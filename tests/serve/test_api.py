@@ -63,7 +63,7 @@ def test_poses_are_answered_as_by_the_unsharded_search(
         assert answer["index_version"] == "v1" and answer["synthetic"] is True
         assert [h["id"] for h in answer["hits"]] == [h.id for h in expected]
         np.testing.assert_allclose([h["score"] for h in answer["hits"]], [h.score for h in expected], atol=1e-5)
-        assert answer["verdict"] == local.catalogue.verdict(expected)
+        assert answer["verdict"] == local.catalog.verdict(expected)
         assert answer["hits"][0]["texts"][0]["language"] == "de"
 
 
@@ -78,7 +78,7 @@ def test_many_at_once_are_answered_as_one_by_one(service: httpx.Client, clips: l
 
 
 def test_one_clip_without_hands_does_not_spoil_the_others(service: httpx.Client, clips: list[Clip]) -> None:
-    # A body alone passes no check, so the nose is there; its neighbours in the batch must not notice.
+    # A body alone passes no check, so the nose is there; its neighbors in the batch must not notice.
     poses = np.full((4, 75, 3), np.nan, np.float32)
     bodies = [{"poses": to_json(poses if n % 2 else clips[n].poses)} for n in range(16)]
     with ThreadPoolExecutor(16) as pool:
@@ -167,7 +167,7 @@ def frames(n: int) -> list[Any]:
         ({"poses": frames(2), "top_k": 0}, 422, "top_k: Input should be greater"),
         ({"poses": frames(2), "top_k": 51}, 422, "at most 50"),
         ({"poses": frames(2), "mirror": "yes"}, 422, "mirror"),
-        ({"poses": frames(2), "colour": 1}, 422, "colour: Extra inputs"),
+        ({"poses": frames(2), "color": 1}, 422, "color: Extra inputs"),
         ({"poses": frames(101)}, 413, "at most 100"),
         ({"vector": [1.0, 2.0]}, 422, "vectors of 32"),
         ({"vector": [0.0] * 32}, 422, "length above zero"),

@@ -20,7 +20,7 @@ from tests.similarity.compare import furthest, ragged, run
 
 fused.TILES = {"scores": (32, 32), "gradients": (16, 32)}
 fused.CHUNK = (18, 28)
-# bf16 and fp16 round the normalised tokens (2**-9 and 2**-12 of a coordinate) and the gradient of the cosines.
+# bf16 and fp16 round the normalized tokens (2**-9 and 2**-12 of a coordinate) and the gradient of the cosines.
 limits = {torch.float32: (1e-5, 1e-5), torch.float16: (1e-3, 5e-3), torch.bfloat16: (4e-3, 2e-2)}
 cases = [((3, 5, 9, 7, 24), torch.float32, padding, tau) for padding in ("masked", "released") for tau in (7e-4, 7e-2)]
 cases += [((2, 3, 1, 1, 8), torch.float32, "masked", 7e-2), ((2, 2, 17, 4, 40), torch.float32, "masked", 7e-3)]

@@ -51,7 +51,7 @@ def test_every_word_is_in_every_split_and_none_is_rare(made: list[Sentence]) -> 
     assert len(grammar.WORDS) == 30
 
 
-def test_held_out_neighbours_are_in_test_alone(made: list[Sentence]) -> None:
+def test_held_out_neighbors_are_in_test_alone(made: list[Sentence]) -> None:
     pairs = {
         split: {p for s in made if s.split == split for p in pairwise(s.glosses)} for split in ("train", "dev", "test")
     }

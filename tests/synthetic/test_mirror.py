@@ -70,7 +70,7 @@ def test_phoenix_composed(place: Path, mirror: Path) -> None:
     said = made(corpus)
     assert len(said["sentences_without_gloss"]) == 4
     assert said["frames"]["within_a_tenth"] == 1
-    assert "non-commercial" in corpus.info.licence and "not for learning to sign" in said["notice"]
+    assert "non-commercial" in corpus.info.license and "not for learning to sign" in said["notice"]
     words_assigned = [s["word"] for s in said["signs"].values() if s["kind"] == "assigned"]
     words_real = {s["word"] for s in said["signs"].values() if s["kind"] == "real"}
     assert len(words_assigned) == len(set(words_assigned)), "no sign stands for two glosses that are not its word"

@@ -19,9 +19,9 @@ def test_deterministic_by_seed() -> None:
     assert not any(np.array_equal(a.poses, b.poses, equal_nan=True) for a, b in zip(first, other, strict=True))
 
 
-def test_labelled_as_what_it_is() -> None:
+def test_labeled_as_what_it_is() -> None:
     info, clips = procedural.compose(4, 6, 2)
-    assert info.synthetic and info.name == "procedural" and info.licence == "Apache-2.0"
+    assert info.synthetic and info.name == "procedural" and info.license == "Apache-2.0"
     assert {(c.source, c.signer_kind, c.sign_language, c.fps) for c in clips} == {
         ("procedural", "synthetic", "mis", 25.0)
     }

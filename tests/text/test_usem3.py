@@ -30,7 +30,7 @@ def test_embeddings_agree_with_the_table_that_the_package_makes_of_its_chunks():
 
 @pytest.mark.parametrize(("german", "english"), [("▁Haus", "▁house"), ("▁Regen", "▁rain"), ("▁Norden", "▁north")])
 def test_a_translation_is_nearer_than_other_words(german, english):
-    """No fact of the package's code: with rows mixed up or scales swapped, translations would not be neighbours."""
+    """No fact of the package's code: with rows mixed up or scales swapped, translations would not be neighbors."""
     others = ["▁computer", "▁beer", "▁Freund", "▁laufen", "▁und", "▁price", "▁Musik", "▁house", "▁rain", "▁north"]
     vectors = usem3.embeddings([german, *others])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -28,7 +28,7 @@ def small_recipe(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
         "data": {"corpus": str(small_corpus), "groups": [{"classes_per_batch": 4, "samples_per_class": 3}]},
         "model": {"points": "nose_hands", "dims": 2, "frames": 12, "width": 32, "depth": 1, "heads": 2,
                   "feedforward": 32, "embedding": 16, "dropout": 0.1},
-        "optimiser": {"epochs": 4, "lr": 2e-3},
+        "optimizer": {"epochs": 4, "lr": 2e-3},
         "select": {"every": 1},
         "scaling": {"workers": 2, "cpus_per_worker": 0.5},
     }  # fmt: skip

@@ -26,12 +26,12 @@ def main() -> None:
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=int(rank), world_size=int(ranks))
-    overrides = [f"optimiser.zero={zero}", f"optimiser.precision={precision}", "optimiser.clip=1e-9"]
+    overrides = [f"optimizer.zero={zero}", f"optimizer.precision={precision}", "optimizer.clip=1e-9"]
     recipe = load(recipe_file, overrides)
     if recipe.task == "sign_encoder":
         recipe = load(recipe_file, [*overrides, "model.dropout=0"])
     task = build_task(recipe)
-    engine = start_engine(task.model, recipe.optimiser, task.batch_size, task.parts)
+    engine = start_engine(task.model, recipe.optimizer, task.batch_size, task.parts)
     task.begin_epoch(3)
     loss = 0.0
     for part in range(task.parts):
@@ -48,7 +48,7 @@ def main() -> None:
         torch.save({"loss": loss, "gradients": gradients}, out)
     dist.barrier()
     # What was to be shown is computed and saved. How gloo's sockets and DeepSpeed's hooks are taken down while other
-    # ranks do the same is not: a rank whose neighbour left first may end in an error.
+    # ranks do the same is not: a rank whose neighbor left first may end in an error.
     time.sleep(0.5)
     sys.stdout.flush()
     os._exit(0)

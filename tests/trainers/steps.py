@@ -47,12 +47,12 @@ def steps(run, folder: Path) -> dict:
         trajectory_data.write(folder / "trajectories", len(ids), ids=ids)
         run = run.model_copy(update={"trajectories": str(folder / "trajectories")})
     task = build(run)
-    engine = start_engine(task.model, run.optimiser, task.batch_size, task.parts)
+    engine = start_engine(task.model, run.optimizer, task.batch_size, task.parts)
     before = whole_state(engine)
     task.begin_epoch(1)
     engine.train()
     losses = [
-        float(train_step(engine, task, run.optimiser, i % task.steps_per_epoch, i, 2 * STEPS)) for i in range(STEPS)
+        float(train_step(engine, task, run.optimizer, i % task.steps_per_epoch, i, 2 * STEPS)) for i in range(STEPS)
     ]
     after = whole_state(engine)
     ahead = task.inputs((task.epoch, 1, 0)), task._inputs((task.epoch, 1, 0))  # read while step 0 was computed, or now

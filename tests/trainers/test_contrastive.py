@@ -141,7 +141,7 @@ def test_the_queue_is_part_of_a_checkpoint(settings):
 
 @pytest.fixture(scope="module")
 def trained(settings, ray_session) -> dict[str, Any]:
-    return fit(recipe_of(settings, optimiser__epochs=30, select__every=10, scaling__workers=2), quiet=True)
+    return fit(recipe_of(settings, optimizer__epochs=30, select__every=10, scaling__workers=2), quiet=True)
 
 
 def test_it_learns_and_the_model_says_what_it_is(settings, trained):

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from signatlas.recipe import OptimiserConfig
+from signatlas.recipe import OptimizerConfig
 from trainers.distributed import limit_parameter
 from trainers.loop import start_engine
 
@@ -33,7 +33,7 @@ class Scale(nn.Module):
 found = {}
 for zero, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "bf16")):
     torch.manual_seed(0)
-    config = OptimiserConfig(lr=0.4, weight_decay=0, zero=zero, precision=precision)
+    config = OptimizerConfig(lr=0.4, weight_decay=0, zero=zero, precision=precision)
     engine = start_engine(Scale(), config, 2)
     values = []
     for sign in [-1] * 4 + [1] * 12:

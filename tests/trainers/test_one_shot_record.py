@@ -19,8 +19,8 @@ from trainers.tasks.sign_encoder.task import group_labels, selection
 ROOT = Path(__file__).parents[2]
 RECIPES = ["dgs_one_shot", "dgs_one_shot_unseen"]
 SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.feedforward=16", "model.frames=8",
-         "data.groups.0.classes_per_batch=2", "data.groups.1.classes_per_batch=4", "optimiser.epochs=1",
-         "optimiser.batches_per_epoch=2", "scaling.workers=1"]  # fmt: skip
+         "data.groups.0.classes_per_batch=2", "data.groups.1.classes_per_batch=4", "optimizer.epochs=1",
+         "optimizer.batches_per_epoch=2", "scaling.workers=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def isolated(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         "storage_path": str(tmp_path_factory.mktemp("runs")),
         "data": {"corpus": str(small_corpus), "groups": [{"per_batch": 9}, {"label": "id", "per_batch": 4}]},
         "model": MODEL,
-        "optimiser": {"epochs": 2, "lr": 3e-3},
+        "optimizer": {"epochs": 2, "lr": 3e-3},
         "select": {"every": 1, "windows": 2},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }
@@ -99,7 +99,7 @@ def continuous(continuous_corpus: Path, small_classifier: Path, tmp_path: Path) 
         "data": {"corpus": str(continuous_corpus), "model": str(small_classifier)},
         "spot": {"threshold": 0.4, "suppress": 8},
         "batch_size": 7,
-        "optimiser": {"name": "sgd", "lr": 0.05, "epochs": 2},
+        "optimizer": {"name": "sgd", "lr": 0.05, "epochs": 2},
         "select": {"every": 1},
         "scaling": {"cpus_per_worker": 0.5},
     }
@@ -115,15 +115,15 @@ def test_fine_tuning_learns_its_segments(
                 for field, split in (("segments", "train"), ("dev_segments", "dev"))}  # fmt: skip
     task = build_task(load(continuous, sorted(segments)))
     assert task.batch_size == 7 and task.steps_per_epoch == -(-len(task.labels) // 7)
-    optimiser = torch.optim.SGD(task.model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(task.model.parameters(), lr=0.02, momentum=0.9)
     losses = []
     for epoch in range(25):
         task.begin_epoch(epoch)
         for step in range(task.steps_per_epoch):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = task.loss(task.model, step)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(loss.item())
     assert np.mean(losses[-6:]) < 0.7 * np.mean(losses[:6])
     metrics = task.evaluate(task.model.eval())

@@ -33,7 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "model": {"vocabulary": 60, "width": 32, "layers": 1, "heads": 2, "feedforward": 32, "positions": 64,
                   "dropout": 0.0},
         "batch_size": 14,
-        "optimiser": {"epochs": 8, "lr": 1e-2},
+        "optimizer": {"epochs": 8, "lr": 1e-2},
         "select": {"every": 2},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip
@@ -61,7 +61,7 @@ def alone(settings, tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize(("ranks", "zero"), [(2, 1), (4, 0)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alone, tmp_path, ranks, zero):
-    """Two languages, instances of unequal length: normalised by all target pieces of the global batch.
+    """Two languages, instances of unequal length: normalized by all target pieces of the global batch.
 
     Of four ranks one has no instance: it takes part and counts nothing.
     """
@@ -99,7 +99,7 @@ def test_the_loss_is_the_mean_over_target_pieces(settings):
     task.model.eval()
     total, pieces = 0.0, 0
     for texts in task.batches[0]:
-        made = task.train.spoilt(texts, task.noise, 0, 2)
+        made = task.train.corrupted(texts, task.noise, 0, 2)
         labels = torch.tensor([made.target])
         with torch.no_grad():
             out = task.model(input_ids=torch.tensor([made.source]), labels=labels)  # transformers shifts itself
@@ -107,7 +107,7 @@ def test_the_loss_is_the_mean_over_target_pieces(settings):
     assert float(task.loss(task.model, 0).detach()) == pytest.approx(total / pieces, rel=1e-5)
 
 
-def test_only_training_texts_are_learnt_from(settings):
+def test_only_training_texts_are_learned_from(settings):
     task = TextDenoisingTask(recipe_of(settings))
     rows = Corpus.open(settings["data"]["corpus"]).metadata()
     seen = {row["texts"][0]["text"] for row in rows if row["split"] == "train"}
@@ -116,7 +116,7 @@ def test_only_training_texts_are_learnt_from(settings):
     assert task.vocabulary.decode([[0, *row] for row in task.dev.rows]) == dev
 
 
-def test_dev_texts_are_always_spoilt_alike(settings):
+def test_dev_texts_are_always_corrupted_alike(settings):
     task = TextDenoisingTask(recipe_of(settings))
     task.model.eval()
     first = task.evaluate(task.model)
@@ -127,7 +127,7 @@ def test_dev_texts_are_always_spoilt_alike(settings):
     )
 
 
-def test_files_of_text_are_learnt_from_too(settings, tmp_path):
+def test_files_of_text_are_learned_from_too(settings, tmp_path):
     (tmp_path / "more.txt").write_text("Übermorgen wird es wärmer.\n\nZum Wochenende wieder kühl.\n", encoding="utf-8")
     more = TextDenoisingTask(recipe_of(settings, data__texts={"de": [str(tmp_path / "more.txt")]}))
     plain = TextDenoisingTask(recipe_of(settings))
@@ -147,13 +147,13 @@ def test_long_texts_are_cut_and_said(settings, tmp_path):
     task = TextDenoisingTask(recipe_of(settings, model__positions=12, data__texts={"de": [str(tmp_path / "more.txt")]}))
     assert any(note.startswith("1 texts have more than 12 pieces: cut") for note in task.notes)
     for number in range(len(task.train)):
-        made = task.train.spoilt([number], task.noise, 0, 0)
+        made = task.train.corrupted([number], task.noise, 0, 0)
         assert max(len(made.source), len(made.target)) <= 12
 
 
 @pytest.fixture(scope="module")
 def trained(settings, ray_session) -> dict[str, Any]:
-    return fit(recipe_of(settings, batch_size=7, noise__pack=1, optimiser__epochs=12, select__every=6), quiet=True)
+    return fit(recipe_of(settings, batch_size=7, noise__pack=1, optimizer__epochs=12, select__every=6), quiet=True)
 
 
 def test_a_run_learns_and_leaves_a_language_model(trained):

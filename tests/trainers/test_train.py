@@ -41,7 +41,7 @@ def test_a_run_leaves_model_curves_and_results(trained):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert any((folder / "tensorboard").iterdir())
     assert "procedural" in (folder / "model" / "README.md").read_text()
-    assert "optimiser:" in (folder / "recipe.yaml").read_text()
+    assert "optimizer:" in (folder / "recipe.yaml").read_text()
     model = SignEncoder.from_pretrained(folder / "model")
     assert model.record["corpus"] == "procedural"
     assert re.search(r"epoch 3 .*loss .*left", output), output
@@ -66,7 +66,7 @@ def test_a_finished_run_is_not_trained_again(trained, small_recipe):
 
 def test_a_run_of_other_settings_is_not_overwritten(trained, small_recipe):
     folder, _ = trained
-    other = run(small_recipe, "--storage-path", folder.parent, "--set", "optimiser.lr=0.5")
+    other = run(small_recipe, "--storage-path", folder.parent, "--set", "optimizer.lr=0.5")
     assert other.returncode == 2
     assert "pass --name NEW, or --fresh" in other.stderr
     assert (folder / "results.json").exists()
@@ -83,7 +83,7 @@ def test_the_record_of_training_pairs_names_every_clip_once(trained):
     ("change", "says"),
     [
         ("data.corpus=nowhere", "no corpus at nowhere"),
-        ("optimiser.epoch=3", "unknown key 'optimiser.epoch', did you mean 'epochs'?"),
+        ("optimizer.epoch=3", "unknown key 'optimizer.epoch', did you mean 'epochs'?"),
         ("data.groups.0.classes_per_batch=50", "P-K batches want 50 classes, the training clips have 6"),
         ("data.groups.0.source=webcam", "no training clip of source 'webcam'"),
     ],
@@ -99,7 +99,7 @@ def test_mistakes_end_in_one_line_before_ray_starts(small_recipe, tmp_path, chan
 
 
 def _start(small_recipe: Path, storage: Path) -> subprocess.Popen[str]:
-    command = [*TRAIN, str(small_recipe), "--storage-path", str(storage), "--set", "optimiser.epochs=12"]
+    command = [*TRAIN, str(small_recipe), "--storage-path", str(storage), "--set", "optimizer.epochs=12"]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -132,7 +132,7 @@ def _worker_pids(driver: int) -> list[int]:
 @pytest.fixture(scope="module")
 def uninterrupted(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     storage = tmp_path_factory.mktemp("uninterrupted")
-    done = run(small_recipe, "--storage-path", storage, "--set", "optimiser.epochs=12")
+    done = run(small_recipe, "--storage-path", storage, "--set", "optimizer.epochs=12")
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((storage / "small" / "results.json").read_text())
 
@@ -148,7 +148,7 @@ def test_a_killed_driver_resumes_to_the_same_metrics(uninterrupted, small_recipe
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "small" / "results.json").exists()
-    again = run(small_recipe, "--storage-path", tmp_path, "--set", "optimiser.epochs=12")
+    again = run(small_recipe, "--storage-path", tmp_path, "--set", "optimizer.epochs=12")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "going on from the last checkpoint" in again.stdout
     assert "epoch 0 " not in again.stdout, "finished epochs are not trained again"

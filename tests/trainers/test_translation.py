@@ -73,7 +73,7 @@ def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alon
 @pytest.mark.parametrize("zero", [2, 3])
 def test_the_same_with_lora_in_bf16(settings, tmp_path, zero):
     """Frozen weights beside trained ones under ZeRO 2 and 3; the direction of the gradient is that of fp32."""
-    lora = {"model__tuning": "lora", "alignment__optimiser__checkpointing": True}
+    lora = {"model__tuning": "lora", "alignment__optimizer__checkpointing": True}
     plain = gradients(written(settings, tmp_path, **lora), 1, tmp_path / "a.pt")
     half = gradients(written(settings, tmp_path, **lora, scaling__workers=2), 2, tmp_path / "b.pt", zero, "bf16")
     assert set(plain["gradients"]) == set(half["gradients"])
@@ -86,7 +86,7 @@ def test_parts_of_a_batch_add_up(settings, tmp_path):
     """Gradient accumulation: two parts of four clips are one batch of eight (without BatchNorm, which sees parts)."""
     plain = {"model__sign__blocks": 0}
     whole = gradients(written(settings, tmp_path, "translation", **plain), 1, tmp_path / "a.pt")
-    parts = written(settings, tmp_path, "translation", **plain, translation__optimiser__accumulation=2)
+    parts = written(settings, tmp_path, "translation", **plain, translation__optimizer__accumulation=2)
     summed = gradients(parts, 1, tmp_path / "b.pt")
     assert summed["loss"] == pytest.approx(whole["loss"], rel=1e-5)
     largest = max(float(g.abs().max()) for g in whole["gradients"].values())
@@ -135,7 +135,7 @@ def test_stage_2_has_no_text_side_and_learns_translation_alone(settings):
 
 
 def test_checkpointing_changes_nothing(settings):
-    plain, again = (build(stage_of(settings, alignment__optimiser__checkpointing=on)) for on in (False, True))
+    plain, again = (build(stage_of(settings, alignment__optimizer__checkpointing=on)) for on in (False, True))
     for (name, a), b in zip(step(plain)[1].items(), step(again)[1].values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -227,11 +227,11 @@ def test_mistakes_are_one_line_before_anything_runs(settings, words, tmp_path):
 def test_settings_that_cannot_be_are_refused(settings):
     for changes, words in (
         ({"alignment": None, "translation": None}, "nothing to train"),
-        ({"alignment__optimiser__accumulation": 2}, "contrast each part with itself only"),
-        ({"translation__optimiser__accumulation": 3}, "is not divisible by 1 workers times 3 parts"),
+        ({"alignment__optimizer__accumulation": 2}, "contrast each part with itself only"),
+        ({"translation__optimizer__accumulation": 3}, "is not divisible by 1 workers times 3 parts"),
         ({"alignment__batch_size": 1}, "nothing to contrast with"),
         ({"alignment__contrast": "selective", "selection__every": 2}, "has fewer than two"),
-        ({"translation__optimiser__batches_per_epoch": 3}, "leave out batches_per_epoch"),
+        ({"translation__optimizer__batches_per_epoch": 3}, "leave out batches_per_epoch"),
         ({"alignment__contrast": "selective", "selection__pool": 4}, "pool 4 does not fill a batch of 8"),
         ({"select__metric": "MRR"}, "MRR is of a contrast, which stage 2 has not"),
         (

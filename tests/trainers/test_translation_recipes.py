@@ -18,7 +18,7 @@ from tests.trainers.sentence_data import write_sentences
 from trainers.tasks.translation.stages import stages
 
 ROOT = Path(__file__).parents[2]
-# What stands for weights that only the Hub has, for a corpus with a licence, and for GPUs.
+# What stands for weights that only the Hub has, for a corpus with a license, and for GPUs.
 SMALL = [
     "model.sign.backbone.pretrained=null", "model.sign.backbone.sizes={embedding: 4, hidden: [4, 8], depths: [1, 1]}",
     "model.sign.backbone.size=32", "model.sign.width=16", "model.max_tokens=16", "model.lora.force=true",
@@ -57,7 +57,7 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, dat
     language = json.dumps(own.model.language.model_dump() | MBART)  # JSON is YAML
     changed = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
     if zero is not None:
-        changed += [f"{stage}.optimiser.zero={zero}" for stage in ("alignment", "translation")]
+        changed += [f"{stage}.optimizer.zero={zero}" for stage in ("alignment", "translation")]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -71,10 +71,10 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, dat
     for kind, run in stages(own).items():
         seen = found[kind]
         assert all(math.isfinite(value) for value in (*seen["losses"], seen["figures"]["score"])), seen
-        assert (seen["zero"], seen["precision"]) == (run.optimiser.zero if zero is None else zero, "torch.bfloat16"), (
+        assert (seen["zero"], seen["precision"]) == (run.optimizer.zero if zero is None else zero, "torch.bfloat16"), (
             kind
         )
-        assert seen["checkpointing"] == run.optimiser.checkpointing
+        assert seen["checkpointing"] == run.optimizer.checkpointing
         assert any(parameter.startswith("sign.backbone") for parameter in seen["moved"]), "down to the pictures"
         assert seen["changed_though_frozen"] == []
         assert seen["ahead"] == "Prefetch" and seen["as_read"]
@@ -89,13 +89,13 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, dat
 
 def test_the_values_are_those_of_the_papers():
     scl, gfslt = (load(ROOT / "recipes" / f"{name}.yaml") for name in ("scl_slt_phoenix14t", "gfslt_vlp_phoenix14t"))
-    assert (scl.alignment.optimiser.epochs, scl.translation.optimiser.epochs) == (80, 200)
+    assert (scl.alignment.optimizer.epochs, scl.translation.optimizer.epochs) == (80, 200)
     assert (scl.alignment.batch_size, scl.translation.batch_size) == (16, 8)
     assert (scl.model.lora.rank, scl.model.lora.alpha, scl.smoothing) == (16, 32, 0.2)
     assert (scl.selection.every, scl.selection.schedule, scl.select.beams) == (5, "log", 8)
-    assert scl.alignment.optimiser.lr == scl.translation.optimiser.lr == 1e-4
+    assert scl.alignment.optimizer.lr == scl.translation.optimizer.lr == 1e-4
     assert gfslt.alignment.masked_language.every == 5
     assert not gfslt.alignment.gather
     assert gfslt.model.language.encoder_layers == gfslt.model.language.decoder_layers == 3
-    assert gfslt.translation.optimiser.weight_decay == 1e-3
+    assert gfslt.translation.optimizer.weight_decay == 1e-3
     assert stages(gfslt)["alignment"].select.metric == "contrast", "the dev loss of its pretraining"

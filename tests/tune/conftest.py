@@ -17,7 +17,7 @@ from tests.trainers.sentence_data import small_settings, write_sentences
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     settings = small_settings(*write_sentences(folder), folder / "runs")
-    settings["optimiser"]["epochs"] = 1
+    settings["optimizer"]["epochs"] = 1
     settings["select"]["every"] = 1
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -32,7 +32,7 @@ def study_file(tiny_recipe: Path, tmp_path: Path) -> Callable[..., Path]:
         study: dict[str, Any] = {
             "name": "small",
             "recipe": str(tiny_recipe),
-            "space": {"optimiser.lr": {"loguniform": [1e-4, 1e-1]}, "loss.batch_size": {"choice": [4, 8]}},
+            "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}, "loss.batch_size": {"choice": [4, 8]}},
             "trials": 3,
             "storage_path": str(tmp_path / "tune"),
         }

@@ -16,7 +16,7 @@ from tune import record, report
 from tune.record import Display, Trial, ranked
 from tune.study import hand_set, load_study
 
-SETTINGS = [{"optimiser.lr": 3e-3, "loss.batch_size": 8}, {"optimiser.lr": 0.02, "loss.batch_size": 4}]
+SETTINGS = [{"optimizer.lr": 3e-3, "loss.batch_size": 8}, {"optimizer.lr": 0.02, "loss.batch_size": 4}]
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def test_a_study_leaves_table_reports_pictures_and_the_best_recipe(study, trials
     assert results["best"]["trial"] == 3 and results["best"]["settings"] == SETTINGS[1]
     table = pq.read_table(folder.local / "results.parquet").to_pylist()
     assert [row["status"] for row in table] == ["finished", "stopped", "failed", "finished"]
-    assert (table[0]["optimiser.lr"], table[0]["best"], table[0]["best_epoch"]) == (3e-3, 0.4, 2)
+    assert (table[0]["optimizer.lr"], table[0]["best"], table[0]["best_epoch"]) == (3e-3, 0.4, 2)
     assert table[2]["best"] is None and table[2]["reason"].startswith("no corpus")
     assert table[0]["values"] == [(1, 0.2), (2, 0.4), (3, 0.3)]
     best = load(folder.local / "best_recipe.yaml")
-    assert (best.name, best.optimiser.lr, best.loss.batch_size) == ("small_best", 0.02, 4)
+    assert (best.name, best.optimizer.lr, best.loss.batch_size) == ("small_best", 0.02, 4)
     assert best.data == base.data
     text = (folder.local / "report.md").read_text()
     assert "the hand-set recipe 0.4000" in text and "budget: a minute" in text
@@ -101,5 +101,5 @@ def test_lines_off_a_terminal_say_each_thing_once(study, trials):
         display.show(trials, trials[0])
         display.show(trials, trials[2])
     first, second = output.getvalue().splitlines()
-    assert first == "trial 0 of 4  finished  epoch 3  score 0.3  best 0.4  optimiser.lr 0.003  loss.batch_size 8"
+    assert first == "trial 0 of 4  finished  epoch 3  score 0.3  best 0.4  optimizer.lr 0.003  loss.batch_size 8"
     assert second.endswith("(no corpus at <x> | y)")

@@ -26,7 +26,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 def test_a_study_trains_its_trials_and_outlives_one_that_fails(study_file, ray_session, capsys):
     path = study_file(
         space={"data.languages": {"choice": [["de"], ["en"], ["xx"]]}}, concurrent=2,
-        set={"optimiser.weight_decay": 0.02}, searcher={"name": "grid"}, scheduler={"name": "none"},
+        set={"optimizer.weight_decay": 0.02}, searcher={"name": "grid"}, scheduler={"name": "none"},
     )  # fmt: skip
     study = load_study(path)
     results = run(study)
@@ -40,7 +40,7 @@ def test_a_study_trains_its_trials_and_outlives_one_that_fails(study_file, ray_s
     best = max(value for trial in trials for value in trial.values.values())
     assert results["best"]["best"] == best and results["best"]["status"] == "finished"
     recipe = load(results["best_recipe"])
-    assert recipe.name == "small_best" and recipe.optimiser.weight_decay == 0.02
+    assert recipe.name == "small_best" and recipe.optimizer.weight_decay == 0.02
     run_folder = Path(results["folder"]) / "trials" / results["best"]["id"]
     assert json.loads((run_folder / "results.json").read_text())["best"]["score"] == best
     said = capsys.readouterr().out
@@ -60,8 +60,8 @@ def test_a_mistake_ends_in_one_line_before_anything_starts(study_file, tmp_path)
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_and_keeps_what_was_done(study_file, tmp_path):
-    space = {"optimiser.lr": {"choice": [3e-3, 1e-3, 2e-3]}}
-    study = study_file(space=space, set={"optimiser.epochs": 3}, searcher={"name": "random"},
+    space = {"optimizer.lr": {"choice": [3e-3, 1e-3, 2e-3]}}
+    study = study_file(space=space, set={"optimizer.epochs": 3}, searcher={"name": "random"},
                        scheduler={"name": "none"}, trials=3, concurrent=1)  # fmt: skip
     folder = tmp_path / "tune" / "small"
     process = subprocess.Popen([*TUNE, str(study)], cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
@@ -111,7 +111,7 @@ open(sys.argv[2], "w").write(json.dumps(found))
 def test_trials_that_are_stopped_leave_no_placement_group_behind(study_file, tmp_path):
     study = study_file(
         # Only the hand-set rate learns, so ASHA stops those that report after it.
-        space={"optimiser.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9, 4e-9]}}, set={"optimiser.epochs": 4},
+        space={"optimizer.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9, 4e-9]}}, set={"optimizer.epochs": 4},
         searcher={"name": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 4},
     )  # fmt: skip
     out = tmp_path / "found.json"

@@ -9,37 +9,37 @@ from tune.study import Values, encoded, hand_set, load_study, parsed_overrides, 
 
 
 def test_a_study_knows_its_recipe_and_the_hand_set_point(study_file):
-    study = load_study(study_file(set={"optimiser.epochs": 2}), trials=7, name=None)
+    study = load_study(study_file(set={"optimizer.epochs": 2}), trials=7, name=None)
     assert (study.trials, study.name) == (7, "small")
     base, point = hand_set(study)
-    assert base.optimiser.epochs == 2
-    assert point == {"optimiser.lr": 3e-3, "loss.batch_size": 8}
+    assert base.optimizer.epochs == 2
+    assert point == {"optimizer.lr": 3e-3, "loss.batch_size": 8}
 
 
 def test_what_the_command_fixes_is_not_searched(study_file):
-    study = load_study(study_file(), set=parsed_overrides(["loss.batch_size=4", "optimiser.weight_decay=1e-3"]))
-    assert list(study.space) == ["optimiser.lr"]
+    study = load_study(study_file(), set=parsed_overrides(["loss.batch_size=4", "optimizer.weight_decay=1e-3"]))
+    assert list(study.space) == ["optimizer.lr"]
     base, _ = hand_set(study)
-    assert (base.loss.batch_size, base.optimiser.weight_decay) == (4, 1e-3)
+    assert (base.loss.batch_size, base.optimizer.weight_decay) == (4, 1e-3)
 
 
-LR = {"optimiser.lr": {"loguniform": [1e-4, 1e-1]}}
+LR = {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"space": {"optimiser.lrr": {"uniform": [0, 1]}}}, "no setting 'optimiser.lrr', did you mean 'lr'?"),
+        ({"space": {"optimizer.lrr": {"uniform": [0, 1]}}}, "no setting 'optimizer.lrr', did you mean 'lr'?"),
         ({"space": {"nothing.here": {"choice": [1]}}}, "there is no setting 'nothing.here'"),
         ({"space": {"data.languages.4": {"choice": ["de"]}}}, "there is no setting 'data.languages.4'"),
-        ({"space": {"optimiser.lr": {"uniform": [1, 0]}}}, "low < high, got [1, 0]"),
-        ({"space": {"optimiser.lr": {"loguniform": [0, 1]}}}, "low end above 0"),
-        ({"space": {"optimiser.lr": {"uniform": [-1, 1]}}}, "optimiser.lr: Input should be greater than 0"),
-        ({"space": {"optimiser.lr": {"uniform": [0.5, 1]}}}, "own optimiser.lr is 0.003, which is not in uniform"),
-        ({"space": {"optimiser.lr": {"uniform": [0.1, 1], "choice": [1]}}}, "exactly one of choice, uniform"),
-        ({"space": {"optimiser.lr": {}}}, "exactly one of"),
-        ({"space": {"optimiser.lr": [1, 2]}}, "for instance {choice: [a, b]}"),
-        ({"space": {"optimiser.lr": {"normal": [0, 1]}}}, "unknown key 'space.optimiser.lr.normal'"),
+        ({"space": {"optimizer.lr": {"uniform": [1, 0]}}}, "low < high, got [1, 0]"),
+        ({"space": {"optimizer.lr": {"loguniform": [0, 1]}}}, "low end above 0"),
+        ({"space": {"optimizer.lr": {"uniform": [-1, 1]}}}, "optimizer.lr: Input should be greater than 0"),
+        ({"space": {"optimizer.lr": {"uniform": [0.5, 1]}}}, "own optimizer.lr is 0.003, which is not in uniform"),
+        ({"space": {"optimizer.lr": {"uniform": [0.1, 1], "choice": [1]}}}, "exactly one of choice, uniform"),
+        ({"space": {"optimizer.lr": {}}}, "exactly one of"),
+        ({"space": {"optimizer.lr": [1, 2]}}, "for instance {choice: [a, b]}"),
+        ({"space": {"optimizer.lr": {"normal": [0, 1]}}}, "unknown key 'space.optimizer.lr.normal'"),
         ({"space": {"loss.batch_size": {"choice": [8, 8]}}}, "names a value twice"),
         ({"space": {"loss.batch_size": {"choice": [8, "many"]}}}, "loss.batch_size = many: loss.batch_size"),
         ({"space": {"name": {"choice": ["tiny", "other"]}}}, "the study's to choose"),
@@ -48,9 +48,9 @@ LR = {"optimiser.lr": {"loguniform": [1e-4, 1e-1]}}
             "shapes the reference run, which all trials share",
         ),
         ({"space": {}}, "space"),
-        ({"space": LR, "set": {"optimiser.lr": 0.1}}, "in set and in space"),
-        ({"space": LR, "set": {"optimiser.lrr": 0.1}}, "set of the study: there is no setting 'optimiser.lrr'"),
-        ({"space": LR, "searcher": {"name": "grid"}}, "'optimiser.lr' is a range"),
+        ({"space": LR, "set": {"optimizer.lr": 0.1}}, "in set and in space"),
+        ({"space": LR, "set": {"optimizer.lrr": 0.1}}, "set of the study: there is no setting 'optimizer.lrr'"),
+        ({"space": LR, "searcher": {"name": "grid"}}, "'optimizer.lr' is a range"),
         ({"trials": 0}, "trials"),
         ({"trails": 3}, "unknown key 'trails', did you mean 'trials'?"),
         ({"recipe": "nowhere.yaml"}, "no recipe at nowhere.yaml"),
@@ -72,7 +72,7 @@ def test_files_that_are_no_study(tmp_path, text):
     with pytest.raises(RecipeError, match="no study at"):
         load_study(tmp_path / "none.yaml")
     with pytest.raises(RecipeError, match="--set wants key=value"):
-        parsed_overrides(["optimiser.lr"])
+        parsed_overrides(["optimizer.lr"])
 
 
 def test_ranges_and_choices_know_what_they_hold():

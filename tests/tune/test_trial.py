@@ -34,8 +34,8 @@ def test_the_epochs_of_a_recipe_are_those_of_the_stage_whose_figures_count(study
     base, _ = hand_set(load_study(study_file()))
     assert epochs_of(base) == 1
     both = load("recipes/scl_slt_phoenix14t.yaml")
-    assert epochs_of(both) == both.translation.optimiser.epochs
-    assert epochs_of(both.model_copy(update={"translation": None})) == both.alignment.optimiser.epochs
+    assert epochs_of(both) == both.translation.optimizer.epochs
+    assert epochs_of(both.model_copy(update={"translation": None})) == both.alignment.optimizer.epochs
 
 
 def test_better():

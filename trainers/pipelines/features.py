@@ -135,7 +135,7 @@ def extract(
 ) -> store.FeatureStore:
     """Clip features of a corpus, a stream a model (``agnostic``, ``aware``). Raises UserError; leaves nothing half.
 
-    Needs an initialised Ray. ``window`` frames are by default as many as the model takes.
+    Needs an initialized Ray. ``window`` frames are by default as many as the model takes.
     """
     loaded = {stream: SignClassifier.from_pretrained(model) for stream, model in models.items()}
     widths = {stream: model.config.width for stream, model in loaded.items()}

@@ -1,4 +1,4 @@
-"""Find signs in continuous signing with Ray Data: a sliding classifier, then pseudo-labels, then their judgement."""
+"""Find signs in continuous signing with Ray Data: a sliding classifier, then pseudo-labels, then their judgment."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def spot(
 ) -> dict[str, Any]:
     """Write segments.parquet and report.json into ``out``, whole or not at all; returns the report.
 
-    Needs an initialised Ray. Raises UserError, and FeatureError where nothing is found.
+    Needs an initialized Ray. Raises UserError, and FeatureError where nothing is found.
     """
     settings = settings or SpotConfig()
     classifier = SignClassifier.from_pretrained(model)

@@ -128,7 +128,7 @@ def cache(
 ) -> Trajectories:
     """Write the token features of the training clips under every snapshot of a reference run; what is there stays.
 
-    Needs an initialised Ray. ``workers`` actors, by default as many as train. Where the recipe selects batches, what
+    Needs an initialized Ray. ``workers`` actors, by default as many as train. Where the recipe selects batches, what
     its selection needs is computed too. Raises UserError; a snapshot is whole on disk or not there.
     """
     with _alone(Path(out)):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from signatlas.corpus.extraction.extraction_store import AGAIN, Workplace
-from signatlas.corpus.extraction.recording import Options, labelled
+from signatlas.corpus.extraction.recording import Options, labeled
 from signatlas.corpus.format import Clip, Corpus, write_corpus
 from signatlas.corpus.sources.listing import Item, Listing
 from signatlas.corpus.splits import RULE, assign_splits
@@ -75,7 +75,7 @@ def put_together(
 
 def _clips(kept: Sequence[tuple[Item, str]], work: Workplace) -> Iterator[Clip]:
     for item, key in kept:
-        yield labelled(work.clip(key), item)
+        yield labeled(work.clip(key), item)
 
 
 def _divided(kept: Sequence[tuple[Item, str]], work: Workplace, seed: int) -> list[tuple[Item, str]]:

@@ -89,7 +89,7 @@ def extract(
     return clip
 
 
-def labelled(clip: Clip, item: Item) -> Clip:
+def labeled(clip: Clip, item: Item) -> Clip:
     """The clip with the labels that its item has now."""
     return replace(clip, **{name: getattr(item, name) for name in LABELS})
 
@@ -191,4 +191,4 @@ def _of_pose_file(item: Item, options: Options) -> Clip:
 
 
 def _clip(item: Item, poses: np.ndarray, fps: float | None, width: int, height: int, **found: Any) -> Clip:
-    return labelled(Clip(item.id, "train", poses, "", "", fps=fps, width=width, height=height, **found), item)
+    return labeled(Clip(item.id, "train", poses, "", "", fps=fps, width=width, height=height, **found), item)

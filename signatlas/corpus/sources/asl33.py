@@ -13,12 +13,12 @@ DIGEST = "a3718f95b8638a9ed31689663a94becc332332b708de8d3a43d7338be6f2d1a0"
 INFO = CorpusInfo(
     name="asl33",
     version="c7c2f3e",
-    licence="MIT",
+    license="MIT",
     source="https://github.com/traduttore/traduttore-model",
     sign_languages=("ase",),
     made={
         "labels": "a single letter is that letter fingerspelled; the authors' label '-' (no sign) has no gloss",
-        "left_out": "60 recordings labelled '-' without a single point (the corpus's 59 exact duplicates)",
+        "left_out": "60 recordings labeled '-' without a single point (the corpus's 59 exact duplicates)",
         "values": "rounded to float16",
     },
 )

@@ -23,7 +23,7 @@ RELEASE = Release(
     title="AUTSL",
     version="1",
     sign_language="tsm",
-    licence="academic research only, on signing the authors' agreement; cite Sincan and Keles, IEEE Access 2020",
+    license="academic research only, on signing the authors' agreement; cite Sincan and Keles, IEEE Access 2020",
     url="https://cvml.ankara.edu.tr/datasets/",
     layout="{train,validation,test}_labels.csv, SignList_ClassId_TR_EN.csv and train/, val/, test/ with *_color.mp4",
 )

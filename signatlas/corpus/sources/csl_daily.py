@@ -21,7 +21,7 @@ RELEASE = Release(
     title="CSL-Daily",
     version="v2",
     sign_language="csl",
-    licence="research only, on signing the authors' agreement; cite Zhou et al., CVPR 2021",
+    license="research only, on signing the authors' agreement; cite Zhou et al., CVPR 2021",
     url="http://home.ustc.edu.cn/~zhouh156/dataset/csl-daily/",
     layout="sentence_label/split_1.txt, sentence_label/video_map.txt and sentence/frames_512x512/",
 )

@@ -21,7 +21,7 @@ RELEASE = Release(
     title="How2Sign",
     version="re-aligned",
     sign_language="ase",
-    licence="CC BY-NC 4.0: non-commercial; cite Duarte et al., CVPR 2021",
+    license="CC BY-NC 4.0: non-commercial; cite Duarte et al., CVPR 2021",
     url="https://how2sign.github.io/",
     layout="how2sign_realigned_{train,val,test}.csv and the front view, clips or whole recordings, in raw_videos/",
 )

@@ -39,7 +39,7 @@ def read(
     *,
     sign_language: str | None = None,
     name: str | None = None,
-    licence: str = "unknown",
+    license: str = "unknown",
     source: str = "unknown",
 ) -> Listing:
     """The recordings of a manifest; local files that are not there are listed as missing.
@@ -69,7 +69,7 @@ def read(
         raise CorpusError(f"{path}: not one of its {len(missing)} recordings is there; first: {missing[0].reason}")
     languages = tuple(sorted({item.sign_language for item in items}))
     made = {"kind": "manifest", "named": len(rows)} | ({"splits": "manifest"} if split else {})
-    return Listing(CorpusInfo(name, "1", licence, source, languages, made=made), tuple(items), tuple(missing))
+    return Listing(CorpusInfo(name, "1", license, source, languages, made=made), tuple(items), tuple(missing))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

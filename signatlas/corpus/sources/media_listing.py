@@ -26,7 +26,7 @@ SOURCE = "video"
 
 
 def listing(
-    paths: Sequence[str], *, name: str, sign_language: str, licence: str, source: str, fps: float | None = None
+    paths: Sequence[str], *, name: str, sign_language: str, license: str, source: str, fps: float | None = None
 ) -> Listing:
     """The recordings that ``paths`` name, in that order; inside a folder in the natural order of their names.
 
@@ -43,7 +43,7 @@ def listing(
         Item(f"{name}/{label if again[label] == 1 else media}", media, code, SOURCE, fps=fps)
         for (media, _), label in zip(found, labels, strict=True)
     )
-    return Listing(CorpusInfo(name, "1", licence, source, (code,)), items)
+    return Listing(CorpusInfo(name, "1", license, source, (code,)), items)
 
 
 def _stem(label: str) -> str:

@@ -24,7 +24,7 @@ RELEASE = Release(
     title="RWTH-PHOENIX-Weather 2014 T",
     version="release-v3",
     sign_language="gsg",
-    licence="CC BY-NC-SA 3.0: research, non-commercial, share alike; cite Camgöz et al., CVPR 2018",
+    license="CC BY-NC-SA 3.0: research, non-commercial, share alike; cite Camgöz et al., CVPR 2018",
     url="https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX-2014-T/",
     layout="annotations/manual/PHOENIX-2014-T.{train,dev,test}.corpus.csv and features/fullFrame-210x260px/",
 )

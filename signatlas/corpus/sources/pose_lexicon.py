@@ -23,14 +23,14 @@ RELEASE = Release(
     title="A lexicon of .pose files",
     version="1",
     sign_language="",  # each entry has its own
-    licence="that of its recordings",
+    license="that of its recordings",
     url="https://github.com/sign-language-processing/spoken-to-signed-translation",
     layout="index.csv and the .pose files it names",
 )
 COLUMNS = ("path", "spoken_language", "signed_language", "start", "end", "words", "glosses")
 
 
-def read(path: Path, *, name: str | None = None, licence: str = "unknown", source: str = "unknown") -> Listing:
+def read(path: Path, *, name: str | None = None, license: str = "unknown", source: str = "unknown") -> Listing:
     """The entries of a lexicon; several entries of one recording are one item with all their words.
 
     The gloss is the entry's gloss, or its words where it has none. Raises CorpusError when the index or every file is
@@ -54,7 +54,7 @@ def read(path: Path, *, name: str | None = None, licence: str = "unknown", sourc
         found[row["path"], start, end] = item if before is None else _joined(before, item)
     listing = RELEASE.listing(found.values(), missing, root)
     made = {key: value for key, value in listing.info.made.items() if key != "splits"}  # a lexicon has none
-    return replace(listing, info=replace(listing.info, name=name, licence=licence, source=source, made=made))
+    return replace(listing, info=replace(listing.info, name=name, license=license, source=source, made=made))
 
 
 def _item(name: str, root: Path, row: dict[str, str], start: int, end: int) -> Item:

@@ -1,4 +1,4 @@
-"""What the public corpora have in common: who gives them under which licence, finding files, reading tables."""
+"""What the public corpora have in common: who gives them under which license, finding files, reading tables."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Release:
     title: str
     version: str
     sign_language: str
-    licence: str
+    license: str
     url: str
     layout: str
 
     def refuse(self, problem: str) -> CorpusError:
         """The error for a folder that is not, or not all of, this corpus: what is wrong, and where to get it."""
-        return CorpusError(f"{problem}; {self.title} is {self.layout}, to be had from {self.url} ({self.licence})")
+        return CorpusError(f"{problem}; {self.title} is {self.layout}, to be had from {self.url} ({self.license})")
 
     def root(self, path: Path, marker: str) -> Path:
         """``path`` or the folder up to two levels below it in which ``marker`` is. Raises CorpusError when none has."""
@@ -62,7 +62,7 @@ class Release:
         info = CorpusInfo(
             name=self.name,
             version=self.version,
-            licence=self.licence,
+            license=self.license,
             source=self.url,
             sign_languages=tuple(sorted({item.sign_language for item in held})),
             made={"kind": self.name, "named": len(held) + len(absent), "splits": "the authors'", **made},

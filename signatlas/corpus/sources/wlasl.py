@@ -22,7 +22,7 @@ RELEASE = Release(
     title="WLASL",
     version="0.3",
     sign_language="ase",
-    licence="C-UDA 1.0: academic and computational use, non-commercial; cite Li et al., WACV 2020",
+    license="C-UDA 1.0: academic and computational use, non-commercial; cite Li et al., WACV 2020",
     url="https://dxli94.github.io/WLASL/",
     layout="WLASL_v0.3.json and videos/ (or raw_videos/) as its scripts make them",
 )

@@ -55,8 +55,8 @@ def read(folder: str | os.PathLike[str]) -> Saved:
     return Saved(model.parent.name if model.name == "model" else model.name, report, ranks)
 
 
-def randomisation(first: np.ndarray, second: np.ndarray, *, samples: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of the paired randomisation test for a difference of means over queries (Fisher; Smucker 2007).
+def randomization(first: np.ndarray, second: np.ndarray, *, samples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p of the paired randomization test for a difference of means over queries (Fisher; Smucker 2007).
 
     Under the null hypothesis the two systems' values [Q] of a query may be exchanged. p counts how often random
     exchanges differ at least as much, the observed one among them, so that it is never zero.
@@ -78,7 +78,7 @@ def tested(first: Saved, second: Saved, key: Key, measure: str, seed: int) -> fl
     ranks = np.array([[ranks[query] for query in a] for ranks in (a, b)])
     ranks = ranks[:, (ranks > 0).all(0)]
     values = 1 / ranks if measure == "MRR" else ranks <= int(measure.removeprefix("R@"))
-    return randomisation(*values, seed=seed)
+    return randomization(*values, seed=seed)
 
 
 def compared(saved: Sequence[Saved], measure: str = "R@1", seed: int = 0) -> list[dict[str, Any]]:

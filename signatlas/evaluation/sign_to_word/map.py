@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from signatlas.features.store import FeatureInfo, subsample
-from signatlas.features.windows import centres
+from signatlas.features.windows import centers
 
 Spans = Sequence[tuple[str, Sequence[int]]]
 
@@ -59,7 +59,7 @@ def clip_frames(
     if info.kind == "glosses" and spans is not None and len(spans) == stored:
         found = np.array([(first + end - 1) / 2 for first, end in spans])
     else:
-        found = centres(num_frames, info.window or 16, info.stride or 1, info.limit)
+        found = centers(num_frames, info.window or 16, info.stride or 1, info.limit)
     if len(found) != stored:
         found = (np.arange(stored) + 0.5) * num_frames / stored
     return np.asarray(found[subsample(stored, limit)])

@@ -1,4 +1,4 @@
-"""The baseline that learns nothing: nearest neighbour on normalised keypoints."""
+"""The baseline that learns nothing: nearest neighbor on normalized keypoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POINTS = np.r_[0 : sk.RIGHT_WRIST + 1, sk.LEFT_HAND, sk.RIGHT_HAND]
 
 @dataclass(frozen=True)
 class KeypointEncoder:
-    """Clips as vectors float32 [N, frames * 59 * 2]: normalised, gaps interpolated, resampled, x and y.
+    """Clips as vectors float32 [N, frames * 59 * 2]: normalized, gaps interpolated, resampled, x and y.
 
     What a clip never shows is zero. Compare by Euclidean distance: see :func:`keypoint_space`.
     """
@@ -36,7 +36,7 @@ class KeypointEncoder:
         from signatlas.pose.prepared_clips import clip_aspect
         from signatlas.pose.resample import fixed_length
 
-        points = norm.normalise(clip.poses, clip_aspect(clip, self.aspect))
+        points = norm.normalize(clip.poses, clip_aspect(clip, self.aspect))
         points = norm.mirror(points) if mirror else points
         return fixed_length(norm.fill(points[:, POINTS]).coordinates, self.frames)[..., :2].reshape(-1)
 

@@ -35,7 +35,7 @@ def result_of(outcome: Outcome, baseline: Outcome | None, seed: int) -> dict[str
     result["words"] = sorted({str(gloss) for gloss in ranking.query_glosses})
     if baseline is not None:
         nearest = figures_of(baseline.ranking, seed=seed)
-        result["nearest_neighbour"] = {name: nearest[name] for name in ("metrics", "intervals")}
+        result["nearest_neighbor"] = {name: nearest[name] for name in ("metrics", "intervals")}
     return result | {"failures": failures(ranking)}
 
 
@@ -92,7 +92,7 @@ def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
     rows = [("model", cells(result["metrics"])), ("95 %", ranges(result["intervals"]))]
     rows.append(("by word", ranges(result["group_intervals"])))
-    if nearest := result.get("nearest_neighbour"):
+    if nearest := result.get("nearest_neighbor"):
         rows += [("1-NN", cells(nearest["metrics"])), ("95 %", ranges(nearest["intervals"]))]
     return [*rows, ("chance", cells(result["chance"]))]
 
@@ -156,6 +156,6 @@ def markdown(document: dict[str, Any]) -> str:
 
 READING = (
     "Intervals are 95 % percentile bootstrap intervals, over queries and, by word, over whole words. 1-NN is nearest "
-    "neighbour on normalised keypoints; chance is the expectation of a random order. Ties count against the query. "
+    "neighbor on normalized keypoints; chance is the expectation of a random order. Ties count against the query. "
     "Where the corpus names no signers, nothing here is signer-independent."
 )

@@ -31,7 +31,7 @@ class SignTransformer(nn.Module):
             # A LayerNorm of CLIP's epsilon, as its own module builds it.
             self.norm_in, self.norm_out = (nn.LayerNorm(self.width, eps=vision.layer_norm_eps) for _ in range(2))
             self.encoder = CLIPEncoder(vision)
-            self.encoder.apply(_initialise)
+            self.encoder.apply(_initialize)
         else:
             self.norm_in, self.norm_out, self.encoder = trunk.pre_layrnorm, trunk.post_layernorm, trunk.encoder
 
@@ -65,7 +65,7 @@ def _sizes(config: SignConfig) -> Any:
     return vision
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Small weights, as CLIP starts with; PyTorch's own defaults would make the residual stream too large."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)

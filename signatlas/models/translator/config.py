@@ -26,7 +26,7 @@ class ResNetSizes(_Part):
 class BackboneConfig(_Part):
     """What turns one frame, or one window of frames, into a vector.
 
-    ``features``: clip features of a folder, as they are. ``pose``: points of a frame, normalised, through a small
+    ``features``: clip features of a folder, as they are. ``pose``: points of a frame, normalized, through a small
     network. ``resnet``: pictures of a frame through a ResNet-18 of transformers, by name or folder.
     """
 

@@ -1,4 +1,4 @@
-"""Batch normalisation over valid frames only, with the statistics of the whole batch of all ranks."""
+"""Batch normalization over valid frames only, with the statistics of the whole batch of all ranks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     In training, mean and variance are those of the valid frames of all ranks, and each rank's gradient is its rows'
     share of the gradient of one rank with all of them (which sums to the whole, see ``trainers.distributed``): as in
-    synchronised BatchNorm, every rank must run the layer equally often. Statistics are fp32 whatever the input is.
+    synchronized BatchNorm, every rank must run the layer equally often. Statistics are fp32 whatever the input is.
     A forward that activation checkpointing repeats leaves the running statistics alone. In evaluation there is no
     communication.
     """
@@ -52,7 +52,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             mean, variance, count = _moments(precise, mask)
             self._remember(mean, variance, count)
             scale = torch.rsqrt(variance + self.eps)
-            normal = _Normalise.apply(precise, mask, mean, scale, count)
+            normal = _Normalize.apply(precise, mask, mean, scale, count)
         else:
             assert self.running_mean is not None and self.running_var is not None
             mean, scale = self.running_mean, torch.rsqrt(self.running_var + self.eps)
@@ -85,7 +85,7 @@ def _moments(x_BCT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, summed(squares) / count.clamp_min(1), count
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """(x - mean) * scale where mean and scale are functions of x: the gradient knows it, across ranks."""
 
     @staticmethod

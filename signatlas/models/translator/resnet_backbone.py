@@ -62,7 +62,7 @@ class ResNetBackbone(nn.Module):
         return list(pictures.tensor_split(number)) if number else []
 
     def _chunk(self, pictures: Tensor) -> Tensor:
-        if not len(pictures):  # another rank has more parts than this one pictures: a grey one, and none of it is used
+        if not len(pictures):  # another rank has more parts than this one pictures: a gray one, and none of it is used
             return self._chunk(pictures.new_full((1, *pictures.shape[1:]), 128))[:0]
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters()):
             return checkpoint(self._encode, pictures, use_reentrant=False)

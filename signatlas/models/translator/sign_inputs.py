@@ -17,7 +17,7 @@ from signatlas.errors import FeatureError, PoseError
 from signatlas.features.store import FeatureStore, subsample
 from signatlas.models.translator.config import BackboneConfig
 from signatlas.pose import features as pose_features
-from signatlas.pose.normalize import fill, normalise
+from signatlas.pose.normalize import fill, normalize
 from signatlas.pose.prepared_clips import clip_aspect
 from signatlas.pose.resample import at_times
 
@@ -58,7 +58,7 @@ class SignInputs:
 
         ``readers``: threads that decode pictures, a clip each.
 
-        Poses are normalised here, once, into a temporary file. Raises FeatureError for what is missing, damaged or of
+        Poses are normalized here, once, into a temporary file. Raises FeatureError for what is missing, damaged or of
         another corpus.
         """
         source: Source
@@ -150,7 +150,7 @@ def pose_inputs(backbone: BackboneConfig, poses: np.ndarray, aspect: float | Non
     """
     import torch
 
-    found = fill(normalise(poses, aspect)[:, pose_features.POINT_SETS[backbone.points]])
+    found = fill(normalize(poses, aspect)[:, pose_features.POINT_SETS[backbone.points]])
     coordinates, present = found.coordinates, found.present
     if backbone.rate and fps and fps > backbone.rate:
         times = np.arange(_looked_at(len(coordinates), fps, backbone.rate), dtype=np.float32) * (fps / backbone.rate)

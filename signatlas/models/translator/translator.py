@@ -120,7 +120,7 @@ class Translator(nn.Module):
         self.without_contrast()
 
     def without_contrast(self) -> None:
-        """Nothing is contrasted: what only a contrast would teach is no parameter to an optimiser."""
+        """Nothing is contrasted: what only a contrast would teach is no parameter to an optimizer."""
         self.log_scale.requires_grad_(False)
         for part in (self.text_encoder, self.heads):
             if part is not None:
@@ -211,14 +211,14 @@ class Translator(nn.Module):
 
     @torch.no_grad()
     def visual_tokens(self, x: np.ndarray, mask: np.ndarray) -> Tokens:
-        """What the alignment compares of signing, before normalisation; on the CPU, float32."""
+        """What the alignment compares of signing, before normalization; on the CPU, float32."""
         with _evaluating(self):
             found = self._visual(*self.encode(*self._inputs(x, mask)))
         return joined([found])
 
     @torch.no_grad()
     def text_tokens(self, texts: Sequence[str]) -> Tokens:
-        """What the alignment compares of texts, before normalisation; on the CPU, float32. Raises TextError."""
+        """What the alignment compares of texts, before normalization; on the CPU, float32. Raises TextError."""
         ids, mask = self.vocabulary.encode(texts, self.language_code, self.longest_text)
         with _evaluating(self):
             return joined([self._text(ids.to(self.device), mask.to(self.device))])

@@ -131,16 +131,16 @@ def _signs(lexicon: Lexicon, matches: Mapping[str, Mapping[str, str]], counts: M
 
 
 def _info(kind: str, name: str, lexicon: Corpus, made: dict[str, Any]) -> CorpusInfo:
-    licence, source = lexicon.info.licence, lexicon.info.source
+    license, source = lexicon.info.license, lexicon.info.source
     if kind == "phoenix-composed":
         from signatlas.corpus.sources.phoenix14t import RELEASE
 
-        licence = f"non-commercial. Texts and glosses: {RELEASE.licence}. Signs: {licence}"
+        license = f"non-commercial. Texts and glosses: {RELEASE.license}. Signs: {license}"
         source = f"texts and glosses: {RELEASE.url}; signs: {source}"
     return CorpusInfo(
         name=name,
         version="1",
-        licence=licence,
+        license=license,
         source=source,
         sign_languages=lexicon.info.sign_languages,
         fps=25.0,

@@ -103,10 +103,10 @@ def signers(count: int, seed: int, variation: Variation) -> dict[str, list[Signe
 def performed(motion: Motion, signer: Signer, variation: Variation, rng: np.random.Generator) -> Motion:
     """One performance of a sign: its places, size, angle and hands as this signer makes them this time."""
     wrists = motion.wrists * signer.reach
-    centre = wrists[motion.seen].mean(0)
+    center = wrists[motion.seen].mean(0)
     turn = rotation(np.deg2rad(rng.normal(0, variation.angle)))
     size = signer.amplitude * np.exp(rng.normal(0, variation.amplitude))
-    moved = centre + size * ((wrists - centre) @ turn) + rng.normal(0, variation.place, 2)
+    moved = center + size * ((wrists - center) @ turn) + rng.normal(0, variation.place, 2)
     hands = np.stack([rotation(np.deg2rad(a)) for a in rng.normal(0, variation.hand_angle, 2)])
     hands = hands @ (np.eye(2) + rng.normal(0, variation.view, (2, 2)))
     lengths = signer.fingers * np.exp(rng.normal(0, variation.finger, (2, 21, 1)))

@@ -17,9 +17,9 @@ def describe(drawn: Mapping[str, Sequence[Drawn]]) -> dict[str, Any]:
     """What the sentences of :func:`.grammar.draw_sentences` are like; plain values, fit for JSON.
 
     ``template_entropy`` is H(template | word is in the sentence) / H(template), the lowest of all words: at 0 the word
-    would determine the template. ``word_entropy`` is H(gloss | neighbours) / H(gloss) in train. ``cloze`` is how often
-    the most frequent gloss of train between the same two neighbours (or else after the same one) is the right one in
-    dev, and in those test sentences that have no new neighbours.
+    would determine the template. ``word_entropy`` is H(gloss | neighbors) / H(gloss) in train. ``cloze`` is how often
+    the most frequent gloss of train between the same two neighbors (or else after the same one) is the right one in
+    dev, and in those test sentences that have no new neighbors.
     """
     train = drawn["train"]
     pairs = {pair for split in drawn.values() for said in split for pair in pairwise(said.glosses)}

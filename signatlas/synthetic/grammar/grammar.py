@@ -21,7 +21,7 @@ from signatlas.synthetic.grammar.words import TIMES, WORDS, Draw
 
 __all__ = ["WORDS", "Drawn", "draw_sentences", "held_out", "is_novel", "sentences"]
 MIN_GLOSSES, MAX_GLOSSES = 3, 8
-HELD_OUT_PERCENT = 8  # of all pairs of glosses: they are neighbours in test alone
+HELD_OUT_PERCENT = 8  # of all pairs of glosses: they are neighbors in test alone
 NOVEL_SHARE = 0.5  # of the test sentences have such a pair
 CANDIDATES = 8  # of so many sentences the one with the rarest words is taken
 _TRIES = 2000  # draws without a new sentence after which there are none left
@@ -47,7 +47,7 @@ def held_out(first: str, second: str) -> bool:
 
 
 def is_novel(glosses: tuple[str, ...]) -> bool:
-    """Whether a sentence has two neighbours that occur in no training or development sentence."""
+    """Whether a sentence has two neighbors that occur in no training or development sentence."""
     return any(held_out(a, b) for a, b in pairwise(glosses))
 
 
@@ -280,7 +280,7 @@ def draw_sentences(seed: int = 0, *, train: int = 3000, dev: int = 300, test: in
 def sentences(seed: int = 0, *, train: int = 3000, dev: int = 300, test: int = 300) -> list[Sentence]:
     """Sentences with ids ``multi/train/000012``, texts in German (de) and English (en), no frames.
 
-    All differ in their glosses and in both texts; half of the test sentences have neighbours that no other split has.
+    All differ in their glosses and in both texts; half of the test sentences have neighbors that no other split has.
     Depends on the arguments alone. Raises UserError when the grammar has not as many.
     """
     return [

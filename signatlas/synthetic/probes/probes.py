@@ -11,7 +11,7 @@ import numpy as np
 from signatlas.corpus.clips import Clip
 from signatlas.errors import CorpusError
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalize import normalise
+from signatlas.pose.normalize import normalize
 from signatlas.synthetic.composition.style import generator
 
 SEAM_FRAMES = 2  # how near to a boundary counts as at it
@@ -33,9 +33,9 @@ class Frames:
 
 
 def single_frames(clip: Clip) -> np.ndarray:
-    """[T, 2 + 2 x 42 + 2 x 2]: nose, hands about the nose, and which hands are there; normalised, missing is zero."""
+    """[T, 2 + 2 x 42 + 2 x 2]: nose, hands about the nose, and which hands are there; normalized, missing is zero."""
     aspect = clip.width / clip.height if clip.width and clip.height else None
-    points = normalise(clip.poses, aspect)[..., :2]
+    points = normalize(clip.poses, aspect)[..., :2]
     hands = points[:, sk.NUM_BODY :] - points[:, sk.NOSE, None]
     there = np.isfinite(np.stack([points[:, sk.LEFT_HAND, 0], points[:, sk.RIGHT_HAND, 0]], 1)).all(-1)
     flat = np.concatenate([points[:, sk.NOSE], hands.reshape(len(points), -1)], axis=1)
@@ -43,7 +43,7 @@ def single_frames(clip: Clip) -> np.ndarray:
 
 
 def source_frames(clips: Iterable[Clip], special: frozenset[str]) -> Frames:
-    """Frames of signs, each labelled by whether its exemplar is one of ``special`` (ids).
+    """Frames of signs, each labeled by whether its exemplar is one of ``special`` (ids).
 
     A clip with gloss spans gives the frames inside them; one without is a sign, and its own exemplar.
     """
@@ -99,7 +99,7 @@ def _kinematics(clip: Clip) -> np.ndarray:
 
 
 def balanced_accuracy(train: Frames, test: Frames) -> float:
-    """Balanced accuracy, 0..1, of a class-weighted logistic regression on standardised features; chance is 0.5."""
+    """Balanced accuracy, 0..1, of a class-weighted logistic regression on standardized features; chance is 0.5."""
     from sklearn.metrics import balanced_accuracy_score
 
     return float(

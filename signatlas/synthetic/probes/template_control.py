@@ -14,7 +14,7 @@ from signatlas.synthetic.composition.lexicon import Exemplar, Lexicon
 from signatlas.synthetic.composition.motion import LEFT, RIGHT, Motion, from_poses, to_poses, uses
 from signatlas.synthetic.composition.style import REST, generator
 from signatlas.synthetic.composition.trimming import left_handed
-from signatlas.synthetic.probes.template_matching import Recogniser, hand_features, wer
+from signatlas.synthetic.probes.template_matching import Recognizer, hand_features, wer
 
 TEMPLATES_A_WORD = 5
 FEW = 500  # templates; with more, fewer clips, as each takes a second
@@ -24,22 +24,22 @@ CLIPS, CLIPS_OF_MANY = (40, 300), (10, 100)  # of dev and of test
 def match(
     lexicon: Lexicon, signs: Mapping[str, Mapping[str, Any]], dev: Sequence[Clip], test: Sequence[Clip], seed: int
 ) -> dict[str, Any]:
-    """Word error rate on ``test`` with what was best on ``dev``; ``missed`` is the share of signs not recognised, of
+    """Word error rate on ``test`` with what was best on ``dev``; ``missed`` is the share of signs not recognized, of
     those with recordings of their own in each split and of those whose only recording all splits share.
 
     ``signs`` is what corpus.json says of each gloss. Two glosses with one sign count as the same.
     """
     glosses = {sign["word"]: gloss for gloss, sign in signs.items()}
     chosen = _templates(lexicon, seed)
-    recogniser = Recogniser(
+    recognizer = Recognizer(
         tuple(hand_features(_plain(e.motion, lexicon.relaxed), 1.0) for e in chosen),
         tuple(glosses[e.word] for e in chosen),
     )
     most_dev, most_test = CLIPS if len(chosen) <= FEW else CLIPS_OF_MANY
     dev, test = dev[:most_dev], test[:most_test]
     said = [[glosses[signs[g]["word"]] for g in clip.glosses or ()] for clip in (*dev, *test)]
-    tuned = recogniser.tune([_features(clip) for clip in dev], said[: len(dev)])
-    heard = [recogniser.recognise(_features(clip), tuned.penalty, tuned.filler) for clip in test]
+    tuned = recognizer.tune([_features(clip) for clip in dev], said[: len(dev)])
+    heard = [recognizer.recognize(_features(clip), tuned.penalty, tuned.filler) for clip in test]
     shared = {gloss for gloss, sign in signs.items() if sign["shared"]}
     return {
         "wer": wer(said[len(dev) :], heard),

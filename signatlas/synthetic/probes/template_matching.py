@@ -1,4 +1,4 @@
-"""A control without learning: connected signs recognised by matching the lexicon's own recordings.
+"""A control without learning: connected signs recognized by matching the lexicon's own recordings.
 
 One-pass dynamic programming for connected words (H. Ney, "The use of a one-stage dynamic programming algorithm for
 connected word recognition", IEEE Trans. ASSP 32(2), 1984), over all frames of all templates at once. What it gets right
@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalize import normalise
+from signatlas.pose.normalize import normalize
 
 JUMP = 3  # template frames that one frame of signing may pass: composed signs are up to so much faster
 POSITION, SHAPE, VELOCITY = 4.0, 5.0, 8.0  # weights of wrist (torsos), of fingers (torsos) and of wrist a frame
@@ -27,9 +27,9 @@ def hand_features(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
     """float32 [frames, 88] of poses [frames, 75, 3]; NaN where a hand was not found.
 
     Of each hand the wrist about the nose, its velocity, and the other 20 points about the wrist, in 2-D, as
-    :func:`signatlas.pose.normalize.normalise` scales them, weighted.
+    :func:`signatlas.pose.normalize.normalize` scales them, weighted.
     """
-    points = normalise(poses, aspect)[..., :2]
+    points = normalize(poses, aspect)[..., :2]
     columns = []
     for hand in (sk.LEFT_HAND, sk.RIGHT_HAND):
         wrist = points[:, hand][:, :1]
@@ -42,7 +42,7 @@ def hand_features(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What development clips are recognised best with, and their word error rate."""
+    """What development clips are recognized best with, and their word error rate."""
 
     penalty: float
     filler: float
@@ -50,7 +50,7 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class Recogniser:
+class Recognizer:
     """Templates [frames, D] (NaN: not seen) and the label of each. Raises ValueError for none or for empty ones."""
 
     templates: tuple[np.ndarray, ...]
@@ -99,7 +99,7 @@ class Recogniser:
         some = self._frames[:: max(1, len(self._frames) // 200)]
         return float(self.distances(some).mean()) or 1.0
 
-    def recognise(self, features: np.ndarray, penalty: float, filler: float = float("inf")) -> list[str]:
+    def recognize(self, features: np.ndarray, penalty: float, filler: float = float("inf")) -> list[str]:
         """Labels of the best sequence of templates for ``features`` [T, D].
 
         A frame of signing is matched to one of a template, which stays or goes on by up to ``JUMP`` frames; a template
@@ -173,15 +173,15 @@ class Recogniser:
         )
 
 
-def recognise(
+def recognize(
     features: np.ndarray,
     templates: Sequence[np.ndarray],
     labels: Sequence[str],
     penalty: float,
     filler: float = float("inf"),
 ) -> list[str]:
-    """As :meth:`Recogniser.recognise`, for one clip."""
-    return Recogniser(tuple(templates), tuple(labels)).recognise(features, penalty, filler)
+    """As :meth:`Recognizer.recognize`, for one clip."""
+    return Recognizer(tuple(templates), tuple(labels)).recognize(features, penalty, filler)
 
 
 def wer(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> float:

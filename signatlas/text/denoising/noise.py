@@ -1,4 +1,4 @@
-"""Texts spoilt as mBART learns to restore them: spans masked, sentences in another order (Liu et al. 2020, 2.2)."""
+"""Texts corrupted as mBART learns to restore them: spans masked, sentences in another order (Liu et al. 2020, 2.2)."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def infill(ids: Sequence[int], starts: Sequence[bool], mask: int, noise: Noise, 
     spans = span_lengths(len(words), noise, rng)
     # In random order: the spans, and a 1-word step that keeps its word for each word that stays.
     laid = rng.permutation(len(spans) + len(words) - sum(spans))
-    spoilt: list[int] = []
+    corrupted: list[int] = []
     at = 0
     for item in laid:
         if item < len(spans):
-            spoilt.append(mask)
+            corrupted.append(mask)
             at += spans[item]
         else:
-            spoilt += words[at]
+            corrupted += words[at]
             at += 1
-    return spoilt
+    return corrupted
 
 
 def spoil(

@@ -42,7 +42,7 @@ def read_tokenizer(name: str, codes: Sequence[str]) -> Tokenizer:
 
 
 def read_unigrams(path: Path) -> tuple[list[tuple[str, float]], bytes]:
-    """(piece, log-probability) without marks, and the table by which SentencePiece normalises. Raises ModelError."""
+    """(piece, log-probability) without marks, and the table by which SentencePiece normalizes. Raises ModelError."""
     import sentencepiece
 
     content = path.read_bytes()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from signatlas.corpus.extraction.recording import Options, extract, identity, labelled
+from signatlas.corpus.extraction.recording import Options, extract, identity, labeled
 from signatlas.corpus.sources.listing import Item
 from signatlas.errors import MediaError, UserError
 from signatlas.pose.holistic import Holistic
@@ -64,7 +64,7 @@ def test_labels_come_from_the_item(pose: Path) -> None:
     clip = extract(item(pose), Options(), unwanted)
     assert (clip.id, clip.sign_language, clip.source, clip.gloss) == ("x/a", "ase", "video", None)
     named = item(pose, gloss="HOUSE", signer="p1", split="test", texts=(("en", "A house."),))
-    again = labelled(clip, named)
+    again = labeled(clip, named)
     assert (again.gloss, again.signer, again.split, again.texts) == ("HOUSE", "p1", "test", (("en", "A house."),))
 
 

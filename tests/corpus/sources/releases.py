@@ -125,7 +125,7 @@ def autsl(root: Path, signers: int = 4, samples: int = 3) -> Path:
 
 
 def csl_daily(root: Path) -> Path:
-    """Four labelled sentences: one without frames, one without a split; and a split without a label."""
+    """Four labeled sentences: one without frames, one without a split; and a split without a label."""
     labels = root / "sentence_label"
     labels.mkdir(parents=True)
     (labels / "split_1.txt").write_text(

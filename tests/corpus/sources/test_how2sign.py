@@ -21,7 +21,7 @@ def test_clips_and_cuts(tmp_path: Path) -> None:
     assert clip.seconds is None and clip.texts == (("en", 'He said "tea" twice.'),)
     assert cut.media.endswith("video_level/train/rgb_front/raw_videos/-a-5-rgb_front.mp4")
     assert cut.seconds == (3.25, 4.0) and cut.texts == (("en", 'Pour it in the cup".'),)
-    assert cut.sign_language == "ase" and "CC BY-NC" in listing.info.licence
+    assert cut.sign_language == "ase" and "CC BY-NC" in listing.info.license
     assert {m.id: m.reason for m in listing.missing} == {
         "how2sign/dev/b-c_0-11-rgb_front": "its end 7 is not after its start 7, and its clip is not there",
         "how2sign/test/d_0-2-rgb_front": "no d_0-2-rgb_front.mp4 and no d-2-rgb_front.mp4",

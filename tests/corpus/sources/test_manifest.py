@@ -37,7 +37,7 @@ def test_every_column(tmp_path: Path) -> None:
     rows = [f'a.mp4,one,tea,TEA MILK,s1,val,"tea, please",en,chá,ase,0.5,2,1 2 30 40,38,25,{digest}',
             "b.mp4,two,,,,test,,,,bfi,,,,,,"]  # fmt: skip
     listing = manifest.read(
-        write(tmp_path, "\n".join([header, *rows])), name="own", licence="CC0-1.0", source="a kitchen"
+        write(tmp_path, "\n".join([header, *rows])), name="own", license="CC0-1.0", source="a kitchen"
     )
     one, two = listing.items
     assert (one.id, one.gloss, one.glosses, one.signer, one.split) == ("one", "tea", ("TEA", "MILK"), "s1", "dev")
@@ -45,7 +45,7 @@ def test_every_column(tmp_path: Path) -> None:
     assert (one.seconds, one.span, one.box) == ((0.5, 2.0), None, (1, 2, 30, 40))
     assert (one.frames, one.fps, one.sha256, one.source) == (38, 25.0, digest.lower(), "own")
     assert (two.gloss, two.glosses, two.texts, two.seconds, two.box, two.frames) == (None, None, (), None, None, None)
-    assert listing.info.sign_languages == ("ase", "bfi") and listing.info.licence == "CC0-1.0"
+    assert listing.info.sign_languages == ("ase", "bfi") and listing.info.license == "CC0-1.0"
     assert listing.info.made["splits"] == "manifest"
 
 

@@ -12,7 +12,7 @@ from signatlas.errors import CorpusError, MediaError
 
 
 def found(*paths: Path | str, code: str = "gsg") -> Listing:
-    return listing([str(p) for p in paths], name="mine", sign_language=code, licence="MIT", source="us")
+    return listing([str(p) for p in paths], name="mine", sign_language=code, license="MIT", source="us")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_folder_gives_its_recordings_in_natural_order(folder: Path) -> None:
         f"{folder}/{n}" for n in ("a.webm", "b/take9.MOV", "b/take10.mp4", "c.pose")
     ]
     assert {(item.sign_language, item.source) for item in got} == {("gsg", "video")}
-    assert (got.info.name, got.info.licence, got.info.source, got.info.sign_languages) == (
+    assert (got.info.name, got.info.license, got.info.source, got.info.sign_languages) == (
         "mine",
         "MIT",
         "us",

@@ -52,7 +52,7 @@ def test_frame_folders(tmp_path: Path) -> None:
     assert (first.signer, first.fps, first.frames, first.shown_as) == ("Signer01", 25.0, 3, (210, 300))
     assert (first.sign_language, first.source, first.glosses) == ("gsg", "phoenix14t", ("SONNE", "ABER", "KALT"))
     assert [m.id for m in listing.missing] == ["phoenix14t/train/sun-2"] and "sun-2" in listing.missing[0].reason
-    assert "non-commercial" in listing.info.licence and listing.info.sign_languages == ("gsg",)
+    assert "non-commercial" in listing.info.license and listing.info.sign_languages == ("gsg",)
     assert listing.info.made == {"kind": "phoenix14t", "named": 4, "splits": "the authors'"}
 
 

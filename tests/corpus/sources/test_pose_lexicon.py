@@ -39,11 +39,11 @@ def test_entries(tmp_path: Path) -> None:
         "ase/milk.pose,en,ase,500,0,please,PLEASE,0",
         "ase/gone.pose,en,ase,0,0,gone,GONE,0",
     )
-    listing = pose_lexicon.read(root.parent, licence="CC0-1.0", source="a kitchen")
+    listing = pose_lexicon.read(root.parent, license="CC0-1.0", source="a kitchen")
     assert [item.id for item in listing] == ["kitchen/ase/tea", "kitchen/ase/milk@200-700", "kitchen/ase/milk@500-end"]
     assert listing.items[0].texts == (("en", "tea"), ("fr", "thé")) and listing.items[0].gloss == "TEA"
     assert listing.items[1].gloss == "milk please" and listing.items[1].sign_language == "ase"
-    assert (listing.info.name, listing.info.licence, listing.info.source) == ("kitchen", "CC0-1.0", "a kitchen")
+    assert (listing.info.name, listing.info.license, listing.info.source) == ("kitchen", "CC0-1.0", "a kitchen")
     assert "splits" not in listing.info.made
     assert [m.id for m in listing.missing] == ["kitchen/ase/gone"] and "line 6" in listing.missing[0].reason
     whole, cut, rest = pose_lexicon.clips(listing, refuse)

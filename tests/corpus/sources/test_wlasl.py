@@ -31,7 +31,7 @@ def test_instances(tmp_path: Path) -> None:
     assert late.media.endswith("raw_videos/abcdefghijk.mkv") and late.seconds == (0.98, 1.98)
     assert [m.id for m in listing.missing] == ["wlasl/00003"]
     assert "dead: http://gone.example/milk.swf" in listing.missing[0].reason
-    assert listing.info.made["named"] == 5 and "C-UDA" in listing.info.licence
+    assert listing.info.made["named"] == 5 and "C-UDA" in listing.info.license
 
 
 def test_subsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

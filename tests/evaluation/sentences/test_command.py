@@ -16,7 +16,7 @@ from cli.compare import compare
 from cli.evaluate.command import evaluate
 from signatlas.corpus.format import Corpus, CorpusInfo, write_corpus
 from signatlas.errors import UserError
-from signatlas.evaluation.sentences.comparison import as_cells, averaged, compared, randomisation, read
+from signatlas.evaluation.sentences.comparison import as_cells, averaged, compared, randomization, read
 from signatlas.evaluation.trec import read_ranking
 from signatlas.features.store import FeatureStore, write
 from signatlas.metrics import retrieval
@@ -254,11 +254,11 @@ def test_compare_refuses_what_it_cannot_read(reports: dict[str, Path], tmp_path:
     assert "unknown --by 'mAP'" in str(run(compare, reports["first"], "--by", "mAP").exception)
 
 
-def test_paired_randomisation_is_exact_where_it_can_be_counted() -> None:
+def test_paired_randomization_is_exact_where_it_can_be_counted() -> None:
     # Five queries differ, all in one direction: 2 of the 32 exchanges are as extreme.
-    assert randomisation(np.ones(5), np.zeros(5)) == pytest.approx(2 / 32, abs=0.01)
-    assert randomisation(np.array([1, 0, 1]), np.array([0, 1, 1])) == 1.0
-    assert randomisation(np.ones(9), np.ones(9)) == 1.0
+    assert randomization(np.ones(5), np.zeros(5)) == pytest.approx(2 / 32, abs=0.01)
+    assert randomization(np.array([1, 0, 1]), np.array([0, 1, 1])) == 1.0
+    assert randomization(np.ones(9), np.ones(9)) == 1.0
     rng = np.random.default_rng(0)
-    found = [randomisation(*rng.integers(0, 2, (2, 60)), samples=500, seed=i) for i in range(400)]
+    found = [randomization(*rng.integers(0, 2, (2, 60)), samples=500, seed=i) for i in range(400)]
     assert np.mean(np.array(found) <= 0.05) <= 0.08  # it holds its level

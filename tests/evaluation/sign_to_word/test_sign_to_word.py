@@ -7,7 +7,7 @@ import pytest
 
 from signatlas.evaluation.sign_to_word.map import clip_frames, sign_to_word
 from signatlas.features.store import FeatureInfo, subsample
-from signatlas.features.windows import centres
+from signatlas.features.windows import centers
 from signatlas.retrieval.tokens import unit
 
 
@@ -41,10 +41,10 @@ def test_attention_sums_to_one_and_words_need_not_cover_all_tokens() -> None:
 
 
 def test_clips_lie_where_their_windows_were_cut() -> None:
-    kept = centres(200, 16, 1, 64)
+    kept = centers(200, 16, 1, 64)
     np.testing.assert_array_equal(clip_frames(info(), 200, 64, 64), kept)
     np.testing.assert_array_equal(clip_frames(info(), 200, 64, 10), kept[subsample(64, 10)])
-    assert clip_frames(info(), 5, 1, 64).tolist() == centres(5, 16, 1, 64).tolist()
+    assert clip_frames(info(), 5, 1, 64).tolist() == centers(5, 16, 1, 64).tolist()
 
 
 def test_the_oracle_has_a_clip_a_gloss_and_unknown_windows_are_spread() -> None:

@@ -86,7 +86,7 @@ def test_report_md_tells_it_to_people(one_shot: tuple[Path, str]) -> None:
 
 
 def test_pictures_are_drawn(one_shot: tuple[Path, str]) -> None:
-    pictures = list(one_shot[0].glob("neighbours-*.png"))
+    pictures = list(one_shot[0].glob("neighbors-*.png"))
     assert len(pictures) == 2
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 

@@ -93,7 +93,7 @@ def test_filter_syntax(text: str, expected_ids: list[str]) -> None:
     assert space().where(parse_filter(text)).ids.tolist() == expected_ids
 
 
-@pytest.mark.parametrize(("text", "why"), [("split", "cannot read 'split'"), ("colour=red", "no column 'colour'")])
+@pytest.mark.parametrize(("text", "why"), [("split", "cannot read 'split'"), ("color=red", "no column 'color'")])
 def test_bad_filters_are_named(text: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         parse_filter(text)

@@ -43,10 +43,10 @@ def train(
     }  # fmt: skip
     x, mask = (torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.batch([row["id"] for row in rows]))
     ids, text_mask = model.vocabulary.encode(texts, "de", 32)
-    optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(x, mask, ids, text_mask).translation.div(text_mask.sum()).backward()
-        optimiser.step()
+        optimizer.step()
     model.save_pretrained(folder, "# Its card\n")
     return model

@@ -36,7 +36,7 @@ def features(lengths, width=10, longest=9, seed=0):
     return np.where(mask[..., None], values, 0).astype(np.float32), mask
 
 
-def test_padding_and_neighbours_change_nothing(model):
+def test_padding_and_neighbors_change_nothing(model):
     values, mask = features([9, 4, 1])
     together = model.embed_features([(values, mask)])
     alone = model.embed_features([(values[1:2, :4], mask[1:2, :4])])

@@ -47,7 +47,7 @@ def test_a_batch_without_padding_is_pytorchs():
 
 @pytest.mark.parametrize("padding", [0.0, 1e6, float("nan")])
 def test_padding_has_no_part_in_values_statistics_and_gradients(padding):
-    """The valid frames as one long clip are what PyTorch normalises."""
+    """The valid frames as one long clip are what PyTorch normalizes."""
     ours, theirs, x = pair()
     a = x.clone()
     a.transpose(1, 2)[~MASK] = padding

@@ -23,7 +23,7 @@ def corpus(small_corpus) -> Corpus:
 
 
 def levels(x: np.ndarray) -> list[int]:
-    """The numbers of the film's frames, read from their grey."""
+    """The numbers of the film's frames, read from their gray."""
     return [round((float(picture.mean()) - 16) / 4) for picture in x]
 
 

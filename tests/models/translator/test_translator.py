@@ -165,12 +165,12 @@ def test_stage_2_has_no_text_side(tmp_path):
 def test_beam_search_finds_at_least_what_greedy_search_finds():
     """Of a model that has learned two texts, and of alternatives in the order of their likelihood."""
     model = made(tuning="full", language=LANGUAGE | {"dropout": 0.0})
-    optimiser = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=5e-3)
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=5e-3)
     model.train()
     for _ in range(120):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         outcome(model).translation.backward()
-        optimiser.step()
+        optimizer.step()
     x, mask = clips()
     assert model.translate([(x, mask)], beams=1) == TEXTS[:4]
     best = model.translate([(x, mask)], beams=4, best=2)

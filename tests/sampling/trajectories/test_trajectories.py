@@ -128,7 +128,7 @@ def test_plans_are_the_same_with_any_number_of_threads(tmp_path):
     write(tmp_path / "trajectories", clips=300)
     here, threads = digest(tmp_path / "trajectories"), torch.get_num_threads() + 2
     code = (
-        f"import torch; torch.set_num_threads({threads}); from tests.sampling.test_trajectories import digest; "
+        f"import torch; torch.set_num_threads({threads}); from tests.sampling.trajectories.test_trajectories import digest; "
         f"print(digest({str(tmp_path / 'trajectories')!r}))"
     )
     environment = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

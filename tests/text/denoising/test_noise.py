@@ -27,10 +27,10 @@ def plain_words(ids: list[int], starts: list[bool]) -> list[tuple[int, ...]]:
 def masked_words(words: int, noise: Noise, rng: np.random.Generator) -> tuple[int, list[int]]:
     """How many of so many words are gone, and how many words each mask of a one-piece text stands for."""
     ids = list(range(words))
-    spoilt = infill(ids, [True] * words, MASK, noise, rng)
-    kept = [id for id in spoilt if id != MASK]
+    corrupted = infill(ids, [True] * words, MASK, noise, rng)
+    kept = [id for id in corrupted if id != MASK]
     assert kept == sorted(kept), "what stays keeps its order"
-    return words - len(kept), [len(kept), spoilt.count(MASK)]
+    return words - len(kept), [len(kept), corrupted.count(MASK)]
 
 
 @pytest.mark.parametrize("words", [3, 8, 40, 400])
@@ -43,7 +43,7 @@ def test_a_share_of_the_words_is_masked_on_average(words):
 
 def test_spans_are_poisson_long():
     rng = np.random.default_rng(1)
-    # The last span is cut to fit: leave it out. Long texts, so that stopping hardly favours long spans.
+    # The last span is cut to fit: leave it out. Long texts, so that stopping hardly favors long spans.
     lengths = np.concatenate([span_lengths(40_000, Noise(0.35, 3.5), rng)[:-1] for _ in range(5)])
     assert lengths.mean() == pytest.approx(3.5, rel=0.02) and lengths.var() == pytest.approx(3.5, rel=0.04)
     assert (lengths == 0).mean() == pytest.approx(np.exp(-3.5), rel=0.15), "some masks stand for nothing"
@@ -61,12 +61,12 @@ def test_one_mask_a_span_of_whole_words():
     starts, ids = word_starts(tokens), list(range(len(tokens)))
     words = plain_words(ids, starts)
     for seed in range(50):
-        spoilt = infill(ids, starts, MASK, Noise(0.35, 2.0), np.random.default_rng(seed))
-        kept = [id for id in spoilt if id != MASK]
+        corrupted = infill(ids, starts, MASK, Noise(0.35, 2.0), np.random.default_rng(seed))
+        kept = [id for id in corrupted if id != MASK]
         whole = [word for word in words if set(word) & set(kept)]
         assert kept == [id for word in whole for id in word], "no word is masked in part"
         for a, b in itertools.pairwise(kept):
-            between = spoilt[spoilt.index(a) + 1 : spoilt.index(b)]
+            between = corrupted[corrupted.index(a) + 1 : corrupted.index(b)]
             assert set(between) <= {MASK}
             assert b == a + 1 or between, "words that are gone leave a mask"
 

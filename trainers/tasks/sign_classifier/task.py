@@ -99,7 +99,7 @@ class SignClassifierTask(Task):
         self.model: nn.Module = SignClassifier(recipe.model, self.classes, self._record())
         self.batch_size = sum(group.per_batch for group in recipe.data.groups)
         passes = [-(-len(p) // g.per_batch) for p, g in zip(self.pools, recipe.data.groups, strict=True)]
-        self.steps_per_epoch = recipe.optimiser.batches_per_epoch or max(passes)
+        self.steps_per_epoch = recipe.optimizer.batches_per_epoch or max(passes)
 
     def begin_epoch(self, epoch: int) -> None:
         """Clip positions [steps, batch] from (seed, epoch) alone."""
@@ -156,7 +156,7 @@ def provenance(name: str, seed: int, info: CorpusInfo) -> dict[str, Any]:
         "seed": seed,
         "corpus": info.name,
         "corpus_fingerprint": info.fingerprint,
-        "licence": info.licence,
+        "license": info.license,
         "synthetic": info.synthetic,
     }
 

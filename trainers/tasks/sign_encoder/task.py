@@ -89,7 +89,7 @@ class SignEncoderTask(Task):
         sizes = [g.classes_per_batch * g.samples_per_class for g in recipe.data.groups]
         self.batch_size = sum(sizes)
         passes = [max(1, len(labels) // size) for labels, size in zip(self.groups, sizes, strict=True)]
-        self.steps_per_epoch = recipe.optimiser.batches_per_epoch or max(passes)
+        self.steps_per_epoch = recipe.optimizer.batches_per_epoch or max(passes)
         self.begin_epoch(0)  # too few classes for P-K shows here, before a worker group is asked for
 
     def begin_epoch(self, epoch: int) -> None:
@@ -160,7 +160,7 @@ class SignEncoderTask(Task):
             "seed": self.recipe.seed,
             "corpus": info.name,
             "corpus_fingerprint": info.fingerprint,
-            "licence": info.licence,
+            "license": info.license,
             "synthetic": info.synthetic,
             "excluded_glosses": self.excluded,
             "queries": sorted({self.rows[i]["gloss"] for i in self.queries.tolist() if self.rows[i]["gloss"]}),

@@ -1,4 +1,4 @@
-"""The task of mBART's own pretraining: spoilt texts in, the texts themselves out; training texts only."""
+"""The task of mBART's own pretraining: corrupted texts in, the texts themselves out; training texts only."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from trainers.card import card
 from trainers.distributed import world
 from trainers.loop import Task
 
-ABOUT = "An mBART that restores spoilt texts: the language model that a translator of signing starts from."
+ABOUT = "An mBART that restores corrupted texts: the language model that a translator of signing starts from."
 DEV_BATCH = 64  # rows
-DEV_EPOCH = 1_000_003  # dev texts are always spoilt alike, and as no training text ever is
+DEV_EPOCH = 1_000_003  # dev texts are always corrupted alike, and as no training text ever is
 
 Row = dict[str, Any]
 
@@ -57,7 +57,7 @@ class Texts:
             found += packed(mine, [len(self.rows[i]) for i in mine], pack, self.positions, rng)
         return found
 
-    def spoilt(self, texts: list[int], noise: Noise, seed: int, epoch: int) -> Instance:
+    def corrupted(self, texts: list[int], noise: Noise, seed: int, epoch: int) -> Instance:
         """One instance, a function of (seed, epoch, its first text)."""
         made = spoil(
             [self.rows[i] for i in texts],
@@ -104,7 +104,7 @@ class TextDenoisingTask(Task):
         if len(self.train) < self.batch_size:
             raise RecipeError(f"batch_size {self.batch_size} is more than the {len(self.train)} texts to train on")
         passes = len(self.train) // self.batch_size
-        self.steps_per_epoch = recipe.optimiser.batches_per_epoch or passes
+        self.steps_per_epoch = recipe.optimizer.batches_per_epoch or passes
         self.notes = self._notes(train, dev, positions)
 
     def _notes(self, train: dict[str, list[str]], dev: dict[str, list[str]], positions: int) -> list[str]:
@@ -134,8 +134,8 @@ class TextDenoisingTask(Task):
         targets = sum(len(self.train.rows[i]) + 1 for texts in batch for i in texts) + len(batch)
         # A rank without an instance computes one that counts nothing: ZeRO needs every rank in every step.
         mine, counts = (batch[rank::ranks], 1.0) if batch[rank::ranks] else (batch[:1], 0.0)
-        spoilt = [self.train.spoilt(texts, self.noise, self.recipe.seed, self.epoch) for texts in mine]
-        part = counts * self._summed(engine, spoilt, self.recipe.smoothing)[0] / targets
+        corrupted = [self.train.corrupted(texts, self.noise, self.recipe.seed, self.epoch) for texts in mine]
+        part = counts * self._summed(engine, corrupted, self.recipe.smoothing)[0] / targets
         whole = part.detach().clone()
         if ranks > 1:
             dist.all_reduce(whole)
@@ -155,8 +155,8 @@ class TextDenoisingTask(Task):
         return total, right.sum()
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Loss a piece and share of pieces guessed right on spoilt dev texts; every rank computes all of them."""
-        instances = [self.dev.spoilt([i], self.noise, 0, DEV_EPOCH) for i in range(len(self.dev))]
+        """Loss a piece and share of pieces guessed right on corrupted dev texts; every rank computes all of them."""
+        instances = [self.dev.corrupted([i], self.noise, 0, DEV_EPOCH) for i in range(len(self.dev))]
         pieces, loss, right = sum(len(i.target) for i in instances), 0.0, 0
         with torch.no_grad():
             for start in range(0, len(instances), DEV_BATCH):

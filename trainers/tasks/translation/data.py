@@ -115,7 +115,7 @@ def record(recipe: StageRecipe, data: Translations) -> dict[str, Any]:
         "corpus": info.name,
         "corpus_fingerprint": info.fingerprint,
         "corpus_path": recipe.data.corpus,
-        "licence": info.licence,
+        "license": info.license,
         "synthetic": info.synthetic,
         "language": recipe.data.language,
         "features": recipe.data.features,

@@ -25,7 +25,7 @@ LESS_IS_BETTER = ("loss", "contrast")
 
 
 def evaluate(recipe: StageRecipe, data: Translations, translator: Translator) -> dict[str, float]:
-    """Figures ``dev_*`` of a stage and the ``score`` to maximise; called on every rank at once, the same on each.
+    """Figures ``dev_*`` of a stage and the ``score`` to maximize; called on every rank at once, the same on each.
 
     A stage with a contrast has dev_contrast, dev_R@1 and dev_MRR; one that learns to translate dev_loss, BLEU,
     ROUGE-L and chrF.
@@ -42,7 +42,7 @@ def evaluate(recipe: StageRecipe, data: Translations, translator: Translator) ->
 def translation_figures(recipe: StageRecipe, data: Translations, translator: Translator) -> dict[str, float]:
     """Each rank translates a part of dev; scored once over all."""
     select, (rank, ranks) = recipe.select, world()
-    if recipe.optimiser.zero == 3:
+    if recipe.optimizer.zero == 3:
         rank, ranks = 0, 1  # weights are gathered layer by layer: all ranks must do the same steps
     mine = np.argsort(data.dev_lengths, kind="stable")[rank::ranks]
     chunks = [mine[i : i + 32] for i in range(0, len(mine), 32)]

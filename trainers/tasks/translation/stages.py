@@ -21,11 +21,11 @@ def stages(recipe: TranslationRecipe) -> dict[str, StageRecipe]:
     found = {}
     aligned, settings = recipe.alignment, recipe.selection
     if aligned is not None and aligned.contrast == "selective" and settings.reference is None:
-        epochs = settings.epochs or aligned.optimiser.epochs
+        epochs = settings.epochs or aligned.optimizer.epochs
         random = aligned.model_copy(
             update={
                 "contrast": "random",
-                "optimiser": aligned.optimiser.model_copy(update={"epochs": epochs}),
+                "optimizer": aligned.optimizer.model_copy(update={"epochs": epochs}),
             }
         )
         found[REFERENCE] = _stage(recipe, REFERENCE, random, snapshots=settings.every)
@@ -51,7 +51,7 @@ def _stage(recipe: TranslationRecipe, name: str, aligned: Any, snapshots: int | 
         scaling=recipe.scaling, data=recipe.data, model=recipe.model,
         start=recipe.start, alignment=aligned,
         selection=recipe.selection if aligned is not None and aligned.contrast == "selective" else None,
-        batch_size=settings.batch_size, smoothing=recipe.smoothing, optimiser=settings.optimiser, select=select,
+        batch_size=settings.batch_size, smoothing=recipe.smoothing, optimizer=settings.optimizer, select=select,
         snapshots=snapshots,
     )  # fmt: skip
 
@@ -102,7 +102,7 @@ def fit_stages(recipe: TranslationRecipe, *, fresh: bool, quiet: bool, verbose: 
 
 def _said(run: StageRecipe) -> str:
     """What a stage is, in one line for people."""
-    clips, epochs = f"batches of {run.batch_size}", f"{run.optimiser.epochs} epochs"
+    clips, epochs = f"batches of {run.batch_size}", f"{run.optimizer.epochs} epochs"
     if run.alignment is None:
         return f"translation alone, {epochs}, {clips}"
     what = {"none": "translation end to end", "random": "contrast of random batches and translation",

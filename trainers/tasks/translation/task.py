@@ -37,14 +37,14 @@ class TranslationStage(Task):
         self.recipe = recipe
         self.data = Translations(recipe)
         self.corpus_fingerprint = f"{self.data.info.fingerprint}+{self.data.inputs.fingerprint}"
-        self.batch_size, self.parts = recipe.batch_size, recipe.optimiser.accumulation
+        self.batch_size, self.parts = recipe.batch_size, recipe.optimizer.accumulation
         self.steps_per_epoch = self.data.batches(recipe.batch_size)
         torch.manual_seed(recipe.seed)
         self.translator = self._translator()
         self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
         if self.contrast == "none":
             self.translator.without_contrast()
-        if recipe.optimiser.checkpointing:
+        if recipe.optimizer.checkpointing:
             self.translator.language.activation_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
         self.translator.check_length(int(max(self.data.lengths.max(), self.data.dev_lengths.max())))
@@ -139,7 +139,7 @@ class TranslationStage(Task):
 
             settings = self.recipe.selection
             assert settings is not None
-            self.alpha = alpha(settings.schedule, epoch, self.recipe.optimiser.epochs)
+            self.alpha = alpha(settings.schedule, epoch, self.recipe.optimizer.epochs)
             plan = plan_epoch(
                 self.source, size, self.alpha, seed=[seed, epoch, 83], groups=self.data.groups,
                 window=settings.window, pool=settings.pool,

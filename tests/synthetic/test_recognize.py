@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from signatlas.pose import skeleton as sk
-from signatlas.synthetic.probes.template_matching import JUMP, Recogniser, Tuned, hand_features, recognise, wer
+from signatlas.synthetic.probes.template_matching import JUMP, Recognizer, Tuned, hand_features, recognize, wer
 
 
 def plain_distance(a: np.ndarray, b: np.ndarray, absent: float) -> float:
@@ -59,20 +59,20 @@ def test_finds_what_a_plain_search_finds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     templates = [with_gaps(rng, int(n)) for n in rng.integers(1, 7, 4)]
     clip = with_gaps(rng, int(rng.integers(1, 14)))
-    model = Recogniser(tuple(templates), ("0", "1", "2", "3"))
+    model = Recognizer(tuple(templates), ("0", "1", "2", "3"))
     frames = np.concatenate(templates)
     expected = np.array([[plain_distance(a, b, model._absent) for b in frames] for a in clip])
     np.testing.assert_allclose(model.distances(clip), expected, rtol=1e-4, atol=1e-5)
     for penalty, filler in product((0.0, 0.3, 2.0), (0.0, 0.4, 0.8, float("inf"))):
         words = plain_search(expected, [len(t) for t in templates], penalty * model.scale, filler * model.scale)
-        assert model.recognise(clip, penalty, filler) == [str(w) for w in words]
+        assert model.recognize(clip, penalty, filler) == [str(w) for w in words]
 
 
 def smooth(rng: np.random.Generator, frames: int) -> np.ndarray:
     return np.cumsum(rng.normal(size=(frames, 8)), axis=0).astype(np.float32)
 
 
-def test_joined_templates_are_recognised_without_an_error() -> None:
+def test_joined_templates_are_recognized_without_an_error() -> None:
     rng = np.random.default_rng(0)
     templates = [smooth(rng, int(n)) for n in rng.integers(6, 20, 12)]
     labels = [f"sign {n}" for n in range(12)]
@@ -81,22 +81,22 @@ def test_joined_templates_are_recognised_without_an_error() -> None:
         chosen = rng.integers(0, 12, 5)
         references.append([labels[n] for n in chosen])
         clips.append(np.concatenate([templates[n] for n in chosen]))
-    found = [recognise(clip, templates, labels, 0.5) for clip in clips]
+    found = [recognize(clip, templates, labels, 0.5) for clip in clips]
     assert found == references
     assert wer(references, found) == 0
-    fast = [recognise(clip[::2], templates, labels, 0.5) for clip in clips]
+    fast = [recognize(clip[::2], templates, labels, 0.5) for clip in clips]
     assert wer(references, fast) < 0.2
 
 
 def test_the_penalty_is_chosen_on_development_clips() -> None:
     rng = np.random.default_rng(1)
     templates = tuple(smooth(rng, 10) for _ in range(6))
-    model = Recogniser(templates, tuple("abcdef"))
+    model = Recognizer(templates, tuple("abcdef"))
     references = [["a", "b", "c"], ["d", "e", "f"]]
     clips = [np.concatenate(templates[:3]), np.concatenate(templates[3:])]
     noisy = [clip + rng.normal(0, 0.5, clip.shape).astype(np.float32) for clip in clips]
     assert model.tune(noisy, references, (0.5, 1000.0)) == Tuned(0.5, 0.2, 0.0)
-    assert wer(references, [model.recognise(clip, 1000.0) for clip in noisy]) > 0.5
+    assert wer(references, [model.recognize(clip, 1000.0) for clip in noisy]) > 0.5
 
 
 def test_frames_between_signs_are_no_signs() -> None:
@@ -104,23 +104,23 @@ def test_frames_between_signs_are_no_signs() -> None:
     templates = [smooth(rng, 10) for _ in range(4)]
     away = np.full((12, 8), 60, np.float32)
     clip = np.concatenate([away, templates[2], away, templates[0], away])
-    model = Recogniser(tuple(templates), tuple("abcd"))
-    assert model.recognise(clip, 0.5, 0.4) == ["c", "a"]
-    assert model.recognise(away, 0.5, 0.4) == []
+    model = Recognizer(tuple(templates), tuple("abcd"))
+    assert model.recognize(clip, 0.5, 0.4) == ["c", "a"]
+    assert model.recognize(away, 0.5, 0.4) == []
 
 
 def test_a_clip_too_short_for_any_template_has_no_sign() -> None:
     template = smooth(np.random.default_rng(2), 20)
-    assert recognise(template[:3], [template], ["a"], 0.0) == []
+    assert recognize(template[:3], [template], ["a"], 0.0) == []
 
 
 def test_a_missing_hand_costs_and_does_not_spread() -> None:
     one, other = np.zeros((4, 6), np.float32), np.ones((4, 6), np.float32)
     one[:, 3:] = np.nan
-    model = Recogniser((one, other), ("one", "other"))
+    model = Recognizer((one, other), ("one", "other"))
     assert np.isfinite(model.distances(np.full((2, 6), np.nan, np.float32))).all()
-    assert model.recognise(one, 0.1) == ["one"]
-    assert model.recognise(other, 0.1) == ["other"]
+    assert model.recognize(one, 0.1) == ["one"]
+    assert model.recognize(other, 0.1) == ["other"]
 
 
 def test_word_error_rate() -> None:
@@ -133,9 +133,9 @@ def test_word_error_rate() -> None:
 
 def test_bad_templates_are_refused() -> None:
     with pytest.raises(ValueError, match="0 templates"):
-        Recogniser((), ())
+        Recognizer((), ())
     with pytest.raises(ValueError, match="without frames"):
-        Recogniser((np.zeros((0, 4)),), ("a",))
+        Recognizer((np.zeros((0, 4)),), ("a",))
 
 
 def test_features_do_not_depend_on_where_the_signer_stands() -> None:
@@ -154,9 +154,9 @@ def test_features_do_not_depend_on_where_the_signer_stands() -> None:
 
 def test_is_fast_enough_for_a_whole_lexicon() -> None:
     rng = np.random.default_rng(4)
-    model = Recogniser(tuple(smooth(rng, 20) for _ in range(1100)), tuple(map(str, range(1100))))
+    model = Recognizer(tuple(smooth(rng, 20) for _ in range(1100)), tuple(map(str, range(1100))))
     clip = smooth(rng, 150)
-    model.recognise(clip[:2], 1.0)
+    model.recognize(clip[:2], 1.0)
     started = time.perf_counter()
-    assert model.recognise(clip, 1.0)
+    assert model.recognize(clip, 1.0)
     assert time.perf_counter() - started < 3  # about 0.1 s on a free machine
