@@ -54,9 +54,8 @@ class Side:
         # Ray workers inherit PYTHONPATH; it comes before an editable install of another checkout.
         environment = os.environ | {"PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1"}
         environment.pop("RAY_ADDRESS", None)
-        process = subprocess.run(
-            [sys.executable, *arguments], cwd=self.checkout, env=environment, capture_output=True, text=True, check=False
-        )
+        options: Any = {"cwd": self.checkout, "env": environment, "capture_output": True, "text": True}
+        process = subprocess.run([sys.executable, *arguments], check=False, **options)
         if process.returncode:
             raise RuntimeError(f"{' '.join(arguments)}: {process.stdout[-500:]}{process.stderr[-1500:]}")
         return process.stdout
@@ -114,8 +113,9 @@ def translation(side: Side) -> Figures:
     """Language model; reference run, its trajectories, contrast of selected batches, translation."""
     settings = ["data.limit=1200", "optimiser.epochs=6", "batch_size=32"]
     figures = side.train("mbart_multi_composed", "multi-composed", *settings)
-    settings = [side.features("multi-composed"), f"model.language.pretrained={side.folder}/runs/mbart_multi_composed/model",
-                "data.limit=240", "alignment.optimiser.epochs=2", "translation.optimiser.epochs=2", "select.limit=24"]  # fmt: skip
+    language = f"model.language.pretrained={side.folder}/runs/mbart_multi_composed/model"
+    settings = [side.features("multi-composed"), language, "data.limit=240", "select.limit=24",
+                "alignment.optimiser.epochs=2", "translation.optimiser.epochs=2"]  # fmt: skip
     return figures | side.train("scl_slt_multi_composed", "multi-composed", *settings)
 
 
@@ -216,7 +216,7 @@ def loss_figures() -> Figures:
         for identical, weighting in product(("none", "mask", "share"), ("balance", "depart")):
             shared: Any = {"logit_scale": scale, "identical": identical, "groups": groups[0]}
             varied: Any = {"text_augmented": augmented, "text_augmented_mask": masks[2], "weighting": weighting}
-            loss = fine_grained_contrastive(video, text, *masks[:2], beta=0.3, **varied, **shared)
+            loss = fine_grained_contrastive(video, text, masks[0], masks[1], beta=0.3, **varied, **shared)
             name = f"{dtype}/{identical}/{weighting}"
             figures |= tensor_figures(f"fine_grained_contrastive/{name}", [loss], [*inputs[:3], scale])
             loss = clip_contrastive(vectors, texts[0], **shared)

@@ -37,7 +37,7 @@ def steps(run, folder: Path) -> dict:
     """Train a stage for some steps and save its model; what was seen of it."""
     import torch
 
-    from tests.sampling import trajectory_data
+    from tests.sampling.trajectories import trajectory_data
     from trainers.loop import start_engine, train_step, whole_state
     from trainers.tasks.translation.data import Translations
     from trainers.tasks.translation.task import build
