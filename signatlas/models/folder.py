@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from signatlas.errors import ModelError
 from signatlas.files import folder_atomically
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 WEIGHTS = "model.safetensors"
 # What a model folder may hold; text/ and sign_encoders/ belong to dual encoders.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -24,9 +24,19 @@ if TYPE_CHECKING:
 TRAINED, DECODER_TRAINED = "signatlas_trained", "signatlas_decoder_trained"
 
 
-def build(
-    config: LanguageConfig, texts: Sequence[str], languages: Sequence[str]
-) -> tuple[MBartForConditionalGeneration, Vocabulary]:
+class LanguageModel(NamedTuple):
+    """An mBART with the vocabulary of its embeddings."""
+
+    model: MBartForConditionalGeneration
+    vocabulary: Vocabulary
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> LanguageModel:
+        """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
+        return load(name)
+
+
+def build(config: LanguageConfig, texts: Sequence[str], languages: Sequence[str]) -> LanguageModel:
     """The language model of a configuration and its vocabulary, over the training ``texts`` in BCP 47 ``languages``.
 
     Random weights come from torch's generator: seed it before. Raises ModelError, TextError.
@@ -43,16 +53,11 @@ def build(
         vocabulary = Vocabulary.train(texts, config.vocabulary, languages)
         model = _new(config, vocabulary)
     _shape_decoder(model, config)
-    return model, vocabulary
+    return LanguageModel(model, vocabulary)
 
 
-def load(
-    name: str | os.PathLike[str], *, dropout: float | None = None
-) -> tuple[MBartForConditionalGeneration, Vocabulary]:
-    """An mBART with its vocabulary, of the Hub or a folder. Raises ModelError for what is none, in one line.
-
-    ``dropout`` takes the place of its own.
-    """
+def load(name: str | os.PathLike[str], *, dropout: float | None = None) -> LanguageModel:
+    """Load an mBART and its vocabulary, from a folder or the Hub. ``dropout`` replaces its own. Raises ModelError."""
     from transformers import AutoConfig
 
     from signatlas.text.encoders.hub import fetched
@@ -80,7 +85,7 @@ def load(
         setattr(model.config, mark, bool(getattr(sizes, mark, True)))
     for config in (model.config, model.generation_config):
         config.decoder_start_token_id = vocabulary.eos
-    return model, vocabulary
+    return LanguageModel(model, vocabulary)
 
 
 def _with_weights(where: str, dropout: float | None) -> Any:

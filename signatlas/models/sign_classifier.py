@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,9 @@ from torch.nn import functional as F
 
 from signatlas.errors import ModelError
 from signatlas.features.windows import take
-from signatlas.models import folder
+from signatlas.models import folder, registry
 from signatlas.models.sign_encoder import SignEncoderConfig, SignTrunk
 from signatlas.pose.prepared_clips import PoseBank
-
-MODEL_TYPE = "signatlas.sign_classifier"
 
 
 class SignClassifier(SignTrunk):
@@ -66,18 +63,14 @@ class SignClassifier(SignTrunk):
 
     def save_pretrained(self, path: str | os.PathLike[str], card: str = "") -> None:
         """Write config.json, model.safetensors and README.md."""
-        config = {
-            "model_type": MODEL_TYPE, **self.config.model_dump(), "classes": self.classes, "record": self.record
-        }  # fmt: skip
+        config = {"model_type": registry.SIGN_CLASSIFIER, **self.config.model_dump()}
+        config |= {"classes": self.classes, "record": self.record}
         folder.save(path, self, config, card)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> SignClassifier:
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
-        path: Path = folder.locate(name)
-        raw = folder.read_config(path)
-        if (kind := raw.pop("model_type", None)) != MODEL_TYPE:
-            raise ModelError(f"{path} is no sign classifier but a {kind}: train one with recipes/agnostic_dgs.yaml")
+        path, raw = registry.read_config(name, registry.SIGN_CLASSIFIER)
         record, classes = raw.pop("record", {}), raw.pop("classes", [])
         try:
             model = cls(SignEncoderConfig(**raw), tuple(classes), record)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from signatlas.corpus.format import Clip
 from signatlas.errors import ModelError
-from signatlas.models import folder
+from signatlas.models import folder, registry
 from signatlas.models.transformer import AttentionPooling, MeanPooling, Transformer
 from signatlas.pose import features
 from signatlas.pose.features import PointSet, Stream
@@ -137,16 +136,13 @@ class SignEncoder(SignTrunk):
 
     def save_pretrained(self, path: str | os.PathLike[str], card: str = "") -> None:
         """Write config.json, model.safetensors and README.md."""
-        config = {"model_type": "signatlas.sign_encoder", **self.config.model_dump(), "record": self.record}
+        config = {"model_type": registry.SIGN_ENCODER, **self.config.model_dump(), "record": self.record}
         folder.save(path, self, config, card)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> SignEncoder:
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
-        path: Path = folder.locate(name)
-        raw = folder.read_config(path)
-        if raw.pop("model_type", None) != "signatlas.sign_encoder":
-            raise ModelError(f"{path} is not a sign encoder; its config.json names another model_type")
+        path, raw = registry.read_config(name, registry.SIGN_ENCODER)
         record = raw.pop("record", {})
         try:
             model = cls(SignEncoderConfig(**raw), record)

@@ -178,4 +178,4 @@ def test_files_that_are_not_signing_are_one_line(of_poses: Path, small_model: Pa
         result = run(tmp_path / name, "--model", of_poses)
         assert isinstance(result.exception, UserError), result.exception
         assert why in str(result.exception)
-    assert "is not a translator" in str(run("x", "--model", small_model).exception)
+    assert "is a sign encoder, not a translator" in str(run("x", "--model", small_model).exception)

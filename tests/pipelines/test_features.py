@@ -104,7 +104,7 @@ def test_the_commands(
     code, _, err = run(words, capsys)
     assert code == 2 and "exists already" in err
     code, _, err = run(["features", "extract", small_model, *words[3:5], tmp_path / "x"], capsys)
-    assert code == 2 and "no sign classifier" in err
+    assert code == 2 and "not a sign classifier" in err
     code, _, err = run([*words[:5], tmp_path / "x", "--stream", "awake"], capsys)
     assert code == 2 and "there are 'agnostic' and 'aware'" in err
     words = ["spot", small_classifier, continuous_corpus, "--out", tmp_path / "spotted"]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from signatlas.errors import FeatureError, ModelError
-from signatlas.models import folder
+from signatlas.models import folder, registry
 from signatlas.models.dual_encoder.config import DualEncoderConfig, SimilarityConfig
 from signatlas.models.dual_encoder.sign_transformer import SignTransformer, pretrained_trunk, text_projection
 from signatlas.models.gradcache import in_chunks
@@ -161,7 +161,7 @@ class DualEncoder(nn.Module):
             v = self.sign.encoder.config
             config["sign"] |= {"pretrained": None, "width": v.hidden_size, "depth": v.num_hidden_layers,
                                "heads": v.num_attention_heads, "feedforward": v.intermediate_size}  # fmt: skip
-        document = {"model_type": MODEL_TYPE, "features": self.features, "record": self.record, **config}
+        document = {"model_type": registry.DUAL_ENCODER, "features": self.features, "record": self.record, **config}
         folder.save(path, self, document, card, state)
         (Path(path) / "text").mkdir()
         self.text.save_assets(Path(path) / "text")
@@ -169,10 +169,7 @@ class DualEncoder(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> DualEncoder:
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
-        path = folder.locate(name)
-        raw = folder.read_config(path)
-        if raw.pop("model_type", None) != MODEL_TYPE:
-            raise ModelError(f"{path} is not a dual encoder; its config.json names another model_type")
+        path, raw = registry.read_config(name, registry.DUAL_ENCODER)
         record, features = raw.pop("record", {}), int(raw.pop("features"))
         try:
             config = DualEncoderConfig(**raw)

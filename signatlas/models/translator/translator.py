@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from signatlas.errors import ModelError
 from signatlas.losses.translation import label_smoothed
-from signatlas.models import folder, language_model, lora
+from signatlas.models import folder, language_model, lora, registry
 from signatlas.models.dual_encoder.encoder import Tokens, joined
 from signatlas.models.translator.config import TranslatorConfig
 from signatlas.models.translator.sign_embedding import SignEmbedding
@@ -271,7 +271,7 @@ class Translator(nn.Module):
     ) -> None:
         """Write config.json, model.safetensors, README.md and text/ (the vocabulary)."""
         document = {
-            "model_type": MODEL_TYPE,
+            "model_type": registry.TRANSLATOR,
             "language": self.language_code,
             "features": self.features,
             "text_side": self.text_encoder is not None,
@@ -289,10 +289,7 @@ class Translator(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Translator:
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
-        path = folder.locate(name)
-        raw = folder.read_config(path)
-        if not isinstance(raw, dict) or raw.get("model_type") != MODEL_TYPE:
-            raise ModelError(f"{path} is not a translator; its config.json names another model_type")
+        path, raw = registry.read_config(name, registry.TRANSLATOR)
         try:
             # Layers of the sign side are cut off after the text side was copied, so sizes are those of before.
             model = cls(

@@ -211,7 +211,7 @@ def test_damaged_folders_and_other_models_are_one_line(tmp_path):
     config = tmp_path / "model" / "config.json"
     said = json.loads(config.read_text())
     for change, words in (
-        ({"model_type": "signatlas.dual_encoder"}, "is not a translator"),
+        ({"model_type": "signatlas.dual_encoder"}, "is a dual encoder, not a translator"),
         ({"translator": said["translator"] | {"tuning": "much"}}, "damaged"),
         ({"mbart": said["mbart"] | {"d_model": 64}}, "do not fit config.json"),
         ({"mbart": [1]}, "damaged"),
