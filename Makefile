@@ -1,7 +1,7 @@
 # Commands of the project; `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-slow test-all clean
+.PHONY: help setup demo lint test test-slow test-faults test-all clean
 
 # EXTRA=cpu or EXTRA=gpu: faiss-cpu and faiss-gpu share files, so one environment has exactly one of them.
 EXTRA ?= cpu
@@ -67,14 +67,18 @@ lint: setup  ## Style, types and layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup  ## The test suite
-	$(BIN)/python -m pytest
+# Two processes: most of a test's time is the start of Ray or of a command. Tests of one file stay together.
+test: setup  ## The test suite, in two processes (ARGS=tests/pose runs a part)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # pytest ends with 5 when nothing was selected, which is no failure here.
 test-slow: setup  ## Kills, load, browser, several nodes
-	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+	$(BIN)/python -m pytest -m slow $(ARGS) || test $$? -eq 5
 
-test-all: test test-slow  ## Both
+test-faults: setup  ## Long fault and soak runs, by hand; not part of CI
+	$(BIN)/python -m pytest -m fault $(ARGS) || test $$? -eq 5
+
+test-all: test test-slow  ## test and test-slow
 
 clean:  ## Remove the environment and every cache; data/, runs/ and indexes/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

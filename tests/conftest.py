@@ -13,6 +13,12 @@ import pytest
 if TYPE_CHECKING:
     import numpy as np
 
+# Processes of one test run must not find each other's Ray: each has its own folder of sessions. It is short because
+# the paths of Unix sockets are.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["RAY_TMPDIR"] = f"/tmp/ray-{worker}-{os.getuid()}"
+    os.makedirs(os.environ["RAY_TMPDIR"], exist_ok=True)
+
 
 @pytest.fixture(scope="session")
 def mirror() -> Path | None:
