@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from signatlas.corpus.format import Corpus
     from signatlas.evaluation.sentences.sentence_set import SentenceSet
     from signatlas.features.store import FeatureStore
-    from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+    from signatlas.models.dual_encoder.encoder import DualEncoder
+    from signatlas.similarity import Tokens
 
 BLOCK = 128  # videos and texts that are compared at a time
 TOLD = 0.01  # the share of unknown tokens from which they are told of

@@ -11,9 +11,10 @@ import pyarrow as pa
 from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
-from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval.index_version import ROW_COLUMNS, ROW_SCHEMA
 from signatlas.retrieval.tokens import TokenTable
+from signatlas.similarity import Tokens
 
 Kind = Literal["clips", "texts"]
 Progress = Callable[[int], Any]

@@ -11,7 +11,7 @@ import numpy as np
 from signatlas.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from signatlas.models.dual_encoder.encoder import Tokens
+    from signatlas.similarity import Tokens
 
 TOKENS, OFFSETS = "tokens.npy", "offsets.npy"
 SEGMENT_FOLDER = "segments"  # in a shard's folder, with the same two files

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from signatlas.models.dual_encoder.config import SimilarityConfig
-from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval import faiss_index as faiss_index
 from signatlas.retrieval.merge import Ranked
 from signatlas.retrieval.rerank import Side, scores
 from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.tokens import unit
+from signatlas.similarity import Tokens
 
 CANDIDATES = 200  # of each shard
 SPREAD = 10  # so many times as many entries are chosen by their pooled vector, and narrowed by their segments

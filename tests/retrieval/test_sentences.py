@@ -13,7 +13,7 @@ import torch
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.errors import FeatureError, SnapshotError
 from signatlas.features.store import FeatureStore
-from signatlas.models.dual_encoder.encoder import DualEncoder, Tokens
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval import entries, two_stage
 from signatlas.retrieval import index_version as snapshot
 from signatlas.retrieval.index_version import Snapshot
@@ -21,6 +21,7 @@ from signatlas.retrieval.manifest import CorpusPart, FeaturesPart
 from signatlas.retrieval.search import LocalSearch
 from signatlas.retrieval.sentences import SentenceSearch, features_of, of_language
 from signatlas.retrieval.tokens import unit
+from signatlas.similarity import Tokens
 from tests.retrieval.conftest import dual_encoder
 
 Build = Callable[..., Snapshot]

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,47 +15,15 @@ from torch import Tensor, nn
 
 from signatlas.errors import FeatureError, ModelError
 from signatlas.models import folder, registry
-from signatlas.models.dual_encoder.config import DualEncoderConfig, SimilarityConfig
+from signatlas.models.dual_encoder.config import DualEncoderConfig
 from signatlas.models.dual_encoder.sign_transformer import SignTransformer, pretrained_trunk, text_projection
 from signatlas.models.gradcache import in_chunks
-from signatlas.similarity import fine_grained, mean_pooled, pooled
+from signatlas.similarity import Tokens, concatenate, mean_pooled, ranking_scores
 from signatlas.text.encoders import base as text_encoders
 from signatlas.text.encoders.base import TextEncoder
 
 MODEL_TYPE = "signatlas.dual_encoder"
 LARGEST_SCALE = 100.0  # CLIP's limit of the logit multiplier
-
-
-class Tokens(NamedTuple):
-    """Tokens [B, N, E] of any length, their mask bool [B, N], and one vector a row [B, E] (the CLS of each side)."""
-
-    tokens: Tensor
-    mask: Tensor
-    cls: Tensor
-
-    def rows(self, chosen: Any) -> Tokens:
-        return Tokens(self.tokens[chosen], self.mask[chosen], self.cls[chosen])
-
-
-def similarity(sign: Tokens, text: Tokens, config: SimilarityConfig, **options: Any) -> tuple[Tensor, Tensor]:
-    """(video_to_text, text_to_video), each [A, B]; the same matrix twice for a pooled similarity.
-
-    ``options`` are those of ``fine_grained``: ``backend``, and ``only`` for one of the two.
-    """
-    if config.kind == "fine_grained":
-        return fine_grained(
-            sign.tokens, text.tokens, sign.mask, text.mask, tau=config.tau, aggregation=config.aggregation,
-            padding=config.padding, **options,
-        )  # fmt: skip
-    both = [s.cls if config.kind == "cls" else mean_pooled(s.tokens, s.mask) for s in (sign, text)]
-    scores = pooled(*both)
-    return scores, scores
-
-
-def score(sign: Tokens, text: Tokens, config: SimilarityConfig) -> Tensor:
-    """The one matrix [A, B] that ranks in both directions: beta I2T + (1 - beta) T2I (facts: Loss)."""
-    to_text, to_video = similarity(sign, text, config)
-    return config.beta * to_text + (1 - config.beta) * to_video
 
 
 class DualEncoder(nn.Module):
@@ -117,8 +85,8 @@ class DualEncoder(nn.Module):
         return ids, mask
 
     def score(self, sign: Tokens, text: Tokens) -> Tensor:
-        """:func:`score` by this model's own similarity."""
-        return score(sign, text, self.config.similarity)
+        """Return :func:`ranking_scores` [A, B] by this model's own similarity."""
+        return ranking_scores(sign, text, self.config.similarity)
 
     def pooled(self, encoded: Tokens) -> Tensor:
         """One unit vector [B, E] a row for the first stage of a search."""
@@ -137,7 +105,7 @@ class DualEncoder(nn.Module):
                 raise FeatureError(f"clip features are {features.shape[-1]} wide, the model takes {self.features}")
             parts.append(self.encode_sign(torch.from_numpy(features).to(device), torch.from_numpy(mask).to(device)))
         self.train(training)
-        return joined(parts)
+        return concatenate(parts)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tokens:
@@ -150,7 +118,7 @@ class DualEncoder(nn.Module):
             ids, mask = self.tokenize(texts[start : start + batch_size])
             parts.append(self.encode_text(ids.to(device), mask.to(device)))
         self.train(training)
-        return joined(parts)
+        return concatenate(parts)
 
     def save_pretrained(
         self, path: str | os.PathLike[str], card: str = "", state: dict[str, Tensor] | None = None
@@ -187,17 +155,3 @@ def _head(width: int, embedding: int, released: Tensor | None) -> nn.Linear:
     if released is not None and released.shape == head.weight.shape:
         head.weight.data.copy_(released)
     return head
-
-
-def joined(parts: Sequence[Tokens]) -> Tokens:
-    """Batches of any lengths as one, padded, on the CPU in float32."""
-    longest = max((p.tokens.shape[1] for p in parts), default=1)
-
-    def padded(x: Tensor) -> Tensor:
-        return nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (0, longest - x.shape[1]))
-
-    return Tokens(
-        torch.cat([padded(p.tokens.float().cpu()) for p in parts]),
-        torch.cat([padded(p.mask.cpu()) for p in parts]),
-        torch.cat([p.cls.float().cpu() for p in parts]),
-    )

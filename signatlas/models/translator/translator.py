@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from signatlas.errors import ModelError
 from signatlas.losses.translation import label_smoothed
 from signatlas.models import folder, language_model, lora, registry
-from signatlas.models.dual_encoder.encoder import Tokens, joined
 from signatlas.models.translator.config import TranslatorConfig
 from signatlas.models.translator.sign_embedding import SignEmbedding
-from signatlas.similarity import mean_pooled
+from signatlas.similarity import Tokens, concatenate, mean_pooled
 from signatlas.text.vocabulary.vocabulary import Vocabulary
 
 MODEL_TYPE = "signatlas.translator"
@@ -214,14 +213,14 @@ class Translator(nn.Module):
         """What the alignment compares of signing, before normalization; on the CPU, float32."""
         with _evaluating(self):
             found = self._visual(*self.encode(*self._inputs(x, mask)))
-        return joined([found])
+        return concatenate([found])
 
     @torch.no_grad()
     def text_tokens(self, texts: Sequence[str]) -> Tokens:
         """What the alignment compares of texts, before normalization; on the CPU, float32. Raises TextError."""
         ids, mask = self.vocabulary.encode(texts, self.language_code, self.longest_text)
         with _evaluating(self):
-            return joined([self._text(ids.to(self.device), mask.to(self.device))])
+            return concatenate([self._text(ids.to(self.device), mask.to(self.device))])
 
     def _inputs(self, x: np.ndarray, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         if x.ndim == 3 and x.shape[-1] != self.features:  # pictures have more dimensions

@@ -10,9 +10,9 @@ import torch
 
 from signatlas.errors import FeatureError, ModelError
 from signatlas.models.dual_encoder.config import DualEncoderConfig
-from signatlas.models.dual_encoder.encoder import DualEncoder, joined
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.dual_encoder.sign_transformer import SignTransformer
-from signatlas.similarity import fine_grained
+from signatlas.similarity import concatenate, fine_grained
 
 TEXTS = ["morgen regen im norden", "sonne", "kalt und windig am abend"]
 SIZES = {"width": 32, "depth": 1, "heads": 2, "feedforward": 32}
@@ -76,7 +76,7 @@ def test_a_saved_model_is_the_same(model, tmp_path):
 
 def test_batches_of_two_lengths_are_joined(model):
     parts = [model.embed_features([features(lengths, longest=max(lengths))]) for lengths in ([2], [7, 3])]
-    whole = joined(parts)
+    whole = concatenate(parts)
     assert whole.tokens.shape == (3, 7, 16)
     assert whole.mask.sum(1).tolist() == [2, 7, 3]
 

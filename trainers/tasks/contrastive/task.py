@@ -13,8 +13,9 @@ from signatlas.losses import contrast
 from signatlas.losses.queue import TextQueue
 from signatlas.losses.sharded_cross_entropy import EXCLUDED
 from signatlas.losses.targets import pair_targets
-from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, DualEncoder, Tokens, similarity
+from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, DualEncoder
 from signatlas.recipe import ContrastiveRecipe
+from signatlas.similarity import Tokens, directed_scores
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
 from trainers.tasks.contrastive.data import Sentences, card, dev_figures, record
@@ -106,12 +107,12 @@ class ContrastiveTask(Task):
         """CiCo: video to text from the texts as they are, text to video from the augmented ones."""
         settings, backend = self.recipe.model.similarity, self.recipe.loss.backend
         if augmented is None:
-            to_text, to_video = similarity(sign, clean, settings, backend=backend)
+            to_text, to_video = directed_scores(sign, clean, settings, backend=backend)
         elif settings.kind == "fine_grained":
-            to_text, _ = similarity(sign, clean, settings, backend=backend, only="video_to_text")
-            _, to_video = similarity(sign, augmented, settings, backend=backend, only="text_to_video")
+            to_text, _ = directed_scores(sign, clean, settings, backend=backend, only="video_to_text")
+            _, to_video = directed_scores(sign, augmented, settings, backend=backend, only="text_to_video")
         else:
-            to_text = to_video = similarity(sign, augmented, settings)[0]
+            to_text = to_video = directed_scores(sign, augmented, settings)[0]
         scaled = to_text.float() * scale.float()
         return scaled, scaled if to_video is to_text else to_video.float() * scale.float()
 
@@ -121,7 +122,7 @@ class ContrastiveTask(Task):
         if held is None:
             return None
         tokens, mask, cls, groups = (x.to(scale.device) for x in held)
-        to_text, to_video = similarity(
+        to_text, to_video = directed_scores(
             sign, Tokens(tokens, mask, cls), self.recipe.model.similarity, backend=self.recipe.loss.backend
         )
         same = group.to(scale.device)[:, None] == groups[None]  # [N, Q]

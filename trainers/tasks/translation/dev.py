@@ -13,9 +13,9 @@ from signatlas.evaluation.sentences.protocol import both_directions
 from signatlas.losses import contrast
 from signatlas.losses.targets import pair_targets
 from signatlas.metrics import translation as metrics
-from signatlas.models.dual_encoder.encoder import Tokens, joined, score, similarity
 from signatlas.models.translator.translator import Translator
 from signatlas.recipe import StageRecipe
+from signatlas.similarity import Tokens, concatenate, directed_scores, ranking_scores
 from signatlas.text.duplicate_groups import groups
 from trainers.distributed import whole, world
 from trainers.tasks.translation.data import Translations
@@ -84,10 +84,10 @@ def alignment_figures(recipe: StageRecipe, data: Translations, translator: Trans
     """The contrast over batches of dev as large as those of training, and retrieval, mean of both directions."""
     ids, texts, chunk = data.dev_ids, data.dev_texts, 64
     starts = range(0, len(ids), chunk)
-    videos = joined([translator.visual_tokens(*data.inputs.batch(ids[i : i + chunk])) for i in starts])
-    words = joined([translator.text_tokens(texts[i : i + chunk]) for i in starts])
+    videos = concatenate([translator.visual_tokens(*data.inputs.batch(ids[i : i + chunk])) for i in starts])
+    words = concatenate([translator.text_tokens(texts[i : i + chunk]) for i in starts])
     own = np.arange(len(ids))
-    found = both_directions(score(videos, words, recipe.model.similarity).numpy(), own, own)
+    found = both_directions(ranking_scores(videos, words, recipe.model.similarity).numpy(), own, own)
     figures = {f"dev_{name}": float(np.mean([found[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
     return {"dev_contrast": _dev_contrast(recipe, videos, words, translator, groups(texts))} | figures
 
@@ -123,7 +123,7 @@ def contrast_of(
         torch.arange(len(numbers), device=device), torch.from_numpy(numbers).to(device), len(numbers), first=first,
         count=count, identical=recipe.alignment.identical,
     )  # fmt: skip
-    to_text, to_video = similarity(video, text, settings)
+    to_text, to_video = directed_scores(video, text, settings)
     scaled = to_text.float() * scale.float()
     other = scaled if to_video is to_text else to_video.float() * scale.float()
     return contrast(scaled, other, targets, beta=settings.beta, alone=alone)

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from signatlas.errors import ModelError, RecipeError
 from signatlas.files import sha256_file
 from signatlas.losses.sharded_cross_entropy import of_all_ranks
-from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, Tokens
+from signatlas.models.dual_encoder.encoder import LARGEST_SCALE
 from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator.translator import Outcome, Translator
 from signatlas.recipe import StageRecipe
 from signatlas.sampling.curriculum import alpha
 from signatlas.sampling.trajectories.store import INFO
+from signatlas.similarity import Tokens
 from signatlas.text.masking import mask_pieces
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
