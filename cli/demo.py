@@ -204,7 +204,7 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
 def search(plan: Plan, url: str) -> tuple[int, int]:
     """Ask the service for every held-out recording; print a table; return how many found their word first, of all."""
     from signatlas.corpus import Corpus
-    from signatlas.pose.posejson import to_json
+    from signatlas.pose.serialization import to_json
 
     test = Corpus.open(plan.corpus).split("test")
     clips = [c for c in (test.source("webcam") if plan.real else test) if c.gloss is not None]

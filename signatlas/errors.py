@@ -21,7 +21,7 @@ class ModelError(UserError):
     """A model folder that is missing, incomplete or of another architecture."""
 
 
-class SnapshotError(UserError):
+class IndexVersionError(UserError):
     """An index snapshot that is missing, damaged or does not fit the model."""
 
 

@@ -14,7 +14,7 @@ import typer
 from signatlas.errors import MediaError
 
 if TYPE_CHECKING:
-    from signatlas.corpus.sources.listing import Listing
+    from signatlas.corpus.sources.base import Listing
     from trainers.pipelines.extract import Extracted, Progress
 
 

@@ -14,7 +14,7 @@ from cli.shared import AsJson, Overwrite
 from signatlas.errors import CorpusError
 
 if TYPE_CHECKING:
-    from signatlas.corpus.sources.listing import Listing
+    from signatlas.corpus.sources.base import Listing
 
 Folder = Annotated[Path, typer.Argument(help="Folder as the authors ship it.")]
 Out = Annotated[str | None, typer.Option(help="Corpus folder or URI to make.")]

@@ -39,8 +39,8 @@ def keypoints(
     Example: signatlas corpus import keypoints MP_Data --out data/mine --sign-language ase --text-language en
     """
     from signatlas.corpus.format import CorpusInfo, write_corpus
-    from signatlas.corpus.languages import sign_language_code
-    from signatlas.corpus.sources import keypoint_folder as kf
+    from signatlas.corpus.clips import sign_language_code
+    from signatlas.corpus.sources import holistic_keypoints as kf
     from signatlas.corpus.splits import RULE, with_splits
 
     name, code = name or out.name, sign_language_code(sign_language)
@@ -86,7 +86,7 @@ def pose_lexicon(
     from cli.corpus.listings import print_listing
     from signatlas.corpus.format import write_corpus
     from signatlas.corpus.sources import pose_lexicon as adapter
-    from signatlas.corpus.sources.listing import Item
+    from signatlas.corpus.sources.base import Item
     from signatlas.corpus.splits import RULE, with_splits
 
     if out is None and not list_:

@@ -8,7 +8,7 @@ from json import dumps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from signatlas.corpus.sources.listing import Item, Listing
+    from signatlas.corpus.sources.base import Item, Listing
 
 
 def print_listing(listing: Listing, as_json: bool) -> None:

@@ -153,7 +153,7 @@ def _is_corpus(what: str) -> bool:
 def _pose_file(path: str, footage: Footage | None) -> Subject:
     from signatlas.corpus.clips import Clip
     from signatlas.plots.animation import UNDETERMINED
-    from signatlas.pose.posefile import read_pose
+    from signatlas.pose.serialization import read_pose
 
     read = read_pose(path)
     clip = Clip(

@@ -1,9 +1,10 @@
-"""A clip, and clips as Arrow tables: the columns of the corpus format (DESIGN: Corpus)."""
+"""Clips and the Arrow columns of the corpus format."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -212,3 +213,24 @@ def clip_digest(clip: Clip) -> str:
     if clip.face is not None:
         digest.update(np.ascontiguousarray(clip.face, "<f4").tobytes())
     return digest.hexdigest()
+
+
+# Preferred values of the redundant sgn-* tags in the IANA language subtag registry.
+SIGN_LANGUAGE_TAGS = {
+    "sgn-be-fr": "sfb", "sgn-be-nl": "vgt", "sgn-br": "bzs", "sgn-ch-de": "sgg", "sgn-co": "csn", "sgn-de": "gsg",
+    "sgn-dk": "dsl", "sgn-es": "ssp", "sgn-fr": "fsl", "sgn-gb": "bfi", "sgn-gr": "gss", "sgn-ie": "isg",
+    "sgn-it": "ise", "sgn-jp": "jsl", "sgn-mx": "mfs", "sgn-ni": "ncs", "sgn-nl": "dse", "sgn-no": "nsl",
+    "sgn-pt": "psr", "sgn-se": "swl", "sgn-us": "ase", "sgn-za": "sfs",
+}  # fmt: skip
+
+
+def sign_language_code(name: str) -> str:
+    """The ISO 639-3 code of a sign language. Raises CorpusError for anything else.
+
+    >>> sign_language_code("sgn-DE"), sign_language_code("ase")
+    ('gsg', 'ase')
+    """
+    code = SIGN_LANGUAGE_TAGS.get(name.lower(), name)
+    if not re.fullmatch("[a-z]{3}", code):
+        raise CorpusError(f"sign language '{name}': give its ISO 639-3 code, such as ase, gsg or bfi")
+    return code

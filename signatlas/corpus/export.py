@@ -28,7 +28,7 @@ def export(
     The folder is made whole or not at all. Returns the number of clips. Raises CorpusError for an existing folder, a
     clip without rate or size, and no clip at all.
     """
-    from signatlas.pose.posefile import write_pose
+    from signatlas.pose.serialization import write_pose
 
     try:
         with folder_atomically(out, overwrite=overwrite) as partial:

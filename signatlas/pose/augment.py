@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from signatlas.pose import skeleton as sk
 from signatlas.pose.features import POINT_SETS, hand_positions
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 
 class AugmentConfig(BaseModel):
@@ -44,7 +44,7 @@ class Augmenter:
         self.mirror_index = np.array([chosen.index(int(sk.MIRROR[p])) for p in chosen])
 
     def __call__(
-        self, bank: PoseBank, indices: np.ndarray, epoch: int, positions: np.ndarray
+        self, bank: PreparedClips, indices: np.ndarray, epoch: int, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Views of clips ``indices`` [B] that stand at ``positions`` [B] of the epoch.
 

@@ -18,7 +18,7 @@ SMALLEST_STEP = Fraction(1, 240)  # no recording has more frames a second: a clo
 Timed = Iterator[tuple[Fraction, Callable[[], np.ndarray]]]
 
 
-class Unreachable(MediaError):
+class UnreachableError(MediaError):
     """A file that cannot be read now, which says nothing of the recording in it: another time it may be."""
 
 

@@ -1,4 +1,4 @@
-"""Bring poses of any camera to one frame of reference: center, scale, missing points (reverse dictionary, 4.3)."""
+"""Normalize poses: center, scale, missing points, number of frames."""
 
 from __future__ import annotations
 
@@ -126,3 +126,23 @@ def fill(points: np.ndarray) -> Points:
     filled = values[low, columns] * (1 - weight) + values[high, columns] * weight
     filled[:, never] = 0.0
     return Points(filled.reshape(points.shape).astype(np.float32), np.isfinite(points[..., :2]).all(-1))
+
+
+def sample_times(length: int, frames: int) -> np.ndarray:
+    """``frames`` fractional frame positions spread evenly over ``length`` frames, ends included."""
+    return np.linspace(0.0, length - 1.0, frames, dtype=np.float32)
+
+
+def at_times(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Values [frames, ...] at fractional ``times``; booleans and other kinds take the nearest frame."""
+    if values.dtype.kind != "f":
+        return values[np.round(times).astype(int)]
+    low = np.floor(times).astype(int)
+    high = np.minimum(low + 1, len(values) - 1)
+    weight = (times - low).reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+    return values[low] * (1 - weight) + values[high] * weight
+
+
+def fixed_length(values: np.ndarray, frames: int) -> np.ndarray:
+    """Resample [T, ...] to [frames, ...]; the first and the last frame stay (NaN stays NaN)."""
+    return at_times(values, sample_times(len(values), frames))

@@ -23,7 +23,7 @@ def clip_aspect(clip: Clip, by_source: Mapping[str, float]) -> float | None:
     return aspect_of(clip.source, clip.width, clip.height, by_source)
 
 
-class PoseBank:
+class PreparedClips:
     """Normalized, filled clips of one point set in one flat array: ``coordinates`` float32 [frames, P, 3]."""
 
     def __init__(self, poses: Iterable[tuple[np.ndarray, float | None]], points: str):
@@ -35,7 +35,7 @@ class PoseBank:
         self.present = np.concatenate([p.present for p in prepared])
 
     @classmethod
-    def from_clips(cls, clips: Iterable[Clip], points: str, by_source: Mapping[str, float]) -> PoseBank:
+    def from_clips(cls, clips: Iterable[Clip], points: str, by_source: Mapping[str, float]) -> PreparedClips:
         return cls(((c.poses, clip_aspect(c, by_source)) for c in clips), points)
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from signatlas.errors import MediaError
 from signatlas.files import filesystem
-from signatlas.pose.media import Limits, Media, Timed, Unreachable, crop, display_name, exactly, nearest, within
+from signatlas.pose.media import Limits, Media, Timed, UnreachableError, crop, display_name, exactly, nearest, within
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -167,7 +167,9 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
         store, inner = filesystem(path)
         found = store.get_file_info(inner)
     except (OSError, pa.ArrowException) as error:
-        raise Unreachable(f"{name} cannot be reached ({_reason(error)}); check the address and your access") from error
+        raise UnreachableError(
+            f"{name} cannot be reached ({_reason(error)}); check the address and your access"
+        ) from error
     if found.type == FileType.NotFound:
         raise MediaError(f"{name} is missing; check the path")
     if found.type == FileType.File and found.size == 0:
@@ -191,7 +193,9 @@ def _opened(path: str | os.PathLike[str], limits: Limits) -> Iterator[Opened]:
             yield container, _stream(container, limits, name)
     except (av.FFmpegError, OSError, EOFError, ValueError) as error:
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
-            raise Unreachable(f"{name} cannot be read ({_reason(error)}); check disk, address and access") from error
+            raise UnreachableError(
+                f"{name} cannot be read ({_reason(error)}); check disk, address and access"
+            ) from error
         if container is None:
             raise MediaError(f"{name} is not a video that can be read ({_reason(error)}); check the file") from error
         raise MediaError(f"{name} is damaged ({_reason(error)}); record or download it again") from error

@@ -10,7 +10,7 @@ import pytest
 
 from cli.main import main
 from signatlas.corpus import Corpus
-from signatlas.pose.posefile import write_pose
+from signatlas.pose.serialization import write_pose
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

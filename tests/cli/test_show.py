@@ -16,7 +16,7 @@ from cli.main import main
 from signatlas.corpus import Corpus
 from signatlas.corpus.format import write_corpus
 from signatlas.plots.movie import write_movie
-from signatlas.pose.posefile import write_pose
+from signatlas.pose.serialization import write_pose
 
 ID = "small/webcam/wört 1/001"
 

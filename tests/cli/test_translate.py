@@ -19,7 +19,7 @@ from signatlas.errors import UserError
 from signatlas.features import store, windows
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.translator.translator import Translator
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 from tests.evaluation.translations.tiny_translator import train
 
 
@@ -46,7 +46,7 @@ def of_features(corpus: Corpus, small_classifier: Path, tmp_path_factory: pytest
     """A translator of clip features; what made them lies beside it, as training leaves it."""
     place = tmp_path_factory.mktemp("translators")
     encoder, clips = SignClassifier.from_pretrained(small_classifier), list(corpus)
-    bank = PoseBank.from_clips(clips, encoder.config.points, encoder.config.aspect)
+    bank = PreparedClips.from_clips(clips, encoder.config.points, encoder.config.aspect)
     which, first = windows.all_starts(bank.lengths, 16, 1, 12)
     found = np.split(encoder.window_features(bank, which, first), np.flatnonzero(np.diff(which)) + 1)
     info = store.FeatureInfo(kind="windows", streams=("agnostic",), width=16, corpus="made", window=16, stride=1,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from signatlas.pose.augment import AugmentConfig, Augmenter
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 OFF = dict.fromkeys(AugmentConfig.model_fields, 0.0)
 
@@ -16,7 +16,7 @@ def bank():
     for clip in clips:
         clip[:, 1:33] = np.nan
     clips[2][:, 33:54] = np.nan
-    return PoseBank([(clip, None) for clip in clips], "nose_hands")
+    return PreparedClips([(clip, None) for clip in clips], "nose_hands")
 
 
 def augmenter(frames=16, seed=3, **strengths):
@@ -80,7 +80,7 @@ def test_hand_dropout_loses_the_hand_that_is_seen_less():
     clip = rng.uniform(0.2, 0.8, (10, 75, 3)).astype(np.float32)
     clip[3:, 33:54] = np.nan
     points, present, _ = augmenter(hand_dropout=1.0)(
-        PoseBank([(clip, None)], "nose_hands"), np.array([0]), 0, np.array([0])
+        PreparedClips([(clip, None)], "nose_hands"), np.array([0]), 0, np.array([0])
     )
     assert not present[0, :, 1:22].any()
     assert (points[0, :, 1:22] == 0).all()

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from signatlas.errors import PoseError
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalize import TORSO_PER_PALM, check, fill, mirror, normalize
-from signatlas.pose.resample import fixed_length
+from signatlas.pose.normalize import TORSO_PER_PALM, check, fill, fixed_length, mirror, normalize
 
 
 def signing(frames: int = 20, *, body: bool = True, seed: int = 0) -> np.ndarray:

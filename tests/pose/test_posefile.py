@@ -13,8 +13,7 @@ from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderD
 
 from signatlas.errors import PoseError
 from signatlas.pose import skeleton as sk
-from signatlas.pose.posefile import COMPONENTS, parse_pose, read_pose, write_pose
-from signatlas.pose.posejson import from_json, to_json
+from signatlas.pose.serialization import COMPONENTS, from_json, parse_pose, read_pose, to_json, write_pose
 
 HAND = list(COMPONENTS["LEFT_HAND_LANDMARKS"])
 

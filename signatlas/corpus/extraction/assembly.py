@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from signatlas.corpus.extraction.extraction_store import AGAIN, Workplace
+from signatlas.corpus.extraction.extraction_store import AGAIN, ExtractionStore
 from signatlas.corpus.extraction.recording import Options, labeled
 from signatlas.corpus.format import Clip, Corpus, write_corpus
-from signatlas.corpus.sources.listing import Item, Listing
+from signatlas.corpus.sources.base import Item, Listing
 from signatlas.corpus.splits import RULE, assign_splits
 from signatlas.errors import CorpusError
 from signatlas.files import absolute
@@ -30,11 +30,11 @@ class Quarantined:
     reason: str
 
 
-def put_together(
+def assemble_corpus(
     listing: Listing,
     keys: Sequence[str],
     out: str | os.PathLike[str],
-    work: Workplace,
+    work: ExtractionStore,
     options: Options,
     *,
     command: str,
@@ -73,12 +73,12 @@ def put_together(
     return corpus, quarantined
 
 
-def _clips(kept: Sequence[tuple[Item, str]], work: Workplace) -> Iterator[Clip]:
+def _clips(kept: Sequence[tuple[Item, str]], work: ExtractionStore) -> Iterator[Clip]:
     for item, key in kept:
         yield labeled(work.clip(key), item)
 
 
-def _divided(kept: Sequence[tuple[Item, str]], work: Workplace, seed: int) -> list[tuple[Item, str]]:
+def _divided(kept: Sequence[tuple[Item, str]], work: ExtractionStore, seed: int) -> list[tuple[Item, str]]:
     items = [item for item, _ in kept]
     splits = assign_splits(
         [item.id for item in items],

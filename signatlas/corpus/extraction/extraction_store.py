@@ -14,7 +14,7 @@ from signatlas.corpus.format import Clip, clips_to_table, table_to_clips
 from signatlas.corpus.splits import poses_digest
 from signatlas.errors import CorpusError, MediaError, PoseError
 from signatlas.files import filesystem
-from signatlas.pose.media import Unreachable, display_name
+from signatlas.pose.media import UnreachableError, display_name
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -25,18 +25,18 @@ CLIPS, REFUSED, FAILED, BEGUN = "clips", "refused", "failed", "begun"
 OF_ONE_RUN = (FAILED, BEGUN)  # another run tries again
 
 
-class Unwritable(CorpusError):
+class StoreWriteError(CorpusError):
     """A work folder that takes nothing more: not the fault of any recording."""
 
 
 @dataclass(frozen=True)
-class Workplace:
+class ExtractionStore:
     """A folder or URI beside the corpus to be. Files are named by :func:`..recording.identity`."""
 
     root: str
 
     @classmethod
-    def beside(cls, out: str | os.PathLike[str]) -> Workplace:
+    def beside(cls, out: str | os.PathLike[str]) -> ExtractionStore:
         """That of a corpus: its path with ``.partial``."""
         text = os.fspath(out).rstrip("/")
         return cls((text if "://" in text else os.path.abspath(text)) + ".partial")
@@ -55,7 +55,7 @@ class Workplace:
         return any(found.is_file for found in store.get_file_info(names))
 
     def commit(self, key: str, clip: Clip) -> None:
-        """Keep a clip: from then on neither a kill nor a power cut loses it. Raises Unwritable on a full disk."""
+        """Keep a clip: from then on neither a kill nor a power cut loses it. Raises StoreWriteError on a full disk."""
         table = clips_to_table([clip])
         table = table.replace_schema_metadata({DIGEST: poses_digest(clip.poses).hex().encode()})
         sink = pa.BufferOutputStream()
@@ -65,9 +65,9 @@ class Workplace:
     def refuse(self, key: str, reason: str, kind: type[BaseException]) -> None:
         """Keep the reason why there is no clip: for good where the recording is at fault, else for this run.
 
-        At fault it is when ``kind`` is MediaError or PoseError, unless it is Unreachable.
+        At fault it is when ``kind`` is MediaError or PoseError, unless it is UnreachableError.
         """
-        own = issubclass(kind, MediaError | PoseError) and not issubclass(kind, Unreachable)
+        own = issubclass(kind, MediaError | PoseError) and not issubclass(kind, UnreachableError)
         told = json.dumps({"reason": reason, "kind": kind.__name__})
         self._put(f"{REFUSED if own else FAILED}/{key}.json", pa.py_buffer(told.encode()))
 
@@ -112,7 +112,7 @@ class Workplace:
     def prepare(self) -> None:
         """Make the folders for a run, which tries again what failed in earlier ones through no fault of its own.
 
-        Raises Unwritable where that cannot be.
+        Raises StoreWriteError where that cannot be.
         """
         store, root = filesystem(self.root)
         try:
@@ -137,9 +137,9 @@ class Workplace:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> Unwritable:
+    def _unwritable(self, error: OSError) -> StoreWriteError:
         reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        return Unwritable(f"{display_name(self.root)} cannot be written ({reason}): {AGAIN}")
+        return StoreWriteError(f"{display_name(self.root)} cannot be written ({reason}): {AGAIN}")
 
 
 def _write(store: FileSystem, path: str, content: pa.Buffer) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from signatlas.corpus.format import Clip
-from signatlas.corpus.sources.listing import Item
+from signatlas.corpus.sources.base import Item
 from signatlas.errors import MediaError
 from signatlas.files import filesystem, sha256_file
 from signatlas.pose import skeleton as sk
 from signatlas.pose.holistic import DETECTOR, Holistic
-from signatlas.pose.media import Limits, Media, Unreachable, display_name, exactly, frames_per_second, nearest
+from signatlas.pose.media import Limits, Media, UnreachableError, display_name, exactly, frames_per_second, nearest
 from signatlas.pose.video import Reader, begun_within, frames, probe
 
 SHORT_SHARE, SHORT_FRAMES = 0.01, 2  # containers are often a frame or two off; more means that something is missing
@@ -100,7 +100,7 @@ def _check_sum(item: Item) -> None:
         store, inner = filesystem(item.media)
         found = sha256_file(store, inner)
     except OSError as error:
-        raise Unreachable(f"{name} cannot be read ({error}); check the path") from error
+        raise UnreachableError(f"{name} cannot be read ({error}); check the path") from error
     if found != item.sha256:
         raise MediaError(f"{name} has sha256 {found[:12]}..., its source says {str(item.sha256)[:12]}...: get it again")
 
@@ -162,7 +162,7 @@ def _true_size(item: Item, media: Media) -> tuple[int, int]:
 
 def _of_pose_file(item: Item, options: Options) -> Clip:
     """Poses that are there already: cut and thinned like a video. Nothing is detected, so there is no face."""
-    from signatlas.pose.posefile import parse_pose
+    from signatlas.pose.serialization import parse_pose
 
     name = display_name(item.media)
     if item.box is not None:
@@ -172,7 +172,9 @@ def _of_pose_file(item: Item, options: Options) -> Clip:
         with store.open_input_stream(inner) as stream:
             pose = parse_pose(stream.read(), name)
     except OSError as error:
-        raise Unreachable(f"{name} cannot be read ({os.strerror(error.errno) if error.errno else error})") from error
+        raise UnreachableError(
+            f"{name} cannot be read ({os.strerror(error.errno) if error.errno else error})"
+        ) from error
     rate = exactly(pose.fps) if pose.fps > 0 else exactly(25)
     first, end = item.span or (0, len(pose.poses))
     if item.seconds is not None:

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import Release, table, videos_in, whole_number
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, table, videos_in, whole_number
 from signatlas.errors import CorpusError
 
 RELEASE = Release(

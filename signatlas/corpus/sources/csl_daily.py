@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.sentences import Sentence
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import Release, pictures, table, videos_in, whole_number
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, pictures, table, videos_in, whole_number
 
 RELEASE = Release(
     name="csl-daily",

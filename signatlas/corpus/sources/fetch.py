@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
-from signatlas.corpus.sources.archive import Track
-from signatlas.corpus.sources.download import download
+from signatlas.corpus.sources.archive import Track, download
 from signatlas.corpus.splits import RULE
 from signatlas.errors import CorpusError
 

@@ -13,8 +13,7 @@ import math
 import re
 from pathlib import Path
 
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import Release, table, videos_in
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, table, videos_in
 
 RELEASE = Release(
     name="how2sign",

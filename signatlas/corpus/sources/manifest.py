@@ -17,11 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from signatlas.corpus.clips import SPLITS
+from signatlas.corpus.clips import SPLITS, sign_language_code
 from signatlas.corpus.format import CorpusInfo
-from signatlas.corpus.languages import sign_language_code
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import lines, refuse_twins, table
+from signatlas.corpus.sources.base import Item, Listing, Missing, lines, refuse_twins, table
 from signatlas.errors import CorpusError
 
 COLUMNS = (

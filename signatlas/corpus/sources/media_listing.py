@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from signatlas.corpus.clips import sign_language_code
 from signatlas.corpus.format import CorpusInfo
-from signatlas.corpus.languages import sign_language_code
-from signatlas.corpus.sources.listing import Item, Listing
+from signatlas.corpus.sources.base import Item, Listing
 from signatlas.errors import MediaError
 from signatlas.files import filesystem
 from signatlas.pose.media import display_name

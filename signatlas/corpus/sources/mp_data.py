@@ -15,7 +15,7 @@ import numpy as np
 
 from signatlas.corpus.format import Clip
 from signatlas.corpus.sources.archive import Archive, Track, find
-from signatlas.corpus.sources.holistic258 import to_poses
+from signatlas.corpus.sources.holistic_keypoints import to_poses
 from signatlas.corpus.splits import with_splits
 from signatlas.errors import CorpusError, PoseError
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from signatlas.corpus.clips import SPLITS
 from signatlas.corpus.sentences import Sentence
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import Release, lines, pictures, table, videos_in
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, lines, pictures, table, videos_in
 from signatlas.errors import CorpusError
 
 RELEASE = Release(

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from signatlas.corpus.clips import Clip
-from signatlas.corpus.languages import sign_language_code
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import Release, table, whole_number
+from signatlas.corpus.clips import Clip, sign_language_code
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, table, whole_number
 from signatlas.errors import PoseError
-from signatlas.pose.posefile import read_pose
+from signatlas.pose.serialization import read_pose
 
 RELEASE = Release(
     name="pose-lexicon",

@@ -13,8 +13,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from signatlas.corpus.sources.listing import Item, Listing, Missing
-from signatlas.corpus.sources.release import Release, videos_in
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, videos_in
 from signatlas.errors import CorpusError
 
 RELEASE = Release(

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signatlas.corpus.extraction.extraction_store import Unwritable, Workplace
+from signatlas.corpus.extraction.extraction_store import ExtractionStore, StoreWriteError
 from signatlas.corpus.format import Clip
 from signatlas.corpus.splits import poses_digest
 from signatlas.errors import CorpusError, MediaError, PoseError
-from signatlas.pose.media import Unreachable
+from signatlas.pose.media import UnreachableError
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Workplace:
-    found = Workplace.beside(tmp_path / "corpus")
+def work(tmp_path: Path) -> ExtractionStore:
+    found = ExtractionStore.for_corpus(tmp_path / "corpus")
     found.prepare()
     return found
 
@@ -30,7 +30,7 @@ def clip(frames: int = 9) -> Clip:
                 visibility=np.ones((frames, 75), np.float16))  # fmt: skip
 
 
-def test_a_clip_comes_back_bit_for_bit(work: Workplace) -> None:
+def test_a_clip_comes_back_bit_for_bit(work: ExtractionStore) -> None:
     work.commit("k1", clip())
     back = work.clip("k1")
     np.testing.assert_array_equal(back.poses, clip().poses)
@@ -41,15 +41,15 @@ def test_a_clip_comes_back_bit_for_bit(work: Workplace) -> None:
     assert work.refusals() == set()
 
 
-def test_a_refusal_is_finished_work_too(work: Workplace) -> None:
+def test_a_refusal_is_finished_work_too(work: ExtractionStore) -> None:
     work.refuse("k2", "no hand in it", MediaError)
     assert work.refusals() == {"k2"}
     assert work.reason("k2") == "no hand in it"
     assert work.is_done("k2") and not work.is_done("k1")
 
 
-def test_only_what_is_the_fault_of_a_recording_is_kept_for_the_next_run(work: Workplace) -> None:
-    kinds = (MediaError, PoseError, Unreachable, MemoryError)
+def test_only_what_is_the_fault_of_a_recording_is_kept_for_the_next_run(work: ExtractionStore) -> None:
+    kinds = (MediaError, PoseError, UnreachableError, MemoryError)
     for kind in kinds:
         work.refuse(kind.__name__, f"of {kind.__name__}", kind)
     work.begin("k")
@@ -60,13 +60,13 @@ def test_only_what_is_the_fault_of_a_recording_is_kept_for_the_next_run(work: Wo
     assert work.begin("k") == 0
 
 
-def test_beginnings_without_an_end_are_counted(work: Workplace) -> None:
+def test_beginnings_without_an_end_are_counted(work: ExtractionStore) -> None:
     assert [work.begin("k") for _ in range(3)] == [0, 1, 2]
     assert work.begin("other") == 0
 
 
 def test_addresses_of_stores_work_alike(tmp_path: Path) -> None:
-    work = Workplace.beside((tmp_path / "corpus").as_uri())
+    work = ExtractionStore.for_corpus((tmp_path / "corpus").as_uri())
     work.prepare()
     work.commit("k", clip())
     assert (tmp_path / "corpus.partial" / "clips" / "k.parquet").is_file()
@@ -75,12 +75,12 @@ def test_addresses_of_stores_work_alike(tmp_path: Path) -> None:
     assert not (tmp_path / "corpus.partial").exists()
 
 
-def test_leftovers_of_a_kill_are_no_clips(work: Workplace) -> None:
+def test_leftovers_of_a_kill_are_no_clips(work: ExtractionStore) -> None:
     (Path(work.root) / "clips" / ".k.parquet.123").write_bytes(b"half")
     assert work.finished() == set()
 
 
-def test_a_damaged_clip_is_named(work: Workplace) -> None:
+def test_a_damaged_clip_is_named(work: ExtractionStore) -> None:
     path = Path(work.root) / "clips" / "k.parquet"
     work.commit("k", clip())
     path.write_bytes(path.read_bytes()[:-100])
@@ -90,27 +90,27 @@ def test_a_damaged_clip_is_named(work: Workplace) -> None:
 
 def test_a_folder_that_takes_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unwritable, match=r"corpus\.partial cannot be written \(Not a directory\)"):
-        Workplace.beside(tmp_path / "file" / "corpus").prepare()
+    with pytest.raises(StoreWriteError, match=r"corpus\.partial cannot be written \(Not a directory\)"):
+        ExtractionStore.for_corpus(tmp_path / "file" / "corpus").prepare()
 
 
 FULL = """
 import resource, signal, sys
 import numpy as np
 from signatlas.corpus.format import Clip
-from signatlas.corpus.extraction.extraction_store import Unwritable, Workplace
-work = Workplace(sys.argv[1])
+from signatlas.corpus.extraction.extraction_store import StoreWriteError, ExtractionStore
+work = ExtractionStore(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 poses = np.random.default_rng(0).random((int(sys.argv[2]), 75, 3), np.float32)
 try:
     work.commit("k" + sys.argv[2], Clip("a", "train", poses, "ase", "video"))
-except Unwritable as error:
+except StoreWriteError as error:
     print(error)
 """
 
 
-def test_no_room_leaves_what_is_finished(work: Workplace) -> None:
+def test_no_room_leaves_what_is_finished(work: ExtractionStore) -> None:
     """A process may write no more than 20 kB a file: the system refuses the rest as it does on a full disk."""
 
     def commit(frames: int) -> str:

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from signatlas.corpus.extraction.recording import Options, extract, identity, labeled
-from signatlas.corpus.sources.listing import Item
+from signatlas.corpus.sources.base import Item
 from signatlas.errors import MediaError, UserError
 from signatlas.pose.holistic import Holistic
-from signatlas.pose.posefile import write_pose
+from signatlas.pose.serialization import write_pose
 
 Film = Callable[..., Path]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from signatlas.corpus import Corpus
+from signatlas.corpus.sources import archive as download_module
 from signatlas.corpus.sources import dgs
-from signatlas.corpus.sources import download as download_module
-from signatlas.corpus.sources.download import download
+from signatlas.corpus.sources.archive import download
 from signatlas.corpus.sources.fetch import existing, fetch
 from signatlas.errors import CorpusError
 

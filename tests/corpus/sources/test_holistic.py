@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from signatlas.corpus import Corpus
-from signatlas.corpus.languages import sign_language_code
-from signatlas.corpus.sources import asl33, keypoint_folder, signwish11
-from signatlas.corpus.sources.holistic258 import to_poses
+from signatlas.corpus.clips import sign_language_code
+from signatlas.corpus.sources import asl33, holistic_keypoints, signwish11
+from signatlas.corpus.sources.holistic_keypoints import to_poses
 from signatlas.errors import CorpusError, PoseError, UserError
 from signatlas.pose.skeleton import LEFT_HAND, RIGHT_HAND
 
@@ -109,8 +109,8 @@ def write(folder: Path, name: str, values: np.ndarray) -> None:
 
 
 def clips_of(folder: Path, labels: Path | None = None, **options: object) -> list:
-    found = keypoint_folder.recordings(folder, labels)
-    return list(keypoint_folder.clips(found, name="mine", sign_language="bfi", **options))  # type: ignore[arg-type]
+    found = holistic_keypoints.recordings(folder, labels)
+    return list(holistic_keypoints.clips(found, name="mine", sign_language="bfi", **options))  # type: ignore[arg-type]
 
 
 def test_a_file_a_recording_or_a_file_a_frame(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from signatlas.corpus.sources.listing import Listing
+from signatlas.corpus.sources.base import Listing
 from signatlas.corpus.sources.media_listing import listing
 from signatlas.errors import CorpusError, MediaError
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from signatlas.corpus.sources import pose_lexicon
-from signatlas.corpus.sources.listing import Item
+from signatlas.corpus.sources.base import Item
 from signatlas.errors import CorpusError
-from signatlas.pose.posefile import write_pose
+from signatlas.pose.serialization import write_pose
 
 HEADER = "path,spoken_language,signed_language,start,end,words,glosses,priority"
 

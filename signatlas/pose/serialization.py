@@ -1,4 +1,4 @@
-"""Read and write `.pose` files (pose-format), components and points matched by name to the 75-point skeleton."""
+"""Poses as `.pose` files and as JSON."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from signatlas.pose.skeleton import BODY_NAMES, HAND_NAMES, NUM_POINTS
 
 if TYPE_CHECKING:
     from pose_format import Pose
+from typing import Any
+
+from signatlas.pose.normalize import check
 
 
 def _hand_point(name: str) -> str:
@@ -123,3 +126,25 @@ def write_pose(path: str | os.PathLike[str], poses: np.ndarray, fps: float, widt
     buffer = io.BytesIO()
     Pose(header, body).write(buffer)
     Path(path).write_bytes(buffer.getvalue())
+
+
+def to_json(poses: np.ndarray, decimals: int | None = None) -> list[list[list[float | None]]]:
+    """Nested lists of ``poses`` [frames, 75, 3], rounded to ``decimals`` where given."""
+    values = np.asarray(poses, np.float64)
+    boxed = (values if decimals is None else values.round(decimals)).astype(object)
+    boxed[~np.isfinite(values)] = None
+    nested: list[list[list[float | None]]] = boxed.tolist()
+    return nested
+
+
+def from_json(value: Any, name: str = "poses") -> np.ndarray:
+    """float32 [frames, 75, 3] from nested lists. Raises PoseError for anything else, and for clips without hands."""
+    if not isinstance(value, list) or not value:
+        raise PoseError(f"{name}: expected a list of frames, each 75 points of [x, y, z], null where missing")
+    try:
+        array = np.array(value, np.float64)  # None becomes NaN
+    except (ValueError, TypeError, OverflowError) as error:
+        raise PoseError(f"{name}: every frame needs 75 points of [x, y, z], numbers or null") from error
+    if array.size and np.nanmax(np.abs(np.where(np.isfinite(array), array, 0))) > np.finfo(np.float32).max:
+        raise PoseError(f"{name}: coordinates are in image units, about 0 to 1")
+    return check(array.astype(np.float32), name)
