@@ -1,1 +1,1 @@
-"""Where signatlas runs: connecting, submitting, storage, doctor."""
+"""Ray clusters: connecting, submitting jobs, storage, checks."""

@@ -1,9 +1,8 @@
-"""Ray jobs: submit a signatlas command, list jobs, read their logs, stop them."""
+"""Ray jobs: submit commands, list jobs, read their logs, stop them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shlex
 import sys
@@ -15,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.connect import TOKEN_ADVICE, ClusterError, require_listener
+from cluster.ray_internals import server_ray_version, silence_job_client
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-FINAL = ("SUCCEEDED", "FAILED", "STOPPED")
+FINAL_STATUSES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A submitted job; times in seconds since the epoch, None while they have not come."""
+    """A submitted job. Times are in seconds since the epoch, None if the job has not started or ended."""
 
     id: str
     status: str
@@ -39,54 +39,55 @@ class Job:
 
 
 def client(address: str = DEFAULT_ADDRESS) -> JobSubmissionClient:
-    """A client of the job server (the dashboard's address). Raises ClusterError when nothing answers there."""
+    """Return a client of the job server, whose address is that of the dashboard. Raises ClusterError."""
     if "://" not in address:
         address = f"http://{address}"
     if not address.startswith(("http://", "https://")):
-        raise ClusterError(f"'{address}' is no job server: give its dashboard's address, such as {DEFAULT_ADDRESS}")
-    require_listener(address, what="the job server", hint="is the cluster up, and its dashboard forwarded?")
+        raise ClusterError(
+            f"'{address}' is not a valid job server address: give that of the dashboard, such as {DEFAULT_ADDRESS}"
+        )
+    require_listener(address, service="the job server", hint="is the cluster running, and its dashboard forwarded?")
 
     from ray.job_submission import JobSubmissionClient
 
-    for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)  # they tell of every ignore file that they read
-    with _as_user_errors(address):
+    silence_job_client()
+    with _as_cluster_errors(address):
         return JobSubmissionClient(address)
 
 
 def ray_version(address: str = DEFAULT_ADDRESS) -> str:
-    """The cluster's version of Ray, once it has accepted our token (its version alone it tells to everyone)."""
-    server = client(address)
-    with _as_user_errors(address):
-        server.list_jobs()
-    return str(server._server_ray_version)
+    """Return the Ray version of the cluster. Raises ClusterError, also when it rejects the token."""
+    jobs_client = client(address)
+    with _as_cluster_errors(address):
+        jobs_client.list_jobs()  # checks the token; the version alone is readable without one
+    return server_ray_version(jobs_client)
 
 
 def submit(
     command: Sequence[str], *, address: str = DEFAULT_ADDRESS, name: str | None = None, working_dir: Path = Path()
 ) -> str:
-    """Submit ``command`` with the code of ``working_dir`` and return the job's id. Raises ClusterError.
+    """Submit ``command`` with the code in ``working_dir`` and return the job's id. Raises ClusterError.
 
-    .gitignore and .rayignore say what does not travel; 512 MiB at most do.
+    Files that match .gitignore or .rayignore are left out; the rest may have 512 MiB at most.
     """
     folder = working_dir.absolute()
     if not folder.is_dir():
-        raise ClusterError(f"{folder} is no folder: --working-dir takes the checkout whose code the job runs")
-    server = client(address)
-    with _as_user_errors(address):
-        identifier: str = server.submit_job(
+        raise ClusterError(f"no folder at {folder}: set --working-dir to the checkout whose code the job runs")
+    jobs_client = client(address)
+    with _as_cluster_errors(address):
+        job_id: str = jobs_client.submit_job(
             entrypoint=shlex.join(command),
             submission_id=name,
-            runtime_env={"working_dir": str(folder), "env_vars": _environment()},
+            runtime_env={"working_dir": str(folder), "env_vars": _job_environment()},
         )
-    return identifier
+    return job_id
 
 
-def _environment() -> dict[str, str]:
-    """What a job's process needs beyond its node's environment.
+def _job_environment() -> dict[str, str]:
+    """Return the variables that a job needs in addition to those of its node.
 
-    On a node that has this interpreter's environment (this machine, or one set up alike) the job runs with it, even
-    when Ray was started without activating it; elsewhere the folder does not exist and the node's python is used.
+    If the node has this interpreter's virtual environment, the job uses it, even if Ray was started without it. If
+    not, the folder does not exist there and the job uses the node's python.
     """
     variables = {"PYTHONUNBUFFERED": "1"}
     if sys.prefix != sys.base_prefix:
@@ -95,18 +96,18 @@ def _environment() -> dict[str, str]:
 
 
 def jobs(address: str = DEFAULT_ADDRESS) -> list[Job]:
-    """All submitted jobs, the newest first."""
-    server = client(address)
-    with _as_user_errors(address):
-        found = [_job(details) for details in server.list_jobs() if details.submission_id]
-    return sorted(found, key=lambda job: job.started or float("inf"), reverse=True)
+    """Return all submitted jobs, the newest first."""
+    jobs_client = client(address)
+    with _as_cluster_errors(address):
+        submitted = [_job(details) for details in jobs_client.list_jobs() if details.submission_id]
+    return sorted(submitted, key=lambda job: job.started or float("inf"), reverse=True)
 
 
-def job(identifier: str, address: str = DEFAULT_ADDRESS) -> Job:
-    """One job. Raises ClusterError when there is none of this id."""
-    server = client(address)
-    with _as_user_errors(address, identifier):
-        return _job(server.get_job_info(identifier))
+def job(job_id: str, address: str = DEFAULT_ADDRESS) -> Job:
+    """Return one job. Raises ClusterError if there is none with this id."""
+    jobs_client = client(address)
+    with _as_cluster_errors(address, job_id):
+        return _job(jobs_client.get_job_info(job_id))
 
 
 def _job(details: object) -> Job:
@@ -124,62 +125,62 @@ def _job(details: object) -> Job:
     )
 
 
-def log(identifier: str, address: str = DEFAULT_ADDRESS) -> str:
-    """What a job has printed so far."""
-    server = client(address)
-    with _as_user_errors(address, identifier):
-        text: str = server.get_job_logs(identifier)
+def log(job_id: str, address: str = DEFAULT_ADDRESS) -> str:
+    """Return the log of a job so far."""
+    jobs_client = client(address)
+    with _as_cluster_errors(address, job_id):
+        text: str = jobs_client.get_job_logs(job_id)
     return text
 
 
-def follow(identifier: str, write: Callable[[str], object], address: str = DEFAULT_ADDRESS) -> Job:
-    """Hand a job's log to ``write`` as it comes, until the job ends; return the job."""
-    server = client(address)
+def follow(job_id: str, write: Callable[[str], object], address: str = DEFAULT_ADDRESS) -> Job:
+    """Pass a job's log to ``write`` as it grows, until the job ends; return the job."""
+    jobs_client = client(address)
 
     async def tail() -> None:
-        async for text in server.tail_job_logs(identifier):
+        async for text in jobs_client.tail_job_logs(job_id):
             write(text)
 
-    with _as_user_errors(address, identifier):
-        server.get_job_info(identifier)
+    with _as_cluster_errors(address, job_id):
+        jobs_client.get_job_info(job_id)
         asyncio.run(tail())
-    return wait(identifier, address)
+    return wait(job_id, address)
 
 
-def stop(identifier: str, address: str = DEFAULT_ADDRESS, *, seconds: float = 30.0) -> Job:
-    """Stop a job and wait until it has ended; one that ended before is left as it is."""
-    server = client(address)
-    with _as_user_errors(address, identifier):
-        server.stop_job(identifier)
-    return wait(identifier, address, seconds=seconds)
+def stop(job_id: str, address: str = DEFAULT_ADDRESS, *, seconds: float = 30.0) -> Job:
+    """Stop a job, wait until it has ended, and return it; a job that had ended stays as it is."""
+    jobs_client = client(address)
+    with _as_cluster_errors(address, job_id):
+        jobs_client.stop_job(job_id)
+    return wait(job_id, address, seconds=seconds)
 
 
-def wait(identifier: str, address: str = DEFAULT_ADDRESS, *, seconds: float = float("inf")) -> Job:
-    """Wait until a job has ended, or ``seconds`` have passed; return it as it is then."""
-    server = client(address)
+def wait(job_id: str, address: str = DEFAULT_ADDRESS, *, seconds: float = float("inf")) -> Job:
+    """Wait until a job has ended or ``seconds`` have passed; return its state then."""
+    jobs_client = client(address)
     deadline = time.monotonic() + seconds
-    with _as_user_errors(address, identifier):
+    with _as_cluster_errors(address, job_id):
         while True:
-            current = _job(server.get_job_info(identifier))
-            if current.status in FINAL or time.monotonic() >= deadline:
+            current = _job(jobs_client.get_job_info(job_id))
+            if current.status in FINAL_STATUSES or time.monotonic() >= deadline:
                 return current
             time.sleep(0.5)
 
 
 @contextmanager
-def _as_user_errors(address: str, identifier: str | None = None) -> Iterator[None]:
-    """Turn what the job server answers into one line that says what to do."""
+def _as_cluster_errors(address: str, job_id: str | None = None) -> Iterator[None]:
+    """Turn errors of the job server into a ClusterError of one line that says what to do."""
     from ray.exceptions import AuthenticationError
 
     try:
         yield
     except AuthenticationError:
-        raise ClusterError(f"the job server at {address} asks for a token: {TOKEN_ADVICE}") from None
+        raise ClusterError(f"the job server at {address} requires a token: {TOKEN_ADVICE}") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         text = str(error)
-        if identifier and "404" in text:
-            raise ClusterError(f"no job '{identifier}' at {address}: 'signatlas jobs' lists them") from None
+        if job_id and "404" in text:
+            raise ClusterError(f"no job '{job_id}' at {address}: 'signatlas jobs' lists them") from None
         if "already exists" in text:
-            raise ClusterError(f"a job of this name exists at {address}: choose another --name") from None
+            raise ClusterError(f"a job with this name already exists at {address}: choose another --name") from None
         lines = [line for line in text.splitlines() if line.strip()]
         raise ClusterError(f"the job server at {address}: {lines[-1] if lines else type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""Where runs keep their checkpoints: a folder of this machine, or a URI that every node reaches."""
+"""Resolve where runs store checkpoints: a local folder, or a URI that every node can reach."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from signatlas.files import filesystem
 
 
 class StorageError(UserError):
-    """A place that cannot hold results."""
+    """A storage path that cannot hold results."""
 
 
 def resolve(path: str | os.PathLike[str]) -> str:
-    """Return ``path`` as Ray wants it: an absolute local folder, made and writable, or a URI such as s3://bucket/runs.
+    """Return ``path`` in the form Ray needs: an absolute local folder, created and writable, or a URI.
 
-    Workers run in folders of their own, so a relative path would mean another place for each. Raises StorageError.
+    Workers have other working directories, so a relative path would name another folder on each. URIs look like
+    s3://bucket/runs. Raises StorageError.
     """
     text = os.fspath(path)
     if not text.strip():
@@ -40,7 +41,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
 def _checked_uri(uri: str, scheme: str) -> str:
     try:
         filesystem(uri)
-    except Exception as error:  # pyarrow raises many kinds; each of them means the same to the user
+    except Exception as error:  # pyarrow raises many types of errors; all of them mean that the URI is unusable
         reason = str(error).splitlines()[0]
-        raise StorageError(f"storage_path {uri}: {scheme}:// cannot be used here ({reason})") from None
+        raise StorageError(f"storage_path {uri}: {scheme}:// is not supported here ({reason})") from None
     return uri.rstrip("/")

@@ -1,4 +1,4 @@
-"""A real Ray head of the tests' own: its own home, token, ports and processes."""
+"""A real Ray head for the tests, with its own home, token, ports and processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Head:
     env: dict[str, str]
 
     def run(self, *arguments: str | Path, seconds: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the checkout with the head's token; an empty value in ``env`` removes a variable."""
+        """Run a command in the checkout with the head's token; an empty value in ``env`` removes the variable."""
         variables = {name: value for name, value in (self.env | env).items() if value}
         command = [str(argument) for argument in arguments]
         return subprocess.run(
@@ -54,7 +54,7 @@ def free_ports(number: int) -> list[int]:
 @pytest.fixture(scope="session")
 def head() -> Iterator[Head]:
     """A head with token authentication, 2 logical CPUs, started without the environment on PATH."""
-    folder = Path(tempfile.mkdtemp(prefix="sa-"))  # short: Ray's sockets live below, and their paths are limited
+    folder = Path(tempfile.mkdtemp(prefix="sa-"))  # short, because the length of socket paths below it is limited
     (folder / "home" / ".ray").mkdir(parents=True)
     (folder / "home" / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
     gcs, dashboard, client, agent, agent_grpc, metrics, *workers = free_ports(30)
@@ -76,14 +76,14 @@ def head() -> Iterator[Head]:
             command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        _await(process, env["RAY_API_SERVER_ADDRESS"], folder / "log")
+        _wait_for(process, env["RAY_API_SERVER_ADDRESS"], folder / "log")
         yield Head(env["RAY_API_SERVER_ADDRESS"], f"127.0.0.1:{gcs}", env)
     finally:
-        _end(process)
+        _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _await(process: subprocess.Popen[bytes], address: str, log: Path, seconds: float = 90) -> None:
+def _wait_for(process: subprocess.Popen[bytes], address: str, log: Path, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -96,14 +96,14 @@ def _await(process: subprocess.Popen[bytes], address: str, log: Path, seconds: f
     pytest.fail(f"the head did not start:\n{log.read_text()}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the head and what it started, and nothing else: `ray stop` would end every Ray on the machine."""
-    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the head and its child processes only: `ray stop` would stop every Ray on the machine."""
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for child in psutil.wait_procs(started, timeout=5)[1]:
+    for child in psutil.wait_procs(children, timeout=5)[1]:
         child.kill()

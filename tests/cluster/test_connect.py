@@ -1,4 +1,4 @@
-"""Starting a local Ray, and addresses where there is none."""
+"""Starting a local Ray, and addresses without a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from cluster.connect import ClusterError, connected
 
 LOCAL = """
 from cluster.connect import connected
+from cluster.ray_internals import dashboard_address
 with connected(num_cpus=2.5):
     import ray
-    with connected():  # a second block uses the first one's connection
+    with connected():  # a nested block uses the same connection
         print("cpus", ray.cluster_resources()["CPU"])
-        print("dashboard", ray._private.worker._global_node.webui_url)
+        print("dashboard", dashboard_address())
     assert ray.is_initialized()
 assert not ray.is_initialized()
 """
 
 
-def test_a_local_ray_starts_quietly_and_ends(tmp_path: Path) -> None:
+def test_a_local_ray_starts_without_output_and_stops(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", LOCAL],
@@ -38,12 +39,12 @@ def test_a_local_ray_starts_quietly_and_ends(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "cpus 3.0"
     assert done.stdout.splitlines()[1].startswith("dashboard 127.0.0.1:")
     assert done.stderr == ""
-    assert (tmp_path / ".ray" / "auth_token").stat().st_size > 0  # it was guarded by a token
+    assert (tmp_path / ".ray" / "auth_token").stat().st_size > 0  # a token protects it
 
 
 @pytest.fixture
 def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a fresh process, whatever other tests have started in this one."""
+    """Make this process look unconnected, whatever other tests have started in it."""
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -59,12 +60,12 @@ def test_an_unreachable_address_is_a_user_error(address: str, monkeypatch: pytes
 
 @pytest.mark.usefixtures("unconnected")
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "ray://"])
-def test_what_is_no_address_is_a_user_error(address: str) -> None:
-    with pytest.raises(ClusterError, match="is no address of Ray"), connected(address):
+def test_an_invalid_address_is_a_user_error(address: str) -> None:
+    with pytest.raises(ClusterError, match="is not a valid address of Ray"), connected(address):
         pass
 
 
-def test_a_path_that_ray_cannot_start_workers_from_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_path_with_spaces_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("sys.executable", "/opt/my project/bin/python")
     monkeypatch.setattr("ray.is_initialized", lambda: False)

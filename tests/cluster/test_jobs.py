@@ -1,4 +1,4 @@
-"""Jobs on a real head, through signatlas and through Ray's own command."""
+"""Jobs on a real head, submitted by signatlas and by `ray job submit`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from cluster.jobs import client
 
 
 def test_submit_runs_a_command_with_this_environment(head: Any) -> None:
-    submitted = head.signatlas("submit", "--name", "examined", "--wait", "--", "doctor", "--json")
+    submitted = head.signatlas("submit", "--name", "checked", "--wait", "--", "doctor", "--json")
     assert submitted.returncode == 0, submitted.stderr
-    assert submitted.stdout.rstrip().endswith("examined: succeeded")
-    log = head.signatlas("logs", "examined", "--json")
+    assert submitted.stdout.rstrip().endswith("checked: succeeded")
+    log = head.signatlas("logs", "checked", "--json")
     checks = json.loads(_json_part(json.loads(log.stdout)["log"], "["))
-    python = next(check["found"] for check in checks if check["name"] == "python")
-    assert str(Path(sys.prefix) / "bin") in python  # although Ray was started without it on PATH
+    python = next(check["detail"] for check in checks if check["name"] == "python")
+    assert str(Path(sys.prefix) / "bin") in python  # Ray was started without it on PATH
 
     listed = json.loads(head.signatlas("jobs", "--json").stdout)
-    job = next(job for job in listed if job["id"] == "examined")
+    job = next(job for job in listed if job["id"] == "checked")
     assert job["status"] == "SUCCEEDED"
     assert job["command"] == "python -m cli doctor --json"
     assert job["started"] < job["ended"]
-    assert "examined" in head.signatlas("jobs").stdout
+    assert "checked" in head.signatlas("jobs").stdout
 
-    again = head.signatlas("submit", "--name", "examined", "--", "doctor")
+    again = head.signatlas("submit", "--name", "checked", "--", "doctor")
     assert again.returncode == 2
-    assert "a job of this name exists" in _one_line(again.stderr)
+    assert "a job with this name already exists" in _one_line(again.stderr)
 
 
-def test_a_failing_command_fails_the_wait_and_shows_its_line(head: Any) -> None:
+def test_submit_wait_fails_with_the_error_line_of_a_failing_command(head: Any) -> None:
     arguments = ["train", "recipes/no such.yaml", "--set", "a=b c"]
     submitted = head.signatlas("submit", "--name", "failing", "--wait", "--json", "--", *arguments)
     assert submitted.returncode == 1
@@ -46,16 +46,16 @@ def test_a_failing_command_fails_the_wait_and_shows_its_line(head: Any) -> None:
     assert "Traceback" not in submitted.stderr
 
 
-def test_rays_own_submit_takes_the_checkout_without_what_rayignore_names(head: Any) -> None:
+def test_ray_job_submit_uploads_the_checkout_without_ignored_files(head: Any) -> None:
     environment = json.dumps({"env_vars": {"PATH": f"{sys.prefix}/bin:${{PATH}}"}})
-    # As docs/cluster.md shows it.
+    # The command in docs/cluster.md.
     listing = "signatlas --version; ls -A"
     command = ["job", "submit", "--submission-id", "raw", "--working-dir", ".", "--runtime-env-json", environment]
     submitted = head.run(Path(sys.prefix) / "bin" / "ray", *command, "--", "sh", "-c", listing)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     log = head.signatlas("logs", "raw").stdout.split()
     assert "signatlas" in log
-    assert {"cluster", "trainers", "recipes", "pyproject.toml"} <= set(log)
+    assert {"cli", "cluster", "trainers", "recipes", "pyproject.toml"} <= set(log)
     assert not {".venv", ".git", "data", "runs", "tests"} & set(log)
 
 
@@ -78,16 +78,16 @@ def test_an_unknown_job_is_one_line(head: Any, command: list[str]) -> None:
 def test_a_missing_or_wrong_token_is_one_line(head: Any, env: dict[str, str]) -> None:
     result = head.signatlas("jobs", **env)
     assert result.returncode == 2
-    assert "asks for a token" in _one_line(result.stderr)
-    examined = head.signatlas("doctor", "--address", head.address, "--json", **env)
-    assert examined.returncode == 1
-    assert json.loads(examined.stdout)[-1]["state"] == "fail"
+    assert "requires a token" in _one_line(result.stderr)
+    checked = head.signatlas("doctor", "--address", head.address, "--json", **env)
+    assert checked.returncode == 1
+    assert json.loads(checked.stdout)[-1]["state"] == "fail"
 
 
 def test_doctor_reaches_the_cluster(head: Any) -> None:
-    examined = json.loads(head.signatlas("doctor", "--address", head.address, "--json").stdout)
-    assert examined[-1]["name"] == "cluster"
-    assert examined[-1]["state"] == "ok"
+    checks = json.loads(head.signatlas("doctor", "--address", head.address, "--json").stdout)
+    assert checks[-1]["name"] == "cluster"
+    assert checks[-1]["state"] == "ok"
 
 
 JOIN = """
@@ -107,29 +107,29 @@ def test_connected_joins_a_cluster(head: Any) -> None:
 
 
 @pytest.mark.slow  # Ray gives up after 20 seconds
-def test_connected_says_that_the_cluster_asks_for_a_token(head: Any) -> None:
+def test_connected_reports_that_the_cluster_requires_a_token(head: Any) -> None:
     refused = head.run(sys.executable, "-c", JOIN, head.gcs, RAY_AUTH_TOKEN="f" * 64)
-    assert "asks for a token" in refused.stderr.strip().splitlines()[-1]
+    assert "requires a token" in refused.stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "127.0.0.1:1", "ray://127.0.0.1:1", "http://", "nonsense"])
-def test_an_address_where_nothing_answers_is_a_user_error(address: str) -> None:
-    with pytest.raises(ClusterError, match=r"does not answer|is no "):
+def test_an_unreachable_or_invalid_job_server_is_a_user_error(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"does not answer|is not a valid"):
         client(address)
 
 
-def test_submit_refuses_what_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_submit_rejects_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     from cli.main import main
 
     _exits_with(2, lambda: main(["submit", "--", "trian", "recipe.yaml"]))
-    assert "'trian' is no signatlas command" in _one_line(capsys.readouterr().err)
+    assert "unknown signatlas command 'trian'" in _one_line(capsys.readouterr().err)
 
 
-def test_submit_refuses_a_missing_working_dir(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_submit_rejects_a_missing_working_dir(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from cli.main import main
 
     _exits_with(2, lambda: main(["submit", "--working-dir", str(tmp_path / "none"), "--", "doctor"]))
-    assert "is no folder" in _one_line(capsys.readouterr().err)
+    assert "no folder at" in _one_line(capsys.readouterr().err)
 
 
 def _exits_with(code: int, call: Callable[[], object]) -> None:

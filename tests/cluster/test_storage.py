@@ -1,4 +1,4 @@
-"""Storage paths for runs: local folders and URIs."""
+"""Storage paths of runs: local folders and URIs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from cluster.storage import StorageError, resolve
 
 
-def test_a_relative_folder_is_made_and_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_created_and_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert resolve("runs/dgs") == str(tmp_path / "runs" / "dgs")
     assert (tmp_path / "runs" / "dgs").is_dir()
@@ -30,9 +30,9 @@ def test_an_object_store_stays_a_uri(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("", "is empty"), ("  ", "is empty"), ("gopher://host/runs", "gopher:// cannot be used here")],
+    [("", "is empty"), ("  ", "is empty"), ("gopher://host/runs", "gopher:// is not supported here")],
 )
-def test_what_cannot_be_used_is_a_user_error(path: str, message: str) -> None:
+def test_an_empty_or_unsupported_path_is_a_user_error(path: str, message: str) -> None:
     with pytest.raises(StorageError, match=message):
         resolve(path)
 
@@ -44,6 +44,6 @@ def test_a_path_below_a_file_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_folder_is_a_user_error() -> None:
-    folder = Path("/proc/self") if os.geteuid() == 0 else Path("/")  # root writes anywhere but there
+    folder = Path("/proc/self") if os.geteuid() == 0 else Path("/")  # root can write anywhere else
     with pytest.raises(StorageError, match="cannot write to"):
         resolve(folder)

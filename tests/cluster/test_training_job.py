@@ -1,4 +1,4 @@
-"""Training as a job on a real head: submitted, trained by Ray Train workers of the cluster, results in its storage."""
+"""Training as a job on a real head: Ray Train workers of the cluster train, results are in its storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from signatlas.corpus import write_corpus
 from signatlas.synthetic.procedural import compose
 
 
-def test_a_submitted_training_leaves_its_results_in_the_storage(head: Any, tmp_path: Path) -> None:
+def test_a_submitted_training_writes_its_results_to_the_storage(head: Any, tmp_path: Path) -> None:
     info, clips = compose(signs=6, signers=6, takes=3, seed=0)
     write_corpus(tmp_path / "corpus", info, clips)
     recipe = {
