@@ -1,8 +1,8 @@
-"""The one exception a user may see: one line that says what, where and what to do."""
+"""Errors that a user can fix: one line that says what is wrong, where, and what to do."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Commands print it as one line and exit with code 2."""
+    """A mistake that the user can fix. Commands print it as one line and exit with code 2."""
 
 
 class CorpusError(UserError):
@@ -10,11 +10,11 @@ class CorpusError(UserError):
 
 
 class PoseError(UserError):
-    """Poses that cannot be used: wrong shape, empty, or without a single point."""
+    """Unusable poses: wrong shape, no frames, or no detected point."""
 
 
 class RecipeError(UserError):
-    """A recipe that does not say what to do, or says it with unknown words."""
+    """A recipe with a missing, unknown or invalid setting."""
 
 
 class ModelError(UserError):
@@ -22,16 +22,16 @@ class ModelError(UserError):
 
 
 class IndexVersionError(UserError):
-    """An index snapshot that is missing, damaged or does not fit the model."""
+    """An index version that is missing, damaged or built with another model."""
 
 
 class MediaError(UserError):
-    """A video that cannot be read, or that yields less than it announces."""
+    """A video that cannot be read, or has fewer frames than its container announces."""
 
 
 class FeatureError(UserError):
-    """Clip features that are missing, damaged or do not fit the corpus or the model."""
+    """Clip features that are missing, damaged or made from another corpus or model."""
 
 
 class TextError(UserError):
-    """A text that cannot be read: empty, in an unknown language, or for an encoder that is not there."""
+    """An unusable text: empty, or in a language that the tokenizer or encoder does not support."""

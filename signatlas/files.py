@@ -1,4 +1,4 @@
-"""Files on a local disk or in an object store, through pyarrow.fs; atomic where the store allows."""
+"""Read, hash and atomically write files, on a local disk or in an object store (pyarrow.fs)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
-    """Return ``(filesystem, path in it)`` for a local path or a URI such as ``s3://bucket/corpus``."""
+    """Return the file system of a local path or a URI such as ``s3://bucket/corpus``, and the path inside it."""
     from pyarrow import fs
 
     text = os.fspath(path)
@@ -26,23 +26,24 @@ def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
 
 
 def absolute(path: str) -> str:
-    """The same path or URI, seen from any folder."""
+    """Return a local path as an absolute one, with ``~`` expanded; URIs are returned unchanged."""
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a whole file. Raises FileNotFoundError."""
+    """Return the content of a file. Raises FileNotFoundError."""
     store, inner = filesystem(path)
     with store.open_input_stream(inner) as stream:
         return stream.read()
 
 
 def sha256_bytes(content: bytes) -> str:
+    """Return the hexadecimal sha256 of ``content``."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_file(store: FileSystem, path: str, chunk_bytes: int = 1 << 20) -> str:
-    """sha256 of a file, streamed."""
+    """Return the hexadecimal sha256 of a file, read in chunks."""
     digest = hashlib.sha256()
     with store.open_input_stream(path) as stream:
         while chunk := stream.read(chunk_bytes):
@@ -51,7 +52,7 @@ def sha256_file(store: FileSystem, path: str, chunk_bytes: int = 1 << 20) -> str
 
 
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Replace a local file in one step: a reader sees the old content or the new, never a part."""
+    """Replace a local file in one step: readers see the old content or the new, never a part of it."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -69,13 +70,13 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
 
 @contextmanager
 def folder_atomically(target: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Fill a hidden sibling folder; it takes ``target``'s name only when the block ends well.
+    """Yield a hidden sibling folder to fill; it is renamed to ``target`` when the block succeeds, else deleted.
 
     Raises FileExistsError when ``target`` exists and ``overwrite`` is false.
     """
     final = Path(target)
     if final.exists() and not overwrite:
-        raise FileExistsError(f"{final} exists already")
+        raise FileExistsError(f"{final} already exists")
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.partial-"))
     partial.chmod(0o755)

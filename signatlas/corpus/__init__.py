@@ -1,4 +1,4 @@
-"""The corpus format, its public adapters and the composer."""
+"""The corpus format: clips, corpus.json, splits, reports. Public corpora are in `sources`, videos in `extraction`."""
 
 from __future__ import annotations
 

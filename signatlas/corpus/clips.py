@@ -1,4 +1,4 @@
-"""Clips and the Arrow columns of the corpus format."""
+"""Clips, their checks, and their Arrow columns in the corpus format."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ NUM_FACE = 478  # MediaPipe's face mesh with irises
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording. ``poses`` is float32 [frames, 75, 3] in image units, NaN per missing coordinate.
+    """One recording with its labels.
 
-    ``gloss_spans`` are (first frame, frame after the last) of each of ``glosses``; ``gloss_kinds`` says of each whether
-    its signing is that of the word (real) or of another sign that stands for it (assigned); ``exemplars`` are the ids
-    of the recordings a composed clip is made of. ``face`` is float32 [frames, 478, 3], where it was asked for.
+    ``poses`` is float32 [frames, 75, 3] in image units, NaN for a missing coordinate; ``face`` is float32
+    [frames, 478, 3] if face points were extracted. ``gloss_spans`` are (first frame, frame after the last) of each of
+    ``glosses``. ``gloss_kinds`` is "real" where a gloss is signed with a recording of its word and "assigned" where
+    another sign stands for it. ``exemplars`` are the ids of the recordings that a composed clip is made of.
     """
 
     id: str
@@ -74,20 +75,22 @@ class Clip:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames."""
         return len(self.poses)
 
     def text(self, language: str) -> str | None:
-        """The first text in ``language``, or None."""
+        """Return the first text in ``language``, or None."""
         return next((text for tag, text in self.texts if tag == language), None)
 
 
 def _check(clip: Clip) -> None:
+    """Raise CorpusError for a clip with wrong shapes, no frames, infinite coordinates or an unknown split."""
     if clip.poses.ndim != 3 or clip.poses.shape[1:] != (NUM_POINTS, 3):
         raise CorpusError(f"clip {clip.id}: poses have shape {clip.poses.shape}, expected [frames, 75, 3]")
     if clip.poses.shape[0] == 0:
         raise CorpusError(f"clip {clip.id}: no frames")
     if np.isinf(clip.poses).any():
-        raise CorpusError(f"clip {clip.id}: infinite coordinates; missing ones are NaN")
+        raise CorpusError(f"clip {clip.id}: infinite coordinates; write missing ones as NaN")
     if clip.visibility is not None and clip.visibility.shape != clip.poses.shape[:2]:
         raise CorpusError(f"clip {clip.id}: visibility has shape {clip.visibility.shape}, expected [frames, 75]")
     if clip.face is not None and clip.face.shape != (clip.num_frames, NUM_FACE, 3):
@@ -98,18 +101,18 @@ def _check(clip: Clip) -> None:
 
 
 def _check_glosses(clip: Clip) -> None:
-    """One span and one kind a gloss, spans inside the clip."""
+    """Raise CorpusError unless each gloss has one span, kind and exemplar, and spans lie inside the clip."""
     for name in ("gloss_spans", "gloss_kinds", "exemplars"):
-        held = getattr(clip, name)
-        if held is not None and clip.glosses is not None and len(held) != len(clip.glosses):
-            raise CorpusError(f"clip {clip.id}: {len(held)} {name} for {len(clip.glosses)} glosses")
+        values = getattr(clip, name)
+        if values is not None and clip.glosses is not None and len(values) != len(clip.glosses):
+            raise CorpusError(f"clip {clip.id}: {len(values)} {name} for {len(clip.glosses)} glosses")
     for first, end in clip.gloss_spans or ():
         if not 0 <= first < end <= clip.num_frames:
-            raise CorpusError(f"clip {clip.id}: the gloss span {first}-{end} is not inside {clip.num_frames} frames")
+            raise CorpusError(f"clip {clip.id}: gloss span {first}-{end} is outside its {clip.num_frames} frames")
 
 
 def _nested(flat: pa.Array, lengths: Sequence[np.ndarray]) -> pa.Array:
-    """Wrap a flat array in list layers, innermost first; ``lengths`` gives the list lengths of each layer."""
+    """Wrap a flat array in list layers, innermost first; ``lengths`` are the list lengths of each layer."""
     for layer in lengths:
         offsets = np.concatenate([[0], np.cumsum(layer)]).astype(np.int32)
         flat = pa.ListArray.from_arrays(pa.array(offsets), flat)
@@ -117,7 +120,7 @@ def _nested(flat: pa.Array, lengths: Sequence[np.ndarray]) -> pa.Array:
 
 
 def poses_to_arrow(poses: Sequence[np.ndarray]) -> pa.Array:
-    """list<list<list<float>>> from arrays [frames, points, 3], through buffers, never row by row."""
+    """Return a list<list<list<float>>> array of ``poses`` [frames, points, 3], built from buffers, not row by row."""
     frames = np.array([len(p) for p in poses])
     points = poses[0].shape[1]
     flat = pa.array(np.concatenate([np.asarray(p, np.float32).reshape(-1) for p in poses]))
@@ -126,7 +129,7 @@ def poses_to_arrow(poses: Sequence[np.ndarray]) -> pa.Array:
 
 
 def poses_from_arrow(column: pa.Array | pa.ChunkedArray, num_points: int = NUM_POINTS) -> list[np.ndarray]:
-    """Arrays [frames, points, 3] from a list<list<list<float>>> column; inverse of :func:`poses_to_arrow`."""
+    """Return arrays [frames, points, 3] from a list<list<list<float>>> column; inverse of :func:`poses_to_arrow`."""
     if isinstance(column, pa.ChunkedArray):
         return [array for chunk in column.chunks for array in poses_from_arrow(chunk, num_points)]
     if len(column) == 0:
@@ -137,7 +140,7 @@ def poses_from_arrow(column: pa.Array | pa.ChunkedArray, num_points: int = NUM_P
     dims = set(np.diff(per_point.offsets.to_numpy()).tolist())
     if points - {num_points} or dims - {3}:
         raise CorpusError(
-            f"a clip of {sorted(points)} points of {sorted(dims)} coordinates, expected {num_points} of 3"
+            f"poses with {sorted(points)} points of {sorted(dims)} coordinates, expected {num_points} of 3"
         )
     values = per_point.flatten().to_numpy(zero_copy_only=False).reshape(-1, num_points, 3)
     return np.split(values, np.cumsum(frames)[:-1])
@@ -161,12 +164,12 @@ def _faces_to_arrow(rows: Sequence[np.ndarray | None]) -> pa.Array:
 def _faces_from_arrow(column: pa.ChunkedArray) -> list[np.ndarray | None]:
     if column.null_count == len(column):
         return [None] * len(column)
-    there = iter(poses_from_arrow(column.drop_null(), NUM_FACE))
-    return [next(there) if valid else None for valid in column.is_valid().to_pylist()]
+    faces = iter(poses_from_arrow(column.drop_null(), NUM_FACE))
+    return [next(faces) if valid else None for valid in column.is_valid().to_pylist()]
 
 
 def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
-    """A Parquet-ready table of checked clips. Raises CorpusError for a clip that breaks the format."""
+    """Return a table of clips with the columns of ``SCHEMA``. Raises CorpusError for an invalid clip."""
     for clip in clips:
         _check(clip)
     columns: dict[str, Any] = {
@@ -185,27 +188,27 @@ def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
 
 
 def table_to_clips(table: pa.Table) -> Iterator[Clip]:
-    """Clips of a table with the columns of ``SCHEMA`` (``visibility``, ``face``, ``gloss_kinds`` may be left out)."""
+    """Yield the clips of a table with the columns of ``SCHEMA``; visibility, face and gloss_kinds are optional."""
     poses = poses_from_arrow(table["poses"])
     visibility = table["visibility"].to_pylist() if "visibility" in table.column_names else [None] * len(poses)
     faces = _faces_from_arrow(table["face"]) if "face" in table.column_names else [None] * len(poses)
     rows = table.select([n for n in METADATA_COLUMNS if n in table.column_names]).to_pylist()
-    for row, pose, seen, face in zip(rows, poses, visibility, faces, strict=True):
+    for row, pose, scores, face in zip(rows, poses, visibility, faces, strict=True):
         row.pop("num_frames")
         for name in ("glosses", "gloss_kinds", "exemplars"):
             row[name] = None if row.get(name) is None else tuple(row[name])
         spans = row["gloss_spans"]
         row["gloss_spans"] = None if spans is None else tuple((int(a), int(b)) for a, b in spans)
         row["texts"] = tuple((t["language"], t["text"]) for t in row["texts"] or ())
-        yield Clip(poses=pose, visibility=None if seen is None else np.array(seen, np.float16), face=face, **row)
+        yield Clip(poses=pose, visibility=None if scores is None else np.array(scores, np.float16), face=face, **row)
 
 
 def clip_digest(clip: Clip) -> str:
-    """sha256 over what a clip is: names, labels, texts and coordinates, not how it is stored."""
+    """Return the sha256 of a clip's id, labels, texts and coordinates, independent of how they are stored."""
     digest = hashlib.sha256()
     labels = [getattr(clip, name) for name in METADATA_COLUMNS if name not in ("fps", "gloss_kinds")]
-    labels += [clip.gloss_kinds] if clip.gloss_kinds else []  # a later column: without it the digest is as it was
-    fps = None if clip.fps is None else float(np.float32(clip.fps))  # as it is stored
+    labels += [clip.gloss_kinds] if clip.gloss_kinds else []  # a newer column: clips without it keep their digest
+    fps = None if clip.fps is None else float(np.float32(clip.fps))  # the precision of its column
     digest.update(json.dumps([*labels, fps], ensure_ascii=False).encode())
     digest.update(np.ascontiguousarray(clip.poses, "<f4").tobytes())
     if clip.visibility is not None:
@@ -215,7 +218,7 @@ def clip_digest(clip: Clip) -> str:
     return digest.hexdigest()
 
 
-# Preferred values of the redundant sgn-* tags in the IANA language subtag registry.
+# ISO 639-3 codes that the IANA language subtag registry prefers to the old sgn-* tags.
 SIGN_LANGUAGE_TAGS = {
     "sgn-be-fr": "sfb", "sgn-be-nl": "vgt", "sgn-br": "bzs", "sgn-ch-de": "sgg", "sgn-co": "csn", "sgn-de": "gsg",
     "sgn-dk": "dsl", "sgn-es": "ssp", "sgn-fr": "fsl", "sgn-gb": "bfi", "sgn-gr": "gss", "sgn-ie": "isg",
@@ -225,12 +228,12 @@ SIGN_LANGUAGE_TAGS = {
 
 
 def sign_language_code(name: str) -> str:
-    """The ISO 639-3 code of a sign language. Raises CorpusError for anything else.
+    """Return the ISO 639-3 code of a sign language, given as such or as an old tag. Raises CorpusError otherwise.
 
     >>> sign_language_code("sgn-DE"), sign_language_code("ase")
     ('gsg', 'ase')
     """
     code = SIGN_LANGUAGE_TAGS.get(name.lower(), name)
     if not re.fullmatch("[a-z]{3}", code):
-        raise CorpusError(f"sign language '{name}': give its ISO 639-3 code, such as ase, gsg or bfi")
+        raise CorpusError(f"sign language '{name}' is not an ISO 639-3 code; use a code such as ase, gsg or bfi")
     return code

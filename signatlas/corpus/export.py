@@ -1,4 +1,4 @@
-"""Clips as `.pose` files with an index.csv: the layout that signatlas.corpus.sources.pose_lexicon reads back."""
+"""Export clips as `.pose` files with an index.csv, in the layout that `sources/pose_lexicon.py` imports."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ def export(
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write a `.pose` file for each clip, named by its id, and index.csv with a row for each of its texts.
+    """Write a `.pose` file per clip, named by its id, and index.csv with a row per text; return the number of clips.
 
-    ``fps`` and ``size`` (width, height in pixels) are for clips that do not know theirs: a `.pose` file must say both.
-    The folder is made whole or not at all. Returns the number of clips. Raises CorpusError for an existing folder, a
-    clip without rate or size, and no clip at all.
+    ``fps`` and ``size`` (width, height in pixels) are used for clips without their own, since a `.pose` file needs
+    both. A failure leaves no folder behind. Raises CorpusError for an existing folder, a clip without frame rate or
+    size, and when there is no clip.
     """
     from signatlas.pose.serialization import write_pose
 
     try:
         with folder_atomically(out, overwrite=overwrite) as partial:
             rows: list[dict[str, object]] = []
-            taken: set[str] = set()
+            used_names: set[str] = set()
             for clip in clips:
                 rate, (width, height) = _rate(clip, fps), _size(clip, size)
-                name = _name(clip.id, taken)
+                name = _file_name(clip.id, used_names)
                 target = partial / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_pose(target, clip.poses, rate, width, height)
                 rows += _rows(clip, name)
-            if not taken:
-                raise CorpusError("no clip to export: choose another split, source or clip")
+            if not used_names:
+                raise CorpusError("no clip to export: choose another --split, --source or --clip")
             _write_index(partial / "index.csv", rows)
     except FileExistsError as error:
         raise CorpusError(f"{error}: choose another --out or pass --overwrite") from error
-    return len(taken)
+    return len(used_names)
 
 
 def _rate(clip: Clip, fps: float | None) -> float:
     if clip.fps is None and fps is None:
-        raise CorpusError(f"clip {clip.id} has no frame rate, and a .pose file needs one: give --fps, such as 25")
+        raise CorpusError(f"clip {clip.id} has no frame rate, which a .pose file needs: give --fps, such as 25")
     return float(clip.fps or fps or 0)
 
 
@@ -59,19 +59,19 @@ def _size(clip: Clip, size: tuple[int, int] | None) -> tuple[int, int]:
     if clip.width and clip.height:
         return clip.width, clip.height
     if size is None:
-        raise CorpusError(f"clip {clip.id} has no picture size, and a .pose file needs one: give --size, as in 640x480")
+        raise CorpusError(f"clip {clip.id} has no image size, which a .pose file needs: give --size, such as 640x480")
     return size
 
 
-def _name(id: str, taken: set[str]) -> str:
-    """A path inside the folder, whatever the id holds; names that differ only in case get a number."""
+def _file_name(id: str, used: set[str]) -> str:
+    """Return a path inside the folder for any id; names equal but for case get a number."""
     parts = [re.sub(r"[^\w.@ -]+", "-", part).strip(". ") or "-" for part in id.split("/") if part]
     stem = "/".join(parts) or "clip"
     name, number = stem, 1
-    while name.casefold() in taken:
+    while name.casefold() in used:
         number += 1
         name = f"{stem}-{number}"
-    taken.add(name.casefold())
+    used.add(name.casefold())
     return f"{name}.pose"
 
 

@@ -1,4 +1,4 @@
-"""The corpus format: a folder of Parquet clips and a corpus.json that says what they are (DESIGN: Corpus)."""
+"""The corpus format: Parquet files of clips, and corpus.json with their metadata, checksums and fingerprint."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ __all__ = [
     "KEYPOINT_LAYOUT", "METADATA_COLUMNS", "SCHEMA", "SPLITS", "Clip", "Corpus", "CorpusInfo", "clip_digest",
     "clips_to_table", "fingerprint", "poses_from_arrow", "poses_to_arrow", "table_to_clips", "write_corpus",
 ]  # fmt: skip
+FORMAT = 2  # of corpus.json; format 1 has no "format" and spells the license "licence"
 KEYPOINT_LAYOUT = "mediapipe-holistic-75"
-# Points that a Parquet file and a row group hold at most (but always a clip): a writer has a file in memory, a reader a
-# row group. Only long clips, or many points a frame, come to it before they come to the numbers of clips.
+# Upper limits on the points in a Parquet file, which the writer holds in memory, and in a row group, which a reader
+# does. Each holds at least one clip. Only long clips or clips with faces reach them before the limits on clips.
 FILE_POINTS, GROUP_POINTS = 20_000_000, 8_000_000
 
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What corpus.json says. ``made`` tells how the corpus was made: command, options, mirrors, rules."""
+    """The content of corpus.json. ``made`` records how the corpus was made: command, options, split rule, seed."""
 
     name: str
     version: str
@@ -59,7 +60,7 @@ class CorpusInfo:
 
 
 def fingerprint(digests: dict[str, str]) -> str:
-    """sha256 over the :func:`clip_digest` of each id, in the order of the ids: independent of order and sharding."""
+    """Return the sha256 over the :func:`clip_digest` of each id, sorted by id: independent of order and sharding."""
     return hashlib.sha256("".join(digests[i] for i in sorted(digests)).encode()).hexdigest()
 
 
@@ -71,27 +72,27 @@ def write_corpus(
     overwrite: bool = False,
     clips_per_file: int = 1024,
     rows_per_group: int = 128,
-    beside: Mapping[str, str] | None = None,
+    extra_files: Mapping[str, str] | None = None,
 ) -> Corpus:
-    """Write a corpus folder in one step: whole and checksummed, or not at all.
+    """Write a corpus to a folder or URI, and open it. A failure leaves no corpus behind.
 
-    Streams ``clips``; ids must be unique. An object store (a URI) gets corpus.json last: without it there is no corpus.
-    ``beside`` are small text files to lie beside corpus.json, by their names. Long clips make smaller files.
-    Raises CorpusError for a bad clip or an existing target.
+    ``clips`` are streamed and need unique ids; a file has at most ``clips_per_file`` of them, fewer if they are long.
+    ``extra_files`` are small texts to store next to corpus.json, by file name. In an object store corpus.json is
+    written last. Raises CorpusError for an invalid clip and for a target that exists.
     """
     if "://" in os.fspath(path):
         return _upload(
-            os.fspath(path).rstrip("/"), info, clips, overwrite, clips_per_file, rows_per_group, beside or {}
+            os.fspath(path).rstrip("/"), info, clips, overwrite, clips_per_file, rows_per_group, extra_files or {}
         )
     try:
         with folder_atomically(path, overwrite=overwrite) as partial:
             _write_files(partial, info, clips, clips_per_file, rows_per_group)
-            _write_texts(partial, beside or {})
+            _write_texts(partial, extra_files or {})
     except FileExistsError as error:
         raise CorpusError(f"{error}: choose another folder or pass --overwrite") from error
     except OSError as error:
         reason = error.strerror or error
-        raise CorpusError(f"{path} cannot be written ({reason}): make room or choose another folder") from error
+        raise CorpusError(f"{path} cannot be written ({reason}): free some space or choose another folder") from error
     return Corpus.open(path)
 
 
@@ -107,20 +108,20 @@ def _upload(
     overwrite: bool,
     clips_per_file: int,
     rows_per_group: int,
-    beside: Mapping[str, str],
+    extra_files: Mapping[str, str],
 ) -> Corpus:
     store, root = filesystem(uri)
     if store.get_file_info(f"{root}/corpus.json").is_file and not overwrite:
-        raise CorpusError(f"{uri} exists already: choose another folder or pass --overwrite")
+        raise CorpusError(f"{uri} already exists: choose another folder or pass --overwrite")
     with tempfile.TemporaryDirectory(prefix="signatlas-corpus-") as temporary:
         _write_files(Path(temporary), info, clips, clips_per_file, rows_per_group)
-        _write_texts(Path(temporary), beside)
+        _write_texts(Path(temporary), extra_files)
         if overwrite and store.get_file_info(f"{root}/corpus.json").is_file:
             store.delete_file(f"{root}/corpus.json")
             store.delete_dir_contents(f"{root}/clips", missing_dir_ok=True)
         store.create_dir(f"{root}/clips", recursive=True)
         local = LocalFileSystem()
-        for name in ("clips", *beside, "corpus.json"):
+        for name in ("clips", *extra_files, "corpus.json"):
             copy_files(f"{temporary}/{name}", f"{root}/{name}", source_filesystem=local, destination_filesystem=store)
     return Corpus.open(uri)
 
@@ -132,7 +133,7 @@ def _write_files(
     digests: dict[str, str] = {}
     counts: dict[str, int] = {}
     pending: list[Clip] = []
-    held = 0
+    pending_points = 0
     files: list[Path] = []
 
     def flush() -> None:
@@ -144,12 +145,12 @@ def _write_files(
 
     for clip in clips:
         if clip.id in digests:
-            raise CorpusError(f"clip id '{clip.id}' occurs twice")
+            raise CorpusError(f"duplicate clip id '{clip.id}': give every clip its own id")
         digests[clip.id] = clip_digest(clip)
         counts[clip.split] = counts.get(clip.split, 0) + 1
-        if pending and held + _num_points(clip) > FILE_POINTS:
+        if pending and pending_points + _num_points(clip) > FILE_POINTS:
             flush()
-        held = _num_points(clip) + (held if pending else 0)
+        pending_points = _num_points(clip) + (pending_points if pending else 0)
         pending.append(clip)
         if len(pending) == clips_per_file:
             flush()
@@ -165,7 +166,7 @@ def _write_files(
         checksums={f"clips/{f.name}": sha256_file(store, str(f)) for f in files},
         sizes={f"clips/{f.name}": f.stat().st_size for f in files},
     )
-    document = {f.name: getattr(complete, f.name) for f in fields(complete)}
+    document = {"format": FORMAT} | {f.name: getattr(complete, f.name) for f in fields(complete)}
     (folder / "corpus.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -174,7 +175,7 @@ def _num_points(clip: Clip) -> int:
 
 
 class Corpus:
-    """Clips on disk or in an object store, read lazily. Open with :meth:`open`, narrow with :meth:`where`."""
+    """Clips on disk or in an object store, read lazily. Open with :meth:`open`, filter with :meth:`where`."""
 
     def __init__(self, path: str, info: CorpusInfo, keep: Callable[[dict[str, Any]], bool] | None = None):
         self.path, self.info, self._keep = path, info, keep
@@ -182,41 +183,49 @@ class Corpus:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, verify: bool = False) -> Corpus:
-        """Open a corpus folder or URI. ``verify`` reads every file and compares its sha256.
+        """Open a corpus folder or URI. ``verify`` compares the sha256 of every file.
 
-        Raises CorpusError when it is missing, incomplete or (with ``verify``) damaged.
+        Raises CorpusError when the corpus is missing, incomplete or (with ``verify``) damaged.
         """
         corpus = cls.open_unchecked(path)
         for problem in corpus.damage(verify=verify):
-            raise CorpusError(f"{problem}; make the corpus again")
+            raise CorpusError(f"{problem}; create the corpus again")
         return corpus
 
     @classmethod
     def open_unchecked(cls, path: str | os.PathLike[str]) -> Corpus:
-        """Read corpus.json alone. Raises CorpusError when it is missing, damaged or of another keypoint layout."""
+        """Read corpus.json only; :meth:`damage` checks the files.
+
+        Raises CorpusError when it is missing or damaged, or has a newer format or another keypoint layout.
+        """
         text = os.fspath(path).rstrip("/")
         try:
-            raw = json.loads(read_bytes(f"{text}/corpus.json"))
+            document = json.loads(read_bytes(f"{text}/corpus.json"))
+            version = int(document.get("format", 1))
+            if version > FORMAT:
+                raise CorpusError(f"{text} has corpus format {version}; this signatlas reads up to {FORMAT}: update it")
+            if version == 1 and "licence" in document:
+                document["license"] = document.pop("licence")
             known = {f.name for f in fields(CorpusInfo)}
-            raw["sign_languages"] = tuple(raw["sign_languages"])
-            info = CorpusInfo(**{k: v for k, v in raw.items() if k in known})
+            document["sign_languages"] = tuple(document["sign_languages"])
+            info = CorpusInfo(**{name: value for name, value in document.items() if name in known})
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CorpusError(f"no corpus at {text}: corpus.json is missing; see 'signatlas corpus --help'") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorpusError(f"{text}/corpus.json is damaged ({error}); make the corpus again") from error
+            raise CorpusError(f"{text}/corpus.json is damaged ({error}); create the corpus again") from error
         if info.keypoint_layout != KEYPOINT_LAYOUT:
             raise CorpusError(f"{text}: keypoint layout '{info.keypoint_layout}', expected '{KEYPOINT_LAYOUT}'")
         return cls(text, info)
 
     def damage(self, *, verify: bool = True) -> Iterator[str]:
-        """One line for each file that is missing, of another size or (with ``verify``) of another checksum."""
+        """Yield one line for each file that is missing or whose size or (with ``verify``) checksum is wrong."""
         store, root = filesystem(self.path)
         for name, size in self.info.sizes.items():
-            found = store.get_file_info(f"{root}/{name}")
-            if not found.is_file:
+            file = store.get_file_info(f"{root}/{name}")
+            if not file.is_file:
                 yield f"{self.path}/{name} is missing"
-            elif found.size != size:
-                yield f"{self.path}/{name} has {found.size} bytes, corpus.json says {size}"
+            elif file.size != size:
+                yield f"{self.path}/{name} has {file.size} bytes, but corpus.json records {size}"
             elif verify and sha256_file(store, f"{root}/{name}") != self.info.checksums[name]:
                 yield f"{self.path}/{name} does not match its checksum"
 
@@ -226,22 +235,22 @@ class Corpus:
         return [f"{self.path}/{name}" for name in sorted(self.info.checksums)]
 
     def where(self, keep: Callable[[dict[str, Any]], bool]) -> Corpus:
-        """The clips whose metadata row (a dict of ``METADATA_COLUMNS``) ``keep`` accepts. Lazy."""
-        before = self._keep
-        return Corpus(self.path, self.info, lambda row: (before is None or before(row)) and keep(row))
+        """Return the clips whose metadata row (a dict of ``METADATA_COLUMNS``) satisfies ``keep``, evaluated lazily."""
+        previous = self._keep
+        return Corpus(self.path, self.info, lambda row: (previous is None or previous(row)) and keep(row))
 
     def split(self, name: str) -> Corpus:
-        """One split. Raises CorpusError for a name the corpus does not have."""
+        """Return the clips of one split. Raises CorpusError if the corpus has no such split."""
         if name not in self.info.counts:
             raise CorpusError(f"{self.path} has no split '{name}', only {', '.join(self.info.counts)}")
         return self.where(lambda row: row["split"] == name)
 
     def source(self, name: str) -> Corpus:
-        """The clips of one ``source``."""
+        """Return the clips of one source."""
         return self.where(lambda row: row["source"] == name)
 
     def metadata(self) -> list[dict[str, Any]]:
-        """One dict a clip of every column but the poses, in stored order."""
+        """Return one dict per clip with all columns except poses, visibility and face, in stored order."""
         if self._metadata is None:
             self._metadata = pa.concat_tables(list(self._tables(METADATA_COLUMNS)))
         return self._metadata.to_pylist()
@@ -259,7 +268,7 @@ class Corpus:
                     yield table.combine_chunks()
             except (pa.ArrowInvalid, OSError) as error:
                 reason = str(error).splitlines()[0]
-                raise CorpusError(f"{self.path}/{name} cannot be read ({reason}); make the corpus again") from error
+                raise CorpusError(f"{self.path}/{name} cannot be read ({reason}); create the corpus again") from error
 
     def __len__(self) -> int:
         return len(self.metadata()) if self._keep is not None else sum(self.info.counts.values())
@@ -270,7 +279,7 @@ class Corpus:
                 yield from table_to_clips(table)
 
     def clip(self, id: str) -> Clip:
-        """One clip by id. Raises CorpusError when there is none."""
+        """Return the clip with this id. Raises CorpusError if there is none."""
         for clip in self.where(lambda row: row["id"] == id):
             return clip
         raise CorpusError(f"no clip '{id}' in {self.path}")

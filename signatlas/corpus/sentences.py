@@ -1,4 +1,4 @@
-"""Sentences to sign: glosses in order, the texts they belong to, and how long the signing took."""
+"""Annotated sentences: glosses in order, their texts, and the length of the original recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from signatlas.errors import CorpusError
 
 @dataclass(frozen=True)
 class Sentence:
-    """``texts`` are (BCP-47 language, text); ``frames`` is the length of the original recording, where there is one."""
+    """A sentence: ``texts`` are (BCP-47 language, text), ``frames`` the length of its recording if there is one."""
 
     id: str
     split: str
@@ -23,9 +23,10 @@ class Sentence:
 
 
 def read_jsonl(path: Path, split: str | None = None) -> Iterator[Sentence]:
-    """Sentences of a JSONL file: ``id``, ``split`` (or all of ``split``), ``glosses``, ``texts``: {language: text}.
+    """Yield the sentences of a JSONL file with the keys id, split, glosses (list), texts ({language: text}), frames.
 
-    ``frames`` may be given. Raises CorpusError, naming the line, for one that is not of this form.
+    ``frames`` is optional, and so is ``split`` in the file if it is given here. Raises CorpusError, with the line, for
+    an invalid sentence.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -37,18 +38,18 @@ def read_jsonl(path: Path, split: str | None = None) -> Iterator[Sentence]:
         try:
             row = json.loads(line)
             if not isinstance(row["glosses"], list):
-                raise TypeError("glosses is no list")
-            found = Sentence(
+                raise TypeError("glosses is not a list")
+            sentence = Sentence(
                 id=str(row["id"]),
                 split=split or row["split"],
-                glosses=tuple(str(g) for g in row["glosses"]),
-                texts=tuple((str(tag), str(text)) for tag, text in row["texts"].items()),
+                glosses=tuple(str(gloss) for gloss in row["glosses"]),
+                texts=tuple((str(language), str(text)) for language, text in row["texts"].items()),
                 frames=None if row.get("frames") is None else int(row["frames"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorpusError(
-                f"{path} line {number} is no sentence ({error}): give id, split, glosses and texts by language"
+                f"{path} line {number} is not a valid sentence ({error}): give id, split, glosses and texts by language"
             ) from error
-        if found.split not in SPLITS:
-            raise CorpusError(f"{path} line {number}: unknown split '{found.split}', expected {', '.join(SPLITS)}")
-        yield found
+        if sentence.split not in SPLITS:
+            raise CorpusError(f"{path} line {number}: unknown split '{sentence.split}', expected {', '.join(SPLITS)}")
+        yield sentence
