@@ -1,4 +1,4 @@
-"""The application as an object, for `serve build serve.app:app`; reads SIGNATLAS_INDEX and SIGNATLAS_API_KEY."""
+"""The application for `serve build serve.app:app`, configured by SIGNATLAS_INDEX and SIGNATLAS_API_KEY."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put the deployments of one index together into a Ray Serve application."""
+"""Build a Ray Serve application from the deployments that serve one index."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from ray import serve
 from ray.serve import Application
 
 import signatlas
-from serve.config import Scale, ServeConfig
+from cluster.ray_internals import set_code_version
+from serve.config import DeploymentConfig, ServeConfig
 from serve.deployments import Encoder, Shard
 from serve.router import Router
 from signatlas.errors import UserError
-from signatlas.retrieval.index_version import Snapshot
+from signatlas.retrieval.index_version import IndexVersion
 
 
 def build(config: ServeConfig | dict[str, Any], previous: str | None = None) -> Application:
-    """The application of a configuration, for ``serve.run`` and ``serve run serve.builder:build index=...``.
+    """Return the application of a configuration, for ``serve.run`` or ``serve run serve.builder:build index=...``.
 
-    ``previous`` is the version that is being replaced: the parts also load it for the time of the exchange.
-    Raises SnapshotError when the version cannot be opened, UserError for a wrong configuration.
+    ``previous`` is the index version that is being replaced: the deployments keep it loaded during the switch.
+    Raises IndexVersionError when the version cannot be opened, UserError for an invalid configuration.
     """
     config = parse(config)
-    snapshot = Snapshot.open(config.index, config.version, verify=False)
-    snapshot.require_signs()
-    manifest = snapshot.manifest
-    # The version is user_config and no argument: a configuration deployed with `serve deploy` swaps it in place.
+    index_version = IndexVersion.open(config.index, config.version, verify=False)
+    index_version.require_signs()
+    manifest = index_version.manifest
+    # The version is passed as user_config, not as an argument: `serve deploy` can then switch it without a restart.
     fixed = config.model_copy(update={"version": None})
     described = f"{signatlas.__version__} {len(manifest.shards)} {fixed.model_dump_json()}"
     code = hashlib.sha256(described.encode()).hexdigest()
@@ -40,33 +41,34 @@ def build(config: ServeConfig | dict[str, Any], previous: str | None = None) -> 
 
 
 def parse(config: ServeConfig | dict[str, Any]) -> ServeConfig:
-    """Raises UserError with the first thing that is wrong."""
+    """Validate a configuration. Raises UserError with its first mistake."""
     if isinstance(config, ServeConfig):
         return config
     try:
         return ServeConfig.model_validate(config)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"service configuration: {where}: {what}" if where else what) from error
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"service configuration: {field}: {message}" if field else message) from error
 
 
-def _deployment(kind: type, name: str, scale: Scale, user_config: dict[str, str | None], code: str) -> Any:
+def _deployment(
+    cls: type, name: str, resources: DeploymentConfig, user_config: dict[str, str | None], code: str
+) -> Any:
     options: dict[str, Any] = {
         "name": name,
-        "ray_actor_options": {"num_cpus": scale.num_cpus, "num_gpus": scale.num_gpus},
-        "max_ongoing_requests": scale.max_ongoing_requests,
+        "ray_actor_options": {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus},
+        "max_ongoing_requests": resources.max_ongoing_requests,
         "user_config": user_config,
         "graceful_shutdown_wait_loop_s": 0.5,
         "graceful_shutdown_timeout_s": 30,
     }
-    if scale.max_replicas and scale.max_replicas > scale.replicas:
-        options["autoscaling_config"] = {"min_replicas": scale.replicas, "max_replicas": scale.max_replicas}
+    if resources.max_replicas and resources.max_replicas > resources.replicas:
+        options["autoscaling_config"] = {"min_replicas": resources.replicas, "max_replicas": resources.max_replicas}
     else:
-        options["num_replicas"] = scale.replicas
-    deployment = serve.deployment(**options)(kind)
-    # Without a name for the code Ray replaces every replica at each serve.run. With one, only user_config is passed on
-    # where nothing else has changed. ray.serve has no public option for it; test_versions.py watches over it.
-    deployment._version = code
+        options["num_replicas"] = resources.replicas
+    deployment = serve.deployment(**options)(cls)
+    # With an equal code version, a new index version changes user_config only and restarts no replica.
+    set_code_version(deployment, code)
     return deployment

@@ -1,4 +1,4 @@
-"""The parts that compute: one encoder, and one deployment a shard. Each holds one version and swaps it whole."""
+"""The deployments that compute: one encoder, and one deployment for each shard of the index."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from ray import serve
 
 from serve.config import ServeConfig
-from signatlas.errors import PoseError, SnapshotError, UserError
+from signatlas.errors import IndexVersionError, PoseError, UserError
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.merge import Ranked
+from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.shard import Ranked
 from signatlas.retrieval.shard import Shard as ShardIndex
 
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
-KEEP_PREVIOUS_S = 120.0  # a router of the previous version has answered its last request by then
+KEEP_PREVIOUS_S = 120.0  # by then, routers of the previous version have answered their last request
 
 
 class Recording(NamedTuple):
@@ -31,80 +31,83 @@ class Recording(NamedTuple):
     mirror: bool
 
 
-class Live(Generic[T]):
-    """What a replica serves, by version: the live one and, for a while, the one before it.
+class LoadedVersions(Generic[T]):
+    """What a replica has loaded, by index version: the newest and, for a while, the one before.
 
-    Replicas are exchanged one after the other, so that a router may ask for either version until all have changed.
+    Replicas switch one after the other, so a router may ask for either version until all have switched.
     """
 
     def __init__(self, load: Callable[[str], T]) -> None:
         self._load, self._newest = load, ""
-        self._held: dict[str, T] = {}
+        self._loaded: dict[str, T] = {}
 
-    async def take(self, version: str, previous: str | None = None) -> None:
-        """Load ``version``, in a thread, as the newest; ``previous`` too, if it can still be read.
+    async def switch(self, version: str, previous: str | None = None) -> None:
+        """Load ``version`` in a thread and make it the newest; also load ``previous`` if it is readable.
 
-        Raises UserError when ``version`` cannot be loaded and nothing else is held; else the old one goes on serving.
+        Raises UserError when ``version`` cannot be loaded and there is no other; otherwise the old one stays in use.
         """
         previous = previous or self._newest
         for name in (previous, version):
             try:
-                if name and name not in self._held:
-                    self._held[name] = await asyncio.to_thread(self._load, name)
+                if name and name not in self._loaded:
+                    self._loaded[name] = await asyncio.to_thread(self._load, name)
             except UserError as error:
                 if name == version and not self._newest:
                     raise
                 logger.error("version %s cannot be loaded: %s", name, error)
-        if version in self._held:
+        if version in self._loaded:
             self._newest = version
-            self._held = {name: self._held[name] for name in (version, previous) if name in self._held}
-            asyncio.get_running_loop().call_later(KEEP_PREVIOUS_S, self._forget_all_but, version)
+            self._loaded = {name: self._loaded[name] for name in (version, previous) if name in self._loaded}
+            asyncio.get_running_loop().call_later(KEEP_PREVIOUS_S, self._unload_all_but, version)
 
-    def _forget_all_but(self, version: str) -> None:
+    def _unload_all_but(self, version: str) -> None:
         if self._newest == version:
-            self._held = {version: self._held[version]}
+            self._loaded = {version: self._loaded[version]}
 
     def get(self, version: str | None = None) -> tuple[str, T]:
-        """(version, content): that of ``version`` if it is held, else of the newest."""
-        name = version if version in self._held and version is not None else self._newest
-        return name, self._held[name]
+        """Return (version, content) of ``version`` if it is loaded, else of the newest."""
+        name = version if version in self._loaded and version is not None else self._newest
+        return name, self._loaded[name]
 
     def versions(self) -> list[str]:
-        """Those that can be asked for, the newest first."""
-        return list(self._held)
+        """Return the loaded versions, the newest first."""
+        return list(self._loaded)
 
 
 class Encoder:
-    """Embeds poses; requests of several routers are embedded together."""
+    """Embeds poses; requests of several routers are embedded in one batch."""
 
     def __init__(self, config: ServeConfig) -> None:
         import torch
 
         torch.set_num_threads(config.threads)
-        self.config, self.live = config, Live(self._load)
+        self.config, self.loaded = config, LoadedVersions(self._load)
 
     def _load(self, version: str) -> SignEncoder:
         import torch
 
-        encoder = Snapshot.open(self.config.index, version, verify=False).encoder(verify=True)
+        encoder = IndexVersion.open(self.config.index, version, verify=False).encoder(verify=True)
         return encoder.cuda() if self.config.encoder.num_gpus and torch.cuda.is_available() else encoder
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        await self.live.take(**user_config)
+        await self.loaded.switch(**user_config)
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.001)
     async def embed(
         self, requests: list[tuple[str, list[Recording]]]
     ) -> list[tuple[str, list[np.ndarray | PoseError]]]:
-        """For each request (version, recordings) one unit vector [E] a recording, or why there is none.
+        """Embed the recordings of each request, a (version, recordings) pair.
 
-        The version of the answer is another one, and there are no vectors, where this replica does not hold it.
+        Returns (version, results) for each request: a unit vector [E] or a PoseError for each recording. If this
+        replica has not loaded the version, it returns another version and no results.
         """
-        # Looked up once: while a batch is computed in its thread, another version may become the newest.
-        held = {version: self.live.get(version) for version, _ in requests}
-        results: list[tuple[str, list[np.ndarray | PoseError]]] = [(held[version][0], []) for version, _ in requests]
-        for version, (found, encoder) in held.items():
-            chosen = [i for i, (asked, _) in enumerate(requests) if asked == version == found]
+        # Looked up once: another version may become the newest while a batch is computed in its thread.
+        encoders = {version: self.loaded.get(version) for version, _ in requests}
+        results: list[tuple[str, list[np.ndarray | PoseError]]] = [
+            (encoders[version][0], []) for version, _ in requests
+        ]
+        for version, (loaded_version, encoder) in encoders.items():
+            chosen = [i for i, (requested, _) in enumerate(requests) if requested == version == loaded_version]
             recordings = [recording for i in chosen for recording in requests[i][1]]
             vectors = iter(await asyncio.to_thread(_embed, encoder, recordings))
             for i in chosen:
@@ -112,11 +115,11 @@ class Encoder:
         return results
 
     async def version(self) -> str:
-        return self.live.get()[0]
+        return self.loaded.get()[0]
 
 
 def _embed(encoder: SignEncoder, recordings: list[Recording]) -> list[np.ndarray | PoseError]:
-    """In batches by side; when one of a batch cannot be embedded, each is tried alone."""
+    """Embed unmirrored and mirrored recordings in one batch each; if a batch fails, embed its recordings singly."""
     results: list[np.ndarray | PoseError] = [PoseError("not embedded")] * len(recordings)
     for mirror in (False, True):
         chosen = [i for i, recording in enumerate(recordings) if recording.mirror is mirror]
@@ -140,39 +143,39 @@ def _embed_one(encoder: SignEncoder, poses: np.ndarray, aspect: float | None, mi
 
 
 class Shard:
-    """Searches one shard of the live version."""
+    """Searches one shard of the index."""
 
     def __init__(self, config: ServeConfig, number: int) -> None:
         import faiss
 
         faiss.omp_set_num_threads(config.threads)
-        self.config, self.number, self.live = config, number, Live(self._load)
+        self.config, self.number, self.loaded = config, number, LoadedVersions(self._load)
 
     def _load(self, version: str) -> ShardIndex:
-        snapshot = Snapshot.open(self.config.index, version, verify=False)
-        if self.number >= len(snapshot.manifest.shards):
-            raise SnapshotError(f"version {version} has no shard {self.number}")
-        return snapshot.shard(self.number, verify=True)
+        index_version = IndexVersion.open(self.config.index, version, verify=False)
+        if self.number >= len(index_version.manifest.shards):
+            raise IndexVersionError(f"version {version} has no shard {self.number}")
+        return index_version.shard(self.number, verify=True)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        await self.live.take(**user_config)
+        await self.loaded.switch(**user_config)
 
     async def search(self, version: str, vectors: np.ndarray, ks: list[int]) -> tuple[str, list[Ranked]]:
-        """For each query of float32 [Q, E] its own number ``ks[q]`` of (id, score), and the version that answers.
+        """Return (version, rankings): for query q of float32 [Q, E] its best ``ks[q]`` as (id, score).
 
-        That is another version than the one asked for where this replica does not hold it; then there are no answers.
+        If this replica has not loaded ``version``, it returns another version and no rankings.
         """
-        found, shard = self.live.get(version)
-        if found != version:
-            return found, []
-        return found, await asyncio.to_thread(_search, shard, vectors, np.array(ks))
+        loaded_version, shard = self.loaded.get(version)
+        if loaded_version != version:
+            return loaded_version, []
+        return loaded_version, await asyncio.to_thread(_search, shard, vectors, np.array(ks))
 
     async def version(self) -> str:
-        return self.live.get()[0]
+        return self.loaded.get()[0]
 
 
 def _search(shard: ShardIndex, vectors: np.ndarray, ks: np.ndarray) -> list[Ranked]:
-    """One FAISS call for each distinct k, so that an answer never depends on what else was asked at the time."""
+    """Call FAISS once for each distinct k, so that a result never depends on the other queries of its batch."""
     results: list[Ranked] = [[] for _ in ks]
     for k in np.unique(ks):
         chosen = np.flatnonzero(ks == k)

@@ -1,4 +1,4 @@
-"""Answer many searches with one call to the encoder and one to each shard."""
+"""Answer a batch of searches with one call to the encoder and one to each shard."""
 
 from __future__ import annotations
 
@@ -7,93 +7,94 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from serve.deployments import Live, Recording
-from serve.errors import busy
+from serve.deployments import LoadedVersions, Recording
+from serve.errors import service_unavailable
 from signatlas.errors import PoseError
-from signatlas.retrieval.merge import Ranked, merge
 from signatlas.retrieval.search import Catalog
+from signatlas.retrieval.shard import Ranked, merge
 
-ATTEMPTS, PAUSE_S = 20, 0.25  # how long a request waits for the parts to have a version in common
+ATTEMPTS, PAUSE_S = 20, 0.25  # how long a request waits for a version that all deployments have loaded
 
 
-class Asked(NamedTuple):
-    """One search: recordings (both sides of one clip, for instance) or a unit vector, and how many answers."""
+class Search(NamedTuple):
+    """One search: recordings (for instance both sides of one clip) or a unit vector, and the number of results."""
 
     recordings: list[Recording]
     vector: np.ndarray | None
     k: int
 
 
-class Answered(NamedTuple):
+class SearchResult(NamedTuple):
     ranked: Ranked
     catalog: Catalog
 
 
-class Mixed(Exception):
-    """A part of the service does not hold the version that was asked for."""
+class VersionMismatch(Exception):
+    """A deployment has not loaded the requested index version."""
 
 
 class Engine:
-    """Encoder and shards behind handles. Never mixes two versions of an index in one answer."""
+    """Runs searches on encoder and shards through their handles. All parts of a result come from one index version."""
 
-    def __init__(self, encoder: Any, shards: list[Any], live: Live[Catalog]):
-        self.encoder, self.shards, self.live = encoder, shards, live
+    def __init__(self, encoder: Any, shards: list[Any], loaded: LoadedVersions[Catalog]):
+        self.encoder, self.shards, self.loaded = encoder, shards, loaded
 
-    async def answer(self, batch: list[Asked]) -> list[Answered | Exception]:
-        """One answer a search, a PoseError where its clip cannot be embedded. Raises Problem 503."""
+    async def search(self, batch: list[Search]) -> list[SearchResult | Exception]:
+        """Return a result for each search, or a PoseError if its clip cannot be embedded. Raises a Problem, 503."""
         for _ in range(ATTEMPTS):
-            for version in self.live.versions():
+            for version in self.loaded.versions():
                 try:
-                    return await self._attempt(batch, *self.live.get(version))
-                except Mixed:
+                    return await self._attempt(batch, *self.loaded.get(version))
+                except VersionMismatch:
                     continue
             await asyncio.sleep(PAUSE_S)
-        raise busy("the index is being replaced; try again in a moment")
+        raise service_unavailable("the index is being replaced; try again in a moment")
 
-    async def _attempt(self, batch: list[Asked], version: str, catalog: Catalog) -> list[Answered | Exception]:
+    async def _attempt(self, batch: list[Search], version: str, catalog: Catalog) -> list[SearchResult | Exception]:
         embedded = await self._embed(batch, version)
         failed = {i: e for i, vectors in enumerate(embedded) for e in vectors if isinstance(e, PoseError)}
         queries = [(i, v) for i, vectors in enumerate(embedded) if i not in failed for v in vectors]
-        per_asked: list[list[Ranked]] = [[] for _ in batch]
+        rankings: list[list[Ranked]] = [[] for _ in batch]
         if queries:
             vectors = np.stack([v for _, v in queries]).astype(np.float32)
             ks = [batch[i].k for i, _ in queries]
             answers = await asyncio.gather(*(shard.search.remote(version, vectors, ks) for shard in self.shards))
-            for answered_by, rankings in answers:
-                self._same(answered_by, version)
-                for (i, _), ranked in zip(queries, rankings, strict=True):
-                    per_asked[i].append(ranked)
+            for shard_version, shard_rankings in answers:
+                self._require_same(shard_version, version)
+                for (i, _), ranked in zip(queries, shard_rankings, strict=True):
+                    rankings[i].append(ranked)
         return [
-            failed[i] if i in failed else Answered(merge(per_asked[i], asked.k), catalog)
-            for i, asked in enumerate(batch)
+            failed[i] if i in failed else SearchResult(merge(rankings[i], search.k), catalog)
+            for i, search in enumerate(batch)
         ]
 
-    async def _embed(self, batch: list[Asked], version: str) -> list[list[Any]]:
-        """For each search its unit vectors, or the errors in their place."""
-        recordings = [recording for asked in batch for recording in asked.recordings]
+    async def _embed(self, batch: list[Search], version: str) -> list[list[Any]]:
+        """Return the unit vectors of each search; an error replaces a vector that could not be computed."""
+        recordings = [recording for search in batch for recording in search.recordings]
         vectors: list[Any] = []
         if recordings:
-            answered_by, vectors = await self.encoder.embed.remote((version, recordings))
-            self._same(answered_by, version)
-        rest = iter(vectors)
+            encoder_version, vectors = await self.encoder.embed.remote((version, recordings))
+            self._require_same(encoder_version, version)
+        remaining = iter(vectors)
         return [
-            [asked.vector] if asked.vector is not None else [next(rest) for _ in asked.recordings] for asked in batch
+            [search.vector] if search.vector is not None else [next(remaining) for _ in search.recordings]
+            for search in batch
         ]
 
     @staticmethod
-    def _same(found: str, expected: str) -> None:
-        if found != expected:
-            raise Mixed
+    def _require_same(version: str, expected: str) -> None:
+        if version != expected:
+            raise VersionMismatch
 
     async def versions(self, timeout_s: float) -> dict[str, str | None]:
-        """The version that each part serves, None for a part that does not answer in time."""
-        parts = {"encoder": self.encoder} | {f"shard {n}": shard for n, shard in enumerate(self.shards)}
+        """Return the version that each deployment serves, None for one that does not answer in time."""
+        handles = {"encoder": self.encoder} | {f"shard {n}": shard for n, shard in enumerate(self.shards)}
 
-        async def ask(handle: Any) -> str | None:
+        async def get_version(handle: Any) -> str | None:
             try:
                 version: str = await asyncio.wait_for(handle.version.remote(), timeout_s)
-            except Exception:  # whatever keeps a part from answering, it is not ready
+            except Exception:  # whatever the reason, the deployment is not ready
                 return None
             return version
 
-        return dict(zip(parts, await asyncio.gather(*(ask(h) for h in parts.values())), strict=True))
+        return dict(zip(handles, await asyncio.gather(*map(get_version, handles.values())), strict=True))

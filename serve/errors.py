@@ -1,4 +1,4 @@
-"""Every error of the service as an RFC 9457 problem document (application/problem+json)."""
+"""Errors of the HTTP API as RFC 9457 problem documents (application/problem+json)."""
 
 from __future__ import annotations
 
@@ -18,36 +18,41 @@ from starlette.exceptions import HTTPException
 from signatlas.errors import PoseError, UserError
 
 MEDIA_TYPE = "application/problem+json"
-MOST_ERRORS = 5  # a wrong body of thousands of points would otherwise be answered with thousands of errors
+MAX_ERRORS = 5  # an invalid body with thousands of points would otherwise produce thousands of errors
 logger = logging.getLogger("ray.serve")
 
 
 class Problem(Exception):
-    """An answer that is an error. ``detail`` says what is wrong with this request and what to do."""
+    """An error response. ``detail`` says what is wrong with the request and what to do."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any):
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **extensions: Any):
         super().__init__(detail)
-        self.status, self.detail, self.headers, self.more = status, detail, headers, more
+        self.status, self.detail, self.headers, self.extensions = status, detail, headers, extensions
 
 
 def respond(problem: Problem) -> JSONResponse:
+    """Return the response of a problem."""
     status = HTTPStatus(problem.status)
     body = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": problem.detail}
-    return JSONResponse({**body, **problem.more}, status, problem.headers, MEDIA_TYPE)
+    return JSONResponse({**body, **problem.extensions}, status, problem.headers, MEDIA_TYPE)
 
 
 def from_validation(errors: Sequence[Any]) -> Problem:
-    """A 422 that names each wrong field; what was sent is never repeated back."""
-    listed = [{"where": _where(e["loc"]), "what": e["msg"].removeprefix("Value error, ")} for e in errors[:MOST_ERRORS]]
-    detail = "; ".join(f"{e['where']}: {e['what']}" if e["where"] else e["what"] for e in listed)
+    """Return a 422 that names each invalid field. It never repeats the values that were sent."""
+    listed = [
+        {"field": _field(error["loc"]), "message": error["msg"].removeprefix("Value error, ")}
+        for error in errors[:MAX_ERRORS]
+    ]
+    detail = "; ".join(f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in listed)
     return Problem(422, detail, errors=listed)
 
 
-def _where(location: Sequence[Any]) -> str:
+def _field(location: Sequence[Any]) -> str:
     return ".".join(str(part) for part in location if part not in ("body", "query", "path"))
 
 
-def busy(detail: str) -> Problem:
+def service_unavailable(detail: str) -> Problem:
+    """Return a 503 that asks the client to retry after a second."""
     return Problem(503, detail, {"Retry-After": "1"})
 
 
@@ -56,42 +61,43 @@ async def _on_problem(_: Request, error: Exception) -> JSONResponse:
     return respond(error)
 
 
-async def _on_request(_: Request, error: Exception) -> JSONResponse:
+async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError | ValidationError)
     return respond(from_validation(error.errors()))
 
 
-async def _on_http(_: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return respond(Problem(error.status_code, str(error.detail), dict(error.headers or {})))
 
 
-async def _on_pose(_: Request, error: Exception) -> JSONResponse:
+async def _on_pose_error(_: Request, error: Exception) -> JSONResponse:
     return respond(Problem(422, str(error)))
 
 
-async def _on_server(_: Request, error: Exception) -> JSONResponse:
-    # Paths of this machine stand in these messages: they belong into the log, not into the answer.
-    logger.error("a request could not be answered: %s", error)
-    return respond(busy("part of the service does not answer now; try again, and look at /readyz and the log"))
+async def _on_service_error(_: Request, error: Exception) -> JSONResponse:
+    # These messages contain paths of the server: they go to the log, not into the response.
+    logger.error("request failed: %s", error)
+    detail = "part of the service does not respond; try again, and check /readyz and the server log"
+    return respond(service_unavailable(detail))
 
 
-async def _on_anything(_: Request, error: Exception) -> JSONResponse:
-    logger.exception("a request failed", exc_info=error)
-    return respond(Problem(500, "the service failed on this request; the log says why"))
+async def _on_unexpected_error(_: Request, error: Exception) -> JSONResponse:
+    logger.exception("request failed", exc_info=error)
+    return respond(Problem(500, "internal error; the server log has the details"))
 
 
 def install(app: FastAPI) -> None:
-    """Let ``app`` answer every error as a problem document."""
-    for kind, handler in (
+    """Register handlers on ``app`` that answer every error with a problem document."""
+    for error_type, handler in (
         (Problem, _on_problem),
-        (RequestValidationError, _on_request),
-        (ValidationError, _on_request),
-        (HTTPException, _on_http),
-        (PoseError, _on_pose),
-        (UserError, _on_server),
-        (RayError, _on_server),
-        (RayServeException, _on_server),
-        (Exception, _on_anything),
+        (RequestValidationError, _on_validation_error),
+        (ValidationError, _on_validation_error),
+        (HTTPException, _on_http_exception),
+        (PoseError, _on_pose_error),
+        (UserError, _on_service_error),
+        (RayError, _on_service_error),
+        (RayServeException, _on_service_error),
+        (Exception, _on_unexpected_error),
     ):
-        app.add_exception_handler(kind, handler)
+        app.add_exception_handler(error_type, handler)

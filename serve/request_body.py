@@ -1,4 +1,4 @@
-"""Read request bodies within their limits: 413 for too much, 415 for another type, 400 for what cannot be parsed."""
+"""Read request bodies within a size limit: 413 if too large, 415 for another content type, 400 if malformed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from starlette.types import Message
 from serve.errors import Problem
 
 
-def require_type(request: Request, expected: str) -> None:
-    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if given != expected:
-        raise Problem(415, f"this endpoint takes {expected}, not '{given or 'nothing'}'")
+def require_content_type(request: Request, expected: str) -> None:
+    """Raise a 415 unless the request has the ``expected`` content type."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != expected:
+        raise Problem(415, f"this endpoint accepts {expected}, not '{content_type or 'nothing'}'")
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
-    """The whole body, which ends the reading as soon as it is beyond ``limit`` bytes."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise Problem(413, f"the body has {int(announced):,} bytes; at most {limit:,} are accepted")
+    """Return the whole body. Raises a 413 as soon as it is larger than ``limit`` bytes."""
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdigit() and int(content_length) > limit:
+        raise Problem(413, f"the body has {int(content_length):,} bytes; at most {limit:,} are accepted")
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
@@ -33,17 +34,18 @@ async def read_bytes(request: Request, limit: int) -> bytes:
 
 
 async def read_json(request: Request, limit: int) -> Any:
-    require_type(request, "application/json")
+    """Return the parsed JSON body."""
+    require_content_type(request, "application/json")
     content = await read_bytes(request, limit)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON: {error}") from error
+        raise Problem(400, f"the body is not valid JSON: {error}") from error
 
 
 async def read_upload(request: Request, limit: int) -> tuple[str, bytes, dict[str, str]]:
-    """The file of a multipart form with its name, and the form's other fields."""
-    require_type(request, "multipart/form-data")
+    """Return the file name, the content of field ``file`` and the other fields of a multipart form."""
+    require_content_type(request, "multipart/form-data")
     content = await read_bytes(request, limit)
 
     async def replay() -> Message:
@@ -57,4 +59,4 @@ async def read_upload(request: Request, limit: int) -> tuple[str, bytes, dict[st
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
             return upload.filename or "", await upload.read(), fields
     except (HTTPException, KeyError) as error:
-        raise Problem(400, f"the form cannot be read: {getattr(error, 'detail', 'no boundary')}") from error
+        raise Problem(400, f"the form cannot be parsed: {getattr(error, 'detail', 'no boundary')}") from error

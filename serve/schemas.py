@@ -1,4 +1,4 @@
-"""Requests and answers of the HTTP API."""
+"""Request and response schemas of the HTTP API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from signatlas.errors import PoseError
-from signatlas.pose.posejson import from_json
+from signatlas.pose.serialization import from_json
 from signatlas.retrieval.search import Hit
 
 COORDINATE = {"anyOf": [{"type": "number"}, {"type": "null"}]}
@@ -37,7 +37,7 @@ def _poses(value: Any) -> np.ndarray | None:
 def _vector(value: list[float]) -> list[float]:
     length = math.hypot(*value)
     if not math.isfinite(length) or length < 1e-6:
-        raise ValueError("the vector needs a finite length above zero")
+        raise ValueError("the vector must have a finite length above zero")
     return [x / length for x in value]
 
 
@@ -45,22 +45,25 @@ Poses = Annotated[Any, BeforeValidator(_poses), WithJsonSchema(POSES_SCHEMA)]
 
 
 class SearchOptions(BaseModel):
+    """Options of every search."""
+
     model_config = ConfigDict(extra="forbid")
 
-    top_k: int = Field(10, ge=1, description="how many answers")
+    top_k: int = Field(10, ge=1, description="number of results")
     mirror: Literal["none", "best"] = Field(
-        "best", description="best: also search the mirrored query and keep the better, so that either hand is found"
+        "best",
+        description="best: also search the mirrored query and keep the better score (left-handed signing)",
     )
 
 
 class SearchRequest(SearchOptions):
-    """What to look for: exactly one of ``poses``, ``clip`` and ``vector``."""
+    """A query: exactly one of ``poses``, ``clip`` and ``vector``."""
 
     poses: Poses = None
-    width: int | None = Field(None, ge=1, description="pixels of the picture the poses come from, with height")
+    width: int | None = Field(None, ge=1, description="width in pixels of the frames of the poses; give height too")
     height: int | None = Field(None, ge=1)
-    source: str | None = Field(None, description="a source of the index's corpus, where width and height are unknown")
-    clip: str | None = Field(None, description="id of a clip of the index's corpus; it is left out of its own answer")
+    source: str | None = Field(None, description="a source of the index's corpus, if width and height are unknown")
+    clip: str | None = Field(None, description="id of a clip of the index's corpus; it is left out of the hits")
     vector: list[float] | None = Field(None, description="an embedding by the index's own model")
 
     @model_validator(mode="after")
@@ -77,7 +80,7 @@ class SearchRequest(SearchOptions):
 
 
 class SearchAnswer(BaseModel):
-    """``verdict`` is the word of the best hit (probable, possible, unlikely) or ``not found``."""
+    """Hits of a search; ``verdict`` is the confidence of the best: probable, possible, unlikely or not found."""
 
     index_version: str
     synthetic: bool
@@ -86,6 +89,8 @@ class SearchAnswer(BaseModel):
 
 
 class PosesAnswer(BaseModel):
+    """The poses of one recording."""
+
     id: str
     fps: float | None
     width: int | None
@@ -94,7 +99,7 @@ class PosesAnswer(BaseModel):
 
 
 class Info(BaseModel):
-    """What is being served."""
+    """Version, model, corpus, counts, thresholds and limits of the service."""
 
     signatlas: str
     index_version: str

@@ -11,30 +11,28 @@ import pytest
 import torch
 
 from signatlas.corpus.format import Clip, Corpus
-from signatlas.errors import FeatureError, SnapshotError
+from signatlas.errors import FeatureError, IndexVersionError
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder.encoder import DualEncoder
-from signatlas.retrieval import entries, two_stage
-from signatlas.retrieval import index_version as snapshot
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.manifest import CorpusPart, FeaturesPart
-from signatlas.retrieval.search import LocalSearch
+from signatlas.retrieval import entries, index_version, two_stage
+from signatlas.retrieval.index_version import CorpusPart, FeaturesPart, IndexVersion
+from signatlas.retrieval.search import SignSearch
 from signatlas.retrieval.sentences import SentenceSearch, features_of, of_language
 from signatlas.retrieval.tokens import unit
 from signatlas.similarity import Tokens
 from tests.retrieval.conftest import dual_encoder
 
-Build = Callable[..., Snapshot]
+Build = Callable[..., IndexVersion]
 
 
 @pytest.fixture(scope="session")
 def build(small_corpus: Path, features: FeatureStore, part: CorpusPart, dual_model: Path) -> Build:
-    def call(root: Path, kind: entries.Kind = "clips", model: Path = dual_model, **options: object) -> Snapshot:
+    def call(root: Path, kind: entries.Kind = "clips", model: Path = dual_model, **options: object) -> IndexVersion:
         metadata = Corpus.open(small_corpus).metadata()
         rows = entries.clip_rows(metadata) if kind == "clips" else entries.text_rows(metadata)
         encoded = entries.encode(DualEncoder.from_pretrained(model), kind, rows, features)
         made = FeaturesPart(path=str(features.path), fingerprint=features.fingerprint, kind="windows")
-        return snapshot.write(root, encoded.vectors, encoded.rows, model=model, corpus=part, kind=kind,
+        return index_version.write(root, encoded.vectors, encoded.rows, model=model, corpus=part, kind=kind,
                               tokens=encoded.tokens, features=made, **options)  # type: ignore[arg-type]  # fmt: skip
 
     return call
@@ -134,30 +132,30 @@ def test_layout_manifest_and_what_is_copied(build: Build, features: FeatureStore
 
 def test_a_shard_may_stay_empty(build: Build, tmp_path: Path) -> None:
     searcher = SentenceSearch(build(tmp_path, "texts", shards=24))
-    assert min(part.count for part in searcher.snapshot.manifest.shards) == 0
+    assert min(part.count for part in searcher.index_version.manifest.shards) == 0
 
 
 def test_damaged_tokens_are_refused_by_name(build: Build, tmp_path: Path) -> None:
     written = build(tmp_path, shards=2, version="v1")
     np.save(written.path / "shard-001" / "offsets.npy", np.array([0, 3]))
-    with pytest.raises(SnapshotError, match=r"shard-001 of .*offsets\.npy does not match"):
-        Snapshot.open(tmp_path, "v1")
-    with pytest.raises(SnapshotError, match="shard-001 is refused: tokens"):
+    with pytest.raises(IndexVersionError, match=r"shard-001 of .*offsets\.npy does not match"):
+        IndexVersion.open(tmp_path, "v1")
+    with pytest.raises(IndexVersionError, match="shard-001 is refused: tokens"):
         written.shard(1)
     (written.path / "shard-000" / "tokens.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(SnapshotError, match="shard-000 is refused: its tokens cannot be read"):
+    with pytest.raises(IndexVersionError, match="shard-000 is refused: its tokens cannot be read"):
         written.shard(0)
 
 
-def test_kinds_are_not_mixed_up(build: Build, write: Callable[..., Snapshot], tmp_path: Path) -> None:
+def test_kinds_are_not_mixed_up(build: Build, write: Callable[..., IndexVersion], tmp_path: Path) -> None:
     signs, clips, texts = write(tmp_path / "signs"), build(tmp_path / "clips"), build(tmp_path / "texts", "texts")
-    with pytest.raises(SnapshotError, match="index of single signs"):
+    with pytest.raises(IndexVersionError, match="index of single signs"):
         SentenceSearch(signs)
-    with pytest.raises(SnapshotError, match="search --text"):
-        LocalSearch(clips)
-    with pytest.raises(SnapshotError, match="index of clips, searched with --text"):
+    with pytest.raises(IndexVersionError, match="search --text"):
+        SignSearch(clips)
+    with pytest.raises(IndexVersionError, match="index of clips, searched with --text"):
         SentenceSearch(clips).by_features(np.zeros((2, 24), np.float32))
-    with pytest.raises(SnapshotError, match="index of texts"):
+    with pytest.raises(IndexVersionError, match="index of texts"):
         SentenceSearch(texts).by_texts(["word"])
 
 
@@ -193,25 +191,27 @@ def rows_of(features: FeatureStore):  # type: ignore[no-untyped-def]
     return pq.read_table(features.path / "rows.parquet")
 
 
-def test_an_index_of_before_opens_as_it_did(write: Callable[..., Snapshot], clips: list[Clip], tmp_path: Path) -> None:
+def test_an_index_of_before_opens_as_it_did(
+    write: Callable[..., IndexVersion], clips: list[Clip], tmp_path: Path
+) -> None:
     written = write(tmp_path, shards=2, version="v1")
     path = written.path / "manifest.json"
     manifest = json.loads(path.read_text())
     for name in ("kind", "features", "languages", "tokens"):
         del manifest[name]
     path.write_text(json.dumps(manifest))
-    old = Snapshot.open(tmp_path, "v1")
+    old = IndexVersion.open(tmp_path, "v1")
     assert old.manifest == written.manifest and old.manifest.format == 1 and old.shard(0).tokens is None
-    assert LocalSearch(old).search(clips[0].poses, aspect=640 / 480, k=1)[0].id == clips[0].id
+    assert SignSearch(old).search(clips[0].poses, aspect=640 / 480, k=1)[0].id == clips[0].id
 
 
 def test_a_running_service_does_not_take_sentences_up(
-    build: Build, write: Callable[..., Snapshot], tmp_path: Path
+    build: Build, write: Callable[..., IndexVersion], tmp_path: Path
 ) -> None:
-    from cli.serve import take_up
+    from serve.service import switch_version
     from serve.config import ServeConfig
 
     write(tmp_path, version="v1")
-    snapshot.activate(tmp_path, build(tmp_path, version="v2").version)
-    with pytest.raises(SnapshotError, match="not served yet"):
-        take_up(ServeConfig(index=str(tmp_path)), "v1")
+    index_version.activate(tmp_path, build(tmp_path, version="v2").version)
+    with pytest.raises(IndexVersionError, match="not served yet"):
+        switch_version(ServeConfig(index=str(tmp_path)), "v1")

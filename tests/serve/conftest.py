@@ -1,4 +1,4 @@
-"""The real service: Ray Serve on a free port over a real index of three FAISS shards."""
+"""A real service: Ray Serve on a free port with an index of three FAISS shards."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.serve import start, stop
 from serve.config import Limits, ServeConfig
+from serve.service import start, stop
 from signatlas.corpus.format import Corpus, clips_to_table
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.retrieval import index_version as snapshot
-from signatlas.retrieval.manifest import CorpusPart
+from signatlas.retrieval import index_version
+from signatlas.retrieval.index_version import CorpusPart
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,24 @@ def _write_version(root: Path, model: Path, corpus: Path, version: str, shards: 
     part = CorpusPart(name="small", path=str(corpus), fingerprint=opened.info.fingerprint, license="Apache-2.0",
                       sign_languages=("gsg",), synthetic=True)  # fmt: skip
     vectors = SignEncoder.from_pretrained(model).embed_clips(clips)
-    snapshot.write(root, vectors, snapshot.as_rows([clips_to_table(clips)]), model=model, corpus=part, shards=shards,
-                   version=version)  # fmt: skip
+    index_version.write(
+        root,
+        vectors,
+        index_version.as_rows([clips_to_table(clips)]),
+        model=model,
+        corpus=part,
+        shards=shards,
+        version=version,
+    )
 
 
 @pytest.fixture(scope="session")
 def index_root(tmp_path_factory: pytest.TempPathFactory, small_model: Path, small_corpus: Path) -> Path:
-    """An index of its own copy of the corpus, version v1 live."""
+    """An index with its own copy of the corpus; version v1 is live."""
     folder = tmp_path_factory.mktemp("service")
     shutil.copytree(small_corpus, folder / "corpus")
     _write_version(folder / "index", small_model, folder / "corpus", "v1")
-    snapshot.activate(folder / "index", "v1")
+    index_version.activate(folder / "index", "v1")
     return folder / "index"
 
 

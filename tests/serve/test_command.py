@@ -1,4 +1,4 @@
-"""`signatlas serve` as a user starts it."""
+"""The command `signatlas serve`."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ import pytest
 import yaml
 
 from cli.main import main
+from cluster.ray_internals import ingress_name
 from serve.builder import build
 from serve.config import ServeConfig, key_digest
 from signatlas.errors import UserError
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(["serve", *(str(w) for w in words)])
-    assert ended.value.code == 2
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run the command, which must fail with one line, and return the line."""
+    with pytest.raises(SystemExit) as exit_info:
+        main(["serve", *(str(argument) for argument in arguments)])
+    assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("signatlas: ") and error.count("\n") == 1
     return error
 
 
-def test_mistakes_are_told_before_ray_starts(
+def test_mistakes_are_reported_before_ray_starts(
     index_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SIGNATLAS_API_KEY", raising=False)
-    assert "no index at" in said(capsys, "--index", tmp_path)
-    assert "no version 'v9'" in said(capsys, "--index", index_root, "--version", "v9")
-    assert "set SIGNATLAS_API_KEY first" in said(capsys, "--index", index_root, "--host", "0.0.0.0")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert f"127.0.0.1:{port}: Address already in use; choose another --port" in said(
+    assert "no index at" in error_of(capsys, "--index", tmp_path)
+    assert "no version 'v9'" in error_of(capsys, "--index", index_root, "--version", "v9")
+    assert "set SIGNATLAS_API_KEY first" in error_of(capsys, "--index", index_root, "--host", "0.0.0.0")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert f"127.0.0.1:{port}: Address already in use; choose another --port" in error_of(
             capsys, "--index", index_root, "--port", port
         )
 
 
-def test_an_address_beyond_loopback_needs_a_key() -> None:
+def test_an_address_beyond_loopback_requires_a_key() -> None:
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
         ServeConfig(index="x", host=host)
     for host in ("0.0.0.0", "::", "192.168.1.4", "example.org"):
@@ -54,9 +56,9 @@ def test_an_address_beyond_loopback_needs_a_key() -> None:
         ServeConfig(index="x", host=host, api_key_sha256=key_digest("k"))
 
 
-def test_the_builder_names_one_deployment_a_shard(index_root: Path) -> None:
+def test_the_router_is_the_ingress_and_unknown_settings_are_rejected(index_root: Path) -> None:
     application = build({"index": str(index_root)})
-    assert application._bound_deployment.name == "Router"
+    assert ingress_name(application) == "Router"
     with pytest.raises(UserError, match="service configuration: indx: Extra inputs"):
         build({"index": str(index_root), "indx": 1})
 
@@ -72,15 +74,17 @@ def test_serve_build_writes_a_configuration(index_root: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_from_start_to_end(index_root: Path, small_corpus: Path, free_port: int, ending: signal.Signals) -> None:
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+def test_the_service_starts_and_stops_on_a_signal(
+    index_root: Path, small_corpus: Path, free_port: int, stop_signal: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "cli", "serve", "--index", index_root, "--port", free_port, "--num-cpus", 2]
     with subprocess.Popen(
-        [str(w) for w in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as run:
-        assert run.stdout is not None
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
         lines = []
-        for line in run.stdout:
+        for line in process.stdout:
             lines.append(line)
             if "serving at" in line:
                 break
@@ -88,10 +92,10 @@ def test_from_start_to_end(index_root: Path, small_corpus: Path, free_port: int,
         assert any(url in line for line in lines), "".join(lines)
         assert httpx.get(f"{url}/readyz", timeout=20).status_code == 200
         started = time.monotonic()
-        run.send_signal(ending)
-        rest = run.stdout.read()
-        assert run.wait(timeout=60) == 0, rest
-        assert "Traceback" not in rest and "ending the service" in rest
+        process.send_signal(stop_signal)
+        output = process.stdout.read()
+        assert process.wait(timeout=60) == 0, output
+        assert "Traceback" not in output and "stopping the service" in output
         assert time.monotonic() - started < 45
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")

@@ -1,4 +1,4 @@
-"""A running service takes up a new version without a failed request, never mixes two, and wants its key."""
+"""A running service switches to a new version without a failed request, never mixes two, and requires its key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 import ray
 from ray import serve
 
-from cli.serve import start, take_up
 from serve.config import Limits, ServeConfig, key_digest
+from serve.service import start, switch_version
 from signatlas.corpus.format import Corpus
-from signatlas.errors import SnapshotError, UserError
-from signatlas.retrieval import index_version as snapshot
+from signatlas.errors import IndexVersionError, UserError
+from signatlas.retrieval import index_version
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def config(index_root: Path, free_port: int) -> ServeConfig:
     return ServeConfig(index=str(index_root), port=free_port, limits=Limits(), api_key_sha256=key_digest("s3cret"))
 
 
-def test_the_key_opens_and_nothing_else_does(service: httpx.Client) -> None:
+def test_only_the_key_gives_access(service: httpx.Client) -> None:
     for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
         for answer in (
             service.get("/v1/info", headers=headers),
@@ -40,24 +40,24 @@ def test_the_key_opens_and_nothing_else_does(service: httpx.Client) -> None:
 
 
 @pytest.fixture
-def asking(service: httpx.Client, small_corpus: Path) -> Iterator[list[tuple[int, str]]]:
-    """Searches without a pause, each noted as (status, version), while the test does something else."""
-    clip, seen, ended = next(iter(Corpus.open(small_corpus))).id, [], threading.Event()
+def searches(service: httpx.Client, small_corpus: Path) -> Iterator[list[tuple[int, str]]]:
+    """Search continuously in three threads while the test runs; record (status, version) of each search."""
+    clip, results, ended = next(iter(Corpus.open(small_corpus))).id, [], threading.Event()
 
-    def ask() -> None:
+    def search() -> None:
         while not ended.is_set():
             try:
                 answer = service.post("/v1/search", json={"clip": clip}, headers={"X-API-Key": "s3cret"})
             except httpx.HTTPError as error:
-                seen.append((0, repr(error)))
+                results.append((0, repr(error)))
                 continue
             ok = answer.status_code == 200
-            seen.append((answer.status_code, answer.json()["index_version"] if ok else answer.text))
+            results.append((answer.status_code, answer.json()["index_version"] if ok else answer.text))
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
+    threads = [threading.Thread(target=search) for _ in range(3)]
     for thread in threads:
         thread.start()
-    yield seen
+    yield results
     ended.set()
     for thread in threads:
         thread.join()
@@ -69,7 +69,7 @@ def wait_for(service: httpx.Client, version: str) -> None:
         if answer.status_code == 200 and answer.json()["index_version"] == version:
             return
         time.sleep(0.25)
-    raise AssertionError(f"{version} was never ready: {answer.text}")
+    raise AssertionError(f"{version} is not ready: {answer.text}")
 
 
 def replicas() -> set[str]:
@@ -79,39 +79,39 @@ def replicas() -> set[str]:
     return {actor["name"] for actor in actors if "SERVE_REPLICA" in actor["name"]}
 
 
-def test_a_new_version_is_taken_up_under_load(
-    config: ServeConfig, service: httpx.Client, asking: list[tuple[int, str]], small_model: Path, index_root: Path,
+def test_a_new_version_is_switched_to_under_load(
+    config: ServeConfig, service: httpx.Client, searches: list[tuple[int, str]], small_model: Path, index_root: Path,
     write_version: Callable[..., None],
 ) -> None:  # fmt: skip
     time.sleep(1)
     write_version(index_root, small_model, index_root.parent / "corpus", "v2")
-    snapshot.activate(index_root, "v2")
+    index_version.activate(index_root, "v2")
     before = replicas()
-    assert take_up(config, "v1") == "v2"
+    assert switch_version(config, "v1") == "v2"
     wait_for(service, "v2")
     time.sleep(1)
-    assert [answer for answer in asking if answer[0] != 200] == []
-    assert {version for _, version in asking} == {"v1", "v2"}
+    assert [answer for answer in searches if answer[0] != 200] == []
+    assert {version for _, version in searches} == {"v1", "v2"}
 
-    assert replicas() == before  # a new version restarts nothing
+    assert replicas() == before  # no replica was restarted
 
-    # A damaged version that somebody made live by hand is refused, and the old one goes on serving.
+    # A damaged version is rejected, even if CURRENT names it; the old one stays in use.
     write_version(index_root, small_model, index_root.parent / "corpus", "v3")
     (index_root / "v3" / "shard-001" / "index.faiss").write_bytes(b"broken")
     (index_root / "CURRENT").write_text("v3\n")
-    with pytest.raises(SnapshotError, match="shard-001 of"):
-        take_up(config, "v2")
+    with pytest.raises(IndexVersionError, match="shard-001 of"):
+        switch_version(config, "v2")
     assert service.get("/readyz").json()["index_version"] == "v2"
 
-    # Damaged on the machine of one shard only, where the command could not see it: it is told, and v2 is answered.
-    with pytest.raises(UserError, match="version v3 could not be taken up: shard 1 serves v2"):
+    # Damage that only one shard sees, as on its own machine, is reported; searches still use v2.
+    with pytest.raises(UserError, match="cannot serve version v3: shard 1 serves v2"):
         start(config.model_copy(update={"version": "v3"}), previous="v2")
     problem = service.get("/readyz")
     assert problem.status_code == 503 and "shard 1 serves v2" in problem.json()["detail"]
-    count = len(asking)
+    count = len(searches)
     time.sleep(1)
-    assert set(asking[count:]) == {(200, "v2")}
-    snapshot.activate(index_root, "v1")
+    assert set(searches[count:]) == {(200, "v2")}
+    index_version.activate(index_root, "v1")
     start(config, previous="v2")
     wait_for(service, "v1")
-    assert [answer for answer in asking if answer[0] != 200] == []
+    assert [answer for answer in searches if answer[0] != 200] == []
