@@ -202,7 +202,11 @@ def loss_figures() -> Figures:
     import torch
 
     from signatlas.losses import clip_contrastive, fine_grained_contrastive, one_to_k_contrastive
-    from signatlas.losses.metric import grouped_supcon
+
+    try:
+        from signatlas.losses import grouped_supcon
+    except ImportError:  # a revision that does not export it
+        from signatlas.losses.metric import grouped_supcon  # type: ignore[no-redef]
 
     B, L, T, D, K = 24, 12, 9, 32, 3
     generator, figures = torch.Generator().manual_seed(0), Figures()

@@ -1,4 +1,4 @@
-"""A memory of past text features per language: further negatives for video to text (facts: cross-lingual)."""
+"""A queue of past texts per language: further negatives for video-to-text (memory bank; He et al. 2020, MoCo)."""
 
 from __future__ import annotations
 
@@ -9,60 +9,72 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from signatlas.errors import TextError
+from signatlas.similarity import Tokens
 
 
 class TextQueue:
-    """The last ``size`` texts of each language: tokens, masks and the numbers that identical texts share.
+    """The last ``size`` texts of each language, without gradients, and their groups of identical texts.
 
-    Nothing in it has a gradient. Every rank holds the same, as each pushes the gathered batch.
+    It is the same on every rank, as each pushes the gathered batch.
     """
 
     def __init__(self, languages: Sequence[str], size: int):
         self.languages, self.size = tuple(languages), size
-        self._held: dict[str, tuple[Tensor, ...]] = {}
+        self._entries: dict[str, tuple[Tensor, ...]] = {}  # by language: tokens, mask, CLS where there is one, groups
 
     def __len__(self) -> int:
-        return sum(len(held[-1]) for held in self._held.values())
+        return sum(len(entry[-1]) for entry in self._entries.values())
 
-    def push(self, language: str, parts: tuple[Tensor, ...], groups: Tensor) -> None:
-        """Add a batch: ``parts`` are tensors [B, ...] (tokens [B, T, D], mask [B, T], vectors [B, D])."""
+    def push(self, language: str, text: Tokens, groups: Tensor) -> None:
+        """Append the texts of a batch and their groups int64 [B]. Raises TextError for another language."""
         if language not in self.languages:
-            raise TextError(f"the queue holds {', '.join(self.languages)}, not '{language}': reset it")
-        new = (*(x.detach() for x in parts), groups)
-        old = self._held.get(language)
-        joined = new if old is None else tuple(_stacked(a, b) for a, b in zip(old, new, strict=True))
-        self._held[language] = tuple(x[-self.size :] for x in joined)
+            raise TextError(f"the queue holds texts in {', '.join(self.languages)}, not '{language}': reset it first")
+        new = (*(part.detach() for part in text if part is not None), groups)
+        old = self._entries.get(language)
+        if old is not None:
+            new = tuple(_concatenate(a.to(b.device), b) for a, b in zip(old, new, strict=True))
+        self._entries[language] = tuple(part[-self.size :] for part in new)
 
-    def texts(self) -> tuple[Tensor, ...] | None:
-        """All languages' parts and, last, their groups; None while it is empty."""
-        held = [self._held[language] for language in self.languages if language in self._held]
-        if not held:
+    def entries(self) -> tuple[Tokens, Tensor] | None:
+        """Return the texts of all languages and their groups; None while the queue is empty."""
+        entries = [self._entries[language] for language in self.languages if language in self._entries]
+        if not entries:
             return None
-        result = held[0]
-        for more in held[1:]:
-            result = tuple(_stacked(a, b) for a, b in zip(result, more, strict=True))
-        return result
+        parts = entries[0]
+        for entry in entries[1:]:
+            parts = tuple(_concatenate(a, b) for a, b in zip(parts, entry, strict=True))
+        return Tokens(*parts[:-1]), parts[-1]
+
+    def texts(self):  # type: ignore[no-untyped-def]  # REMOVE
+        found = self.entries()
+        return None if found is None else (*found[0], found[1])
+
+    def state(self) -> dict[str, Tensor]:  # REMOVE
+        return self.state_dict()
+
+    def load(self, state: dict[str, Tensor]) -> None:  # REMOVE
+        self.load_state_dict(state)
 
     def reset(self, languages: Sequence[str]) -> None:
-        """Forget everything when the set of languages changes."""
+        """Empty the queue if the languages change."""
         if tuple(languages) != self.languages:
-            self.languages, self._held = tuple(languages), {}
+            self.languages, self._entries = tuple(languages), {}
 
-    def state(self) -> dict[str, Tensor]:
-        """As tensors, for a checkpoint."""
-        return {f"{language}.{n}": x for language, held in self._held.items() for n, x in enumerate(held)}
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the content as tensors, for a checkpoint."""
+        return {f"{language}.{n}": part for language, entry in self._entries.items() for n, part in enumerate(entry)}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take back what :meth:`state` gave."""
-        self._held = {}
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._entries = {}
         for language in self.languages:
             numbers = sorted(int(name.rpartition(".")[2]) for name in state if name.rpartition(".")[0] == language)
             if numbers:
-                self._held[language] = tuple(state[f"{language}.{n}"] for n in numbers)
+                self._entries[language] = tuple(state[f"{language}.{n}"] for n in numbers)
 
 
-def _stacked(a: Tensor, b: Tensor) -> Tensor:
-    """Rows of both; where texts are of two lengths the shorter ones are padded."""
+def _concatenate(a: Tensor, b: Tensor) -> Tensor:
+    """Return the rows of both; tokens and masks of shorter texts are padded."""
     if a.ndim > 1 and a.shape[1] != b.shape[1] and (a.ndim == 3 or a.dtype == torch.bool):
         length = max(a.shape[1], b.shape[1])
         a, b = (F.pad(x, (0, 0) * (x.ndim - 2) + (0, length - x.shape[1])) for x in (a, b))
