@@ -69,14 +69,14 @@ def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
     import torch
 
     from signatlas.recipe import TranslationRecipe, load
-    from trainers.tasks.translation.stages import ALIGNMENT, stages
+    from trainers.tasks.translation.stages import ALIGNMENT, runs
     from trainers.tasks.translation.task import TranslationStage
 
     loaded = load(recipe)
     if not isinstance(loaded, TranslationRecipe) or loaded.alignment is None:
         raise UserError(f"{recipe} trains no translator with a contrast: name one that does, or leave out --recipe")
     aligned = loaded.alignment.model_copy(update={"contrast": "random"})
-    run = stages(loaded.model_copy(update={"alignment": aligned}))[ALIGNMENT]
+    run = runs(loaded.model_copy(update={"alignment": aligned}))[ALIGNMENT]
     torch.set_num_threads(run.scaling.threads)
     task = TranslationStage(run)
     task.model.train()

@@ -1,4 +1,4 @@
-"""What a global batch needs across ranks: slices, gathered rows, gradients that add up."""
+"""Global batches across ranks: slices, gathered rows, gradients, parameters."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 
 
 def world() -> tuple[int, int]:
-    """(rank, number of ranks); (0, 1) outside a process group."""
+    """Return (rank, number of ranks); (0, 1) outside a process group."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def local_slice(batch: np.ndarray, rank: int, ranks: int) -> np.ndarray:
-    """This rank's rows of a global batch [B]: ceil(B / ranks) of them, the last one repeated where B runs out."""
+    """Return this rank's rows of a global batch [B]: ceil(B / ranks), padded with the last row of the batch."""
     size = -(-len(batch) // ranks)
     rows = np.arange(rank * size, (rank + 1) * size)
     return batch[np.minimum(rows, len(batch) - 1)]
 
 
 def gather_rows(local: Tensor, total: int) -> Tensor:
-    """All ranks' rows in batch order [total, ...]; gradients flow into this rank's own rows only.
+    """Return the rows of all ranks in batch order [total, ...]; gradients flow into this rank's rows only.
 
-    Every rank then computes the same global loss. Multiplied by the number of ranks, its gradients average (as
-    DeepSpeed does) to those of one rank with the whole batch.
+    Every rank computes the same global loss from them. Multiplied by the number of ranks, its gradients, averaged by
+    DeepSpeed, are those of one rank with the whole batch.
     """
     rank, ranks = world()
     if ranks == 1:
@@ -38,10 +38,10 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
 
 
 def gather_with_gradient(local: Tensor) -> Tensor:
-    """All ranks' rows [W * B, ...]; every rank's gradient flows back to the rank that owns the row.
+    """Return the rows of all W ranks [W * B, ...]; the gradient of a row flows back to its rank from every rank.
 
-    Unlike :func:`gather_rows`, for losses in which each rank computes only its own part of the pairs: a text takes
-    gradient from the videos of all ranks. All ranks hold equally many rows.
+    Unlike :func:`gather_rows`, for losses of which each rank computes only its part of the pairs: a text receives
+    gradients from the videos of all ranks. All ranks have the same number of rows.
     """
     return local if world()[1] == 1 else _Gather.apply(local)
 
@@ -50,36 +50,36 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
         ranks = world()[1]
-        whole = local.new_empty((ranks * len(local), *local.shape[1:]))
-        dist.all_gather(list(whole.chunk(ranks)), local.contiguous())
-        return whole
+        rows = local.new_empty((ranks * len(local), *local.shape[1:]))
+        dist.all_gather(list(rows.chunk(ranks)), local.contiguous())
+        return rows
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         rank, ranks = world()
-        whole = gradients[0].contiguous()
-        mine = whole.chunk(ranks)[rank].clone()
+        gradient = gradients[0].contiguous()
+        local = gradient.chunk(ranks)[rank].clone()
         if dist.get_backend() == "nccl":
-            dist.reduce_scatter_tensor(mine, whole)
-            return mine
-        dist.all_reduce(whole)  # gloo reduces and scatters in two steps
-        return whole.chunk(ranks)[rank].clone()
+            dist.reduce_scatter_tensor(local, gradient)
+            return local
+        dist.all_reduce(gradient)  # gloo has no reduce_scatter
+        return gradient.chunk(ranks)[rank].clone()
 
 
 @torch.no_grad()
-def limit_parameter(parameter: torch.nn.Parameter, largest: float) -> None:
-    """Keep a parameter at most ``largest`` after an optimizer step, its fp32 master of ZeRO and bf16 as well."""
+def limit_parameter(parameter: torch.nn.Parameter, maximum: float) -> None:
+    """Clamp a parameter to ``maximum`` after an optimizer step, and its fp32 master copy under ZeRO or bf16."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
 
     master = safe_get_full_fp32_param(parameter) if _is_managed(parameter) else None
     if master is not None:
-        safe_set_full_fp32_param(parameter, master.clamp(max=largest))
-    if parameter.numel():  # ZeRO-3 leaves an empty shell here
-        parameter.clamp_(max=largest)
+        safe_set_full_fp32_param(parameter, master.clamp(max=maximum))
+    if parameter.numel():  # under ZeRO-3 the local tensor is empty
+        parameter.clamp_(max=maximum)
 
 
-def whole(parameter: torch.nn.Parameter) -> Tensor:
-    """A copy of a parameter's values, gathered where ZeRO-3 has scattered them. Called on every rank at once."""
+def full_parameter(parameter: torch.nn.Parameter) -> Tensor:
+    """Return a copy of a parameter's values, gathered under ZeRO-3; called on all ranks."""
     import deepspeed
 
     with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):

@@ -1,4 +1,4 @@
-"""The DeepSpeed training loop that every task shares; it runs inside each Ray Train worker."""
+"""The DeepSpeed training loop that all tasks share; it runs in each Ray Train worker."""
 
 from __future__ import annotations
 
@@ -18,55 +18,56 @@ from signatlas.recipe import OptimizerConfig
 from trainers.distributed import world
 from trainers.progress import Reporter
 
-MEMORY = "memory.safetensors"
-NEVER_CHOSEN = -1e30  # the score of a checkpoint before the first evaluation
+EXTRA_STATE = "extra_state.safetensors"
+NO_SCORE = -1e30  # of a checkpoint before the first evaluation
 
 
 class Task(Protocol):
-    """One thing to learn. Batches are global: a function of (seed, epoch), the same on every rank.
+    """A training task: model, batches, loss, dev evaluation.
 
-    Subclass it: what a task does not need is then there and does nothing.
+    Batches are global: a function of (seed, epoch), the same on every rank. A subclass inherits the optional methods,
+    which do nothing.
     """
 
     model: nn.Module
     steps_per_epoch: int
     batch_size: int  # clips in a global batch
-    parts: int = 1  # a rank's share of a batch is cut into, for one update (gradient accumulation)
+    parts: int = 1  # gradient accumulation: micro-batches of a rank for one update
     corpus_fingerprint: str
-    notes: Sequence[str] = ()  # what a user should know before training starts
-    shown: Any = None  # the recipe as the user wrote it, for cards; a worker's own names folders of this machine
+    notes: Sequence[str] = ()  # printed before training starts
+    user_recipe: Any = None  # as the user wrote it, for model cards; the worker's has absolute paths of its machine
 
     def begin_epoch(self, epoch: int) -> None:
-        """Make the epoch's batches."""
+        """Plan the batches of an epoch."""
 
     def loss(self, engine: nn.Module, step: int) -> Tensor:
-        """The global loss of one batch, differentiable through this rank's rows."""
+        """Return the loss of a global batch, differentiable through this rank's rows."""
 
     def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
-        """One of ``parts`` summands of :meth:`loss`; a task of one part has none but the whole."""
+        """Return one of the ``parts`` summands of :meth:`loss`."""
         return self.loss(engine, step)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Dev metrics with a ``score`` to maximize; called on every rank at once."""
+        """Return dev metrics and a ``score`` to maximize; called on all ranks."""
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         """Write the model folder; called on rank 0."""
 
     def after_step(self, model: nn.Module) -> None:
-        """What follows each optimizer step, such as a limit on a parameter; called on every rank."""
+        """Act after each optimizer step, for example limit a parameter; called on all ranks."""
         return
 
-    def memory(self) -> dict[str, Tensor]:
-        """What training remembers beside the weights; a resumed run is given it back. The same on every rank."""
+    def extra_state(self) -> dict[str, Tensor]:
+        """Return training state other than weights, saved in checkpoints; the same on every rank."""
         return {}
 
-    def remember(self, memory: dict[str, Tensor]) -> None:
-        """Take back what :meth:`memory` gave."""
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`extra_state` returned."""
         return
 
 
 def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
-    """Linear warm-up to ``lr``, then half a cosine to zero."""
+    """Return the learning rate of a step: linear warm-up to ``lr``, then cosine decay to zero."""
     warmup = max(1, round(config.warmup * total))
     if step < warmup:
         return config.lr * (step + 1) / warmup
@@ -74,7 +75,7 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
 
 
 def deepspeed_config(config: OptimizerConfig, batch_size: int, ranks: int, parts: int = 1) -> dict[str, Any]:
-    """DeepSpeed's own settings for a recipe's optimizer."""
+    """Return DeepSpeed's configuration for a recipe's optimizer."""
     return {
         "train_micro_batch_size_per_gpu": -(-batch_size // (ranks * parts)),
         "gradient_accumulation_steps": parts,
@@ -87,20 +88,20 @@ def deepspeed_config(config: OptimizerConfig, batch_size: int, ranks: int, parts
 
 
 def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    learning = [p for p in model.parameters() if p.requires_grad]
+    trainable = [p for p in model.parameters() if p.requires_grad]
     if config.name == "sgd":
-        return torch.optim.SGD(learning, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.SGD(trainable, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(
-        learning, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+        trainable, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
     )
 
 
 def start_engine(model: nn.Module, config: OptimizerConfig, batch_size: int, parts: int = 1) -> Any:
-    """Wrap a model in a DeepSpeed engine; joins the process group that Ray Train made."""
+    """Wrap a model in a DeepSpeed engine; joins the process group of Ray Train."""
     import deepspeed
 
     if not torch.cuda.is_available():
-        # DeepSpeed would compile its shared-memory collectives on first use: 40 s, and a compiler, for nothing here.
+        # DeepSpeed would compile its shared-memory collectives on first use: 40 s, a compiler, and no gain here.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     settings = deepspeed_config(config, batch_size, world()[1], parts)
     engine, *_ = deepspeed.initialize(model=model, optimizer=_optimizer(model, config), config=settings)
@@ -108,7 +109,10 @@ def start_engine(model: nn.Module, config: OptimizerConfig, batch_size: int, par
 
 
 def train_step(engine: Any, task: Task, config: OptimizerConfig, step_in_epoch: int, step: int, total: int) -> Tensor:
-    """One optimizer step. DeepSpeed averages gradients over ranks and parts, so each sends its share that often."""
+    """Make one optimizer step and return the global loss.
+
+    DeepSpeed averages gradients over ranks and parts; the loss is scaled up so that they add up instead.
+    """
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate(config, step, total)
     total_loss: Tensor | float = 0.0
@@ -122,11 +126,18 @@ def train_step(engine: Any, task: Task, config: OptimizerConfig, step_in_epoch: 
 
 
 def run(
-    task: Task, config: OptimizerConfig, *, seed: int, every: int, keep: int | None = None, queue: Any | None = None
+    task: Task,
+    config: OptimizerConfig,
+    *,
+    seed: int,
+    evaluate_every: int,
+    keep_every: int | None = None,
+    queue: Any | None = None,
 ) -> None:
-    """Train with checkpoints, evaluation and exact resume; reports to Ray Train.
+    """Train with checkpoints, dev evaluation and exact resume; reports to Ray Train.
 
-    ``every`` so many epochs the model is evaluated and may be chosen, ``keep`` so many it is saved as it is.
+    Every ``evaluate_every`` epochs the model is evaluated on dev and saved as a candidate for the best checkpoint.
+    Every ``keep_every`` epochs it is saved whatever its score.
     """
     import ray.train
 
@@ -142,33 +153,33 @@ def run(
         losses, started = [], time.monotonic()
         for i in range(task.steps_per_epoch):
             step = epoch * task.steps_per_epoch + i
-            # Dropout depends on the place in training, not on what ran before: a resumed run draws the same.
+            # Dropout masks depend on the step alone, so a resumed run draws the same ones.
             torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
             losses.append(train_step(engine, task, config, i, step, total))
             rate = (i + 1) * task.batch_size / (time.monotonic() - started)
             reporter.step(epoch=epoch, step=step + 1, loss=float(losses[-1]), clips_per_second=rate)
         lr = learning_rate(config, step, total)
         row = {"epoch": epoch, "loss": float(torch.stack(losses).mean()), "lr": lr}
-        due = (epoch + 1) % every == 0 or epoch + 1 == config.epochs
+        due = (epoch + 1) % evaluate_every == 0 or epoch + 1 == config.epochs
         if due:
             engine.eval()
             row |= task.evaluate(engine.module)
         history.append(row)
         reporter.epoch(step=step + 1, clips_per_second=rate, **row)
-        kept = keep is not None and (epoch + 1) % keep == 0
-        if due or kept:
-            # One that is only kept has the score of an earlier one, which is chosen before it.
-            earlier = [r["score"] for r in history if "score" in r]
-            row = {"score": earlier[-1] if earlier else NEVER_CHOSEN} | row
+        keep = keep_every is not None and (epoch + 1) % keep_every == 0
+        if due or keep:
+            # Without an evaluation of its own it reports the last score; of equal scores the earliest checkpoint wins.
+            scores = [r["score"] for r in history if "score" in r]
+            row = {"score": scores[-1] if scores else NO_SCORE} | row
             metrics = row | {"evaluated": due, "steps_per_second": task.steps_per_epoch / (time.monotonic() - started)}
             _checkpoint(ray.train, engine, task, history, metrics)
     if first == config.epochs:
-        # Nothing was left to do: the run had ended but its driver had not heard.
+        # All epochs are done, but the driver was stopped before it received the last report.
         _checkpoint(ray.train, engine, task, history, dict(history[-1]))
 
 
 def _restore(engine: Any, task: Task) -> list[dict[str, Any]]:
-    """Load the latest checkpoint into the engine; returns the history of epochs, empty for a fresh run."""
+    """Load the latest checkpoint and return the history of epochs, empty for a new run."""
     import ray.train
 
     checkpoint = ray.train.get_checkpoint()
@@ -177,28 +188,28 @@ def _restore(engine: Any, task: Task) -> list[dict[str, Any]]:
     with checkpoint.as_directory() as folder:
         engine.load_checkpoint(str(Path(folder) / "engine"), tag="state")
         history: list[dict[str, Any]] = json.loads((Path(folder) / "history.json").read_text(encoding="utf-8"))
-        if (Path(folder) / MEMORY).is_file():
-            task.remember(load_file(Path(folder) / MEMORY))
+        if (Path(folder) / EXTRA_STATE).is_file():
+            task.load_extra_state(load_file(Path(folder) / EXTRA_STATE))
         if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # nobody leaves, and so deletes, the folder before all have read
+            torch.distributed.barrier()  # the folder is deleted by the rank that leaves first
     return history
 
 
 def _checkpoint(train: Any, engine: Any, task: Task, history: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
-    """Every rank saves its part into its own folder; Ray Train merges them."""
+    """Save a checkpoint: each rank writes its part to a folder of its own, Ray Train merges them."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(str(Path(folder) / "engine"), tag="state")
-        state = whole_state(engine)
+        state = full_state(engine)
         if world()[0] == 0:
             task.save(Path(folder) / "model", state, metrics)
             (Path(folder) / "history.json").write_text(json.dumps(history), encoding="utf-8")
-            if memory := task.memory():
-                save_file({name: tensor.contiguous() for name, tensor in memory.items()}, Path(folder) / MEMORY)
+            if extra := task.extra_state():
+                save_file({name: tensor.contiguous() for name, tensor in extra.items()}, Path(folder) / EXTRA_STATE)
         train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
 
 
-def whole_state(engine: Any) -> dict[str, Tensor]:
-    """The model's weights, gathered where ZeRO-3 has scattered them. Called on every rank at once."""
+def full_state(engine: Any) -> dict[str, Tensor]:
+    """Return the model's weights, gathered under ZeRO-3; called on all ranks."""
     import deepspeed
 
     with deepspeed.zero.GatheredParameters(

@@ -1,4 +1,4 @@
-"""Read the inputs of the next step while the present one is computed."""
+"""Load the inputs of the next step in a thread while the current one is computed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Value = TypeVar("Value")
 
 
 class Prefetch(Generic[Key, Value]):
-    """``load`` of a key, with that of ``following`` (None: nothing follows) begun in a thread beside.
+    """``load`` with one key of look-ahead: a call starts loading ``next_key`` of its key in a thread.
 
-    ``load`` must give the same whenever it is called: what was read ahead and is not asked for next is thrown away.
-    An error of reading ahead is raised where its value is asked for.
+    ``load`` must be deterministic: a prefetched value that the next call does not ask for is discarded. An error of
+    prefetching is raised by the call for its key. ``next_key`` returns None at the end.
     """
 
-    def __init__(self, load: Callable[[Key], Value], following: Callable[[Key], Key | None]):
-        self.load, self.following = load, following
+    def __init__(self, load: Callable[[Key], Value], next_key: Callable[[Key], Key | None]):
+        self.load, self.next_key = load, next_key
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._ahead: tuple[Key, Future[Value]] | None = None
+        self._prefetched: tuple[Key, Future[Value]] | None = None
 
     def __call__(self, key: Key) -> Value:
-        ahead, self._ahead = self._ahead, None
-        value = ahead[1].result() if ahead is not None and ahead[0] == key else self.load(key)
-        if (after := self.following(key)) is not None:
-            self._ahead = after, self._pool.submit(self.load, after)
+        prefetched, self._prefetched = self._prefetched, None
+        value = prefetched[1].result() if prefetched is not None and prefetched[0] == key else self.load(key)
+        if (following := self.next_key(key)) is not None:
+            self._prefetched = following, self._pool.submit(self.load, following)
         return value

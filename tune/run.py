@@ -1,4 +1,4 @@
-"""Run a study: Ray Tune over Ray Train runs, started or gone on with, and a report at its end."""
+"""Run or resume a study: Ray Tune over Ray Train runs, and a report at its end."""
 
 from __future__ import annotations
 
@@ -6,142 +6,143 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from signatlas.errors import UserError
-from signatlas.files import filesystem, write_text_atomically
+from signatlas.files import write_text_atomically
 from signatlas.recipe import Recipe, dump
 from tune import capacity
-from tune.output import calm_output
 from tune.reference import with_shared_reference
-from tune.search import METRIC, count, scheduler, search
-from tune.study import Point, Study, hand_set
+from tune.search import count, search
+from tune.study import METRIC, Point, Study, hand_set
 
 if TYPE_CHECKING:
-    from trainers.folder import RunFolder
+    from trainers.run_folder import RunFolder
     from tune.record import Trial
 
-EXPERIMENT = "tune"  # Ray Tune's own folder in the study's
-CONCURRENT = "concurrent.txt"  # how many trials run side by side
+EXPERIMENT = "tune"  # Ray Tune's folder inside that of the study
+CONCURRENT = "concurrent.txt"  # the number of concurrent trials
 
 
 def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Run a study to its end and return its results; joins or starts Ray unless this process has.
+    """Run a study to its end and return its results; connects to or starts Ray if this process has not.
 
-    A study that was stopped goes on: trials that had ended are kept, those that were at work go on from their last
-    checkpoint. A finished study is returned as it is. Raises UserError.
+    An interrupted study is resumed: ended trials are kept, running ones resume from their last checkpoint. A finished
+    study returns its results. Raises UserError.
     """
     import ray
 
     from cluster import storage
     from cluster.connect import connected
+    from cluster.ray_internals import disable_tune_tables
     from trainers.fit import build_task
-    from trainers.folder import RunFolder
+    from trainers.run_folder import RunFolder
 
     base, hand = hand_set(study)
-    # Mistakes that every trial would make show here.
+    # Reports mistakes that every trial would make.
     fingerprint = build_task(base).corpus_fingerprint
     folder = RunFolder(storage.resolve(study.storage_path), study.name)
     if fresh:
         folder.clear()
-    resumes = folder.begin(_claim(study, base), fingerprint)
+    resumes = folder.begin(_description(study, base), fingerprint)
     if resumes and (finished := folder.results()) is not None:
-        return finished | {"note": "this study had finished; --fresh runs it anew"}
-    # Relative paths of a recipe mean the folder the command was given in, also in the trials.
+        return finished | {"note": "this study is already finished; pass --fresh to run it again"}
+    # Trials resolve relative paths of the recipe in the folder of the command.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # MissingMetric says it in one line
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own tables
-    # A Tuner that goes on runs as many trials side by side as it did before.
-    wanted = _earlier_concurrency(folder) or study.concurrent
-    at_a_time, cpus = capacity.local(base, wanted)
-    own = not (ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
-    with calm_output() as output, connected(address, num_cpus=cpus, worker_logs=False):
-        at_a_time = capacity.of_study(base, wanted, at_a_time if own else None, count(study, hand))
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # MissingMetric reports it in one line
+    disable_tune_tables()
+    # A restored Tuner has the concurrency it was created with.
+    requested = _earlier_concurrency(folder) or study.concurrent
+    local_trials, cpus = capacity.local_capacity(base, requested)
+    starts_ray = not (ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
+    from tune.display import redirected_output
+
+    with redirected_output() as output, connected(address, num_cpus=cpus, worker_logs=False):
+        concurrency = capacity.study_concurrency(
+            base, requested, local_trials if starts_ray else None, count(study, hand)
+        )
         base = with_shared_reference(study, base, folder.remote or str(folder.local), quiet)
-        _tune(study, base, hand, folder, at_a_time, None if quiet else output)
+        _tune(study, base, hand, folder, concurrency, None if quiet else output)
     return _finish(study, base, folder, quiet)
 
 
-def _claim(study: Study, base: Recipe) -> str:
-    """What must be the same for a study to go on: all but how many trials run side by side."""
+def _description(study: Study, base: Recipe) -> str:
+    """Return what must be equal for a study to be resumed: everything but the number of concurrent trials."""
     same = study.model_copy(update={"concurrent": None})
-    return f"# A study: its settings, then the recipe that was set by hand.\n{dump(same)}---\n{dump(base)}"
+    return f"# Settings of the study, then the hand-set recipe.\n{dump(same)}---\n{dump(base)}"
 
 
-def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, at_a_time: int, output: Any) -> None:
+def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurrency: int, output: Any) -> None:
     from contextlib import nullcontext
 
     from tune import record
-    from tune.record import Display
+    from tune.display import Display
 
-    place = folder.remote or str(folder.local)
-    tuner = _tuner(study, base, hand, folder, place, at_a_time)
+    tuner = _tuner(study, base, hand, folder, concurrency)
     with nullcontext() if output is None else Display(study, count(study, hand), output):
         tuner.fit()
     trials = record.read(folder.local)
-    _refuse_missing_metric(study, trials)
+    _require_metric(study, trials)
     if len(trials) < count(study, hand) or any(trial.status not in record.ENDED for trial in trials):
-        raise KeyboardInterrupt  # Tune answers Ctrl-C by saving what it has and returning
+        raise KeyboardInterrupt  # on Ctrl-C, Tune saves its state and returns
 
 
-def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, place: str, at_a_time: int) -> Any:
-    """A new Tuner, or the one of an earlier process that was stopped."""
+def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurrency: int) -> Any:
+    """Return a new Tuner, or restore that of an interrupted process."""
     from ray import tune
 
+    from cluster.ray_internals import has_experiment_state
     from tune import record
     from tune.record import MissingMetric, Recorder
+    from tune.scheduler import scheduler
     from tune.trial import driver, epochs_of
 
-    # The trial's own process only waits; the workers' resources are Ray Train's to ask for.
-    trainable = tune.with_resources(driver(study, base, f"{place}/trials"), {"CPU": capacity.DRIVER_CPUS})
-    searching = search(study, hand)
+    storage_path = folder.remote or str(folder.local)
+    # The driver process only waits; Ray Train requests the resources of its workers.
+    trainable = tune.with_resources(driver(study, base, f"{storage_path}/trials"), {"CPU": capacity.DRIVER_CPUS})
+    search_options = search(study, hand)
     configuration = tune.TuneConfig(
         metric=METRIC,
         mode=study.mode,
-        search_alg=searching["search_alg"],
-        num_samples=searching["num_samples"],
+        search_alg=search_options["search_alg"],
+        num_samples=search_options["num_samples"],
         scheduler=scheduler(study, hand, epochs_of(base), folder.local),
-        max_concurrent_trials=at_a_time,  # without it trials take each other's workers, and all wait
+        max_concurrent_trials=concurrency,  # otherwise trials take CPUs from each other, and all wait for workers
         trial_dirname_creator=_trial_folder,
     )
     settings = tune.RunConfig(
         name=EXPERIMENT,
-        storage_path=place,
+        storage_path=storage_path,
         stop=MissingMetric(),
         callbacks=[Recorder(folder.local, study)],
         failure_config=tune.FailureConfig(max_failures=0),
         verbose=0,
     )
-    if _has_state(f"{place}/{EXPERIMENT}"):
-        return tune.Tuner.restore(f"{place}/{EXPERIMENT}", trainable)
+    if has_experiment_state(f"{storage_path}/{EXPERIMENT}"):
+        return tune.Tuner.restore(f"{storage_path}/{EXPERIMENT}", trainable)
     record.write(folder.local, [])
-    write_text_atomically(folder.local / CONCURRENT, f"{at_a_time}\n")
-    return tune.Tuner(trainable, param_space=searching["param_space"], tune_config=configuration, run_config=settings)
+    write_text_atomically(folder.local / CONCURRENT, f"{concurrency}\n")
+    return tune.Tuner(trainable, param_space=search_options["param_space"], tune_config=configuration, run_config=settings)
 
 
 def _earlier_concurrency(folder: RunFolder) -> int | None:
-    if not _has_state(f"{folder.remote or folder.local}/{EXPERIMENT}"):
+    """Return the concurrency of the interrupted process, or None for a new study."""
+    from cluster.ray_internals import has_experiment_state
+
+    if not has_experiment_state(f"{folder.remote or folder.local}/{EXPERIMENT}"):
         return None
-    kept = folder.local / CONCURRENT
-    return int(kept.read_text(encoding="utf-8")) if kept.is_file() else None
+    path = folder.local / CONCURRENT
+    return int(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _trial_folder(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _has_state(place: str) -> bool:
-    """Whether Tune has saved anything that it could go on from."""
-    from pyarrow.fs import FileSelector
-
-    store, inner = filesystem(place)
-    files = store.get_file_info(FileSelector(inner, allow_not_found=True))
-    return any(file.base_name.startswith("experiment_state") for file in files)
-
-
-def _refuse_missing_metric(study: Study, trials: list[Trial]) -> None:
+def _require_metric(study: Study, trials: list[Trial]) -> None:
+    """Raise UserError if an evaluation did not report the metric of the study."""
     for trial in trials:
         if trial.reported:
             raise UserError(
                 f"no trial reports '{study.metric}'; evaluations report {', '.join(trial.reported)}: "
-                "name one as the study's metric and start with --fresh"
+                "set the study's metric to one of them and pass --fresh"
             )
 
 

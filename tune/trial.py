@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from signatlas.errors import UserError
-from signatlas.recipe import RECIPES, Recipe, TranslationRecipe, parse
+from signatlas.recipe import RECIPES, Recipe, parse
 from tune.search import METRIC, TIME, settings_of
 from tune.study import Study, with_settings
 
@@ -63,12 +63,11 @@ def _name_cluster() -> None:
 
 
 def epochs_of(recipe: Recipe) -> int:
-    """Epochs of the run whose evaluations count: a translation's last stage, any other recipe's only one."""
-    if isinstance(recipe, TranslationRecipe):
-        last = recipe.translation or recipe.alignment
-        assert last is not None
-        return last.optimizer.epochs
-    return recipe.optimizer.epochs
+    """Return the epochs of the run whose evaluations count: the last one of a recipe of several."""
+    from trainers.tasks import task_spec
+
+    *_, last = task_spec(recipe.task).runs(recipe).values()
+    return int(last.optimizer.epochs)
 
 
 def reason(error: BaseException) -> str:

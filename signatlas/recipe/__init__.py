@@ -12,34 +12,32 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from signatlas.config import Strict
 from signatlas.errors import RecipeError
-from signatlas.recipe.base import OptimizerConfig, ScalingConfig, Strict
+from signatlas.recipe.base import OptimizerConfig, Recipe, RunRecipe, ScalingConfig
 from signatlas.recipe.contrastive import ContrastiveRecipe
 from signatlas.recipe.pseudo_label import PseudoLabelRecipe
 from signatlas.recipe.sign_classifier import SignClassifierRecipe
-from signatlas.recipe.sign_encoder import GroupConfig, SelectConfig, SignEncoderRecipe
+from signatlas.recipe.sign_encoder import GroupConfig, SignEncoderRecipe, SignSelectConfig
 from signatlas.recipe.text_denoising import TextDenoisingRecipe
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
 
 __all__ = [
-    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimizerConfig", "PseudoLabelRecipe", "Recipe", "Run",
-    "ScalingConfig",
-    "SelectConfig", "SignClassifierRecipe", "SignEncoderRecipe", "StageRecipe", "Strict", "TextDenoisingRecipe",
-    "TranslationRecipe", "dump", "load", "parse",
+    "RECIPES", "ContrastiveRecipe", "GroupConfig", "OptimizerConfig", "PseudoLabelRecipe", "Recipe", "RunRecipe",
+    "ScalingConfig", "SignClassifierRecipe", "SignEncoderRecipe", "SignSelectConfig", "StageRecipe", "Strict",
+    "TextDenoisingRecipe", "TranslationRecipe", "dump", "load", "parse",
 ]  # fmt: skip
-# One training run; a TranslationRecipe makes several.
-Run = (
-    SignEncoderRecipe | ContrastiveRecipe | SignClassifierRecipe | PseudoLabelRecipe | TextDenoisingRecipe | StageRecipe
-)
-Recipe = Run | TranslationRecipe
+# Recipe classes by task. The package trainers.tasks has a folder for each.
 RECIPES: dict[str, type[Recipe]] = {
-    "sign_encoder": SignEncoderRecipe,
-    "contrastive": ContrastiveRecipe,
-    "sign_classifier": SignClassifierRecipe,
-    "pseudo_label": PseudoLabelRecipe,
-    "text_denoising": TextDenoisingRecipe,
-    "translation": TranslationRecipe,
-    "translation_stage": StageRecipe,
+    recipe.model_fields["task"].default: recipe
+    for recipe in (
+        SignEncoderRecipe,
+        ContrastiveRecipe,
+        SignClassifierRecipe,
+        PseudoLabelRecipe,
+        TextDenoisingRecipe,
+        TranslationRecipe,
+    )
 }
 R = TypeVar("R", bound=BaseModel)
 

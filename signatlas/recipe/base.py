@@ -1,14 +1,12 @@
-"""What every recipe has: strictness, a name, an optimizer, how the best checkpoint is chosen, where it runs."""
+"""Settings that all recipes share: name, seed, optimizer, checkpoint selection, scaling."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from signatlas.config import Strict
 
 
 class OptimizerConfig(Strict):
@@ -35,17 +33,25 @@ class ScalingConfig(Strict):
     threads: int = Field(1, ge=1, description="torch threads a worker")
 
 
-class NamedRecipe(Strict):
-    """What each task's recipe adds to."""
+class Recipe(Strict):
+    """Base class of all recipes; a subclass has a ``task`` with a default, its key in the YAML file."""
 
+    task: str
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    budget: str = Field("", description="what it costs, measured")
+    budget: str = Field("", description="measured cost")
     seed: int = Field(0, ge=0)
     storage_path: str = "runs"
     scaling: ScalingConfig = ScalingConfig()
 
 
-class RunRecipe(NamedRecipe):
-    """The recipe of one training run."""
+class SelectConfig(Strict):
+    """How the best checkpoint is chosen; always on dev."""
+
+    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
+
+
+class RunRecipe(Recipe):
+    """Base class of the recipes of one training run."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
+    select: SelectConfig = SelectConfig()

@@ -6,14 +6,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from signatlas.config import LocalPath, Strict
 from signatlas.models.dual_encoder.config import DualEncoderConfig
-from signatlas.recipe.base import OptimizerConfig, RunRecipe, Strict
+from signatlas.recipe.base import OptimizerConfig, RunRecipe, SelectConfig
 from signatlas.text.encoders.config import AugmentationConfig
 
 
 class SentenceDataConfig(Strict):
-    corpus: str
-    features: str = Field(description="folder of clip features, see 'signatlas features'")
+    corpus: LocalPath
+    features: LocalPath = Field(description="folder of clip features, see 'signatlas features'")
     languages: tuple[str, ...] = Field(("de",), min_length=1, description="BCP-47; several: 1-to-K over all of them")
     sentences: Literal["clip", "text"] = Field(
         "clip", description="what an epoch passes over; text: equal texts are one sentence with several videos"
@@ -34,11 +35,10 @@ class ContrastiveLossConfig(Strict):
     backend: Literal["auto", "reference", "tiled", "triton"] = "auto"
 
 
-class SentenceSelectConfig(Strict):
+class SentenceSelectConfig(SelectConfig):
     """How the best checkpoint is chosen; always on dev, as the mean of both directions and all languages."""
 
     metric: Literal["R@1", "R@5", "R@10", "MRR"] = "MRR"
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
 
 
 class ContrastiveRecipe(RunRecipe):

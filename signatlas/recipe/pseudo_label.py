@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from signatlas.config import LocalPath, Strict
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import OptimizerConfig, RunRecipe, Strict
+from signatlas.recipe.base import OptimizerConfig, RunRecipe, SelectConfig
 
 
 class SpotConfig(Strict):
@@ -20,17 +21,16 @@ class SpotConfig(Strict):
 
 
 class PseudoLabelDataConfig(Strict):
-    corpus: str = Field(description="continuous signing; its train split is learned from, its dev split chosen on")
-    model: str = Field(description="the sign classifier that begins: a folder or a Hub name")
-    segments: str | None = Field(None, description="folder of 'signatlas spot' on train; made when left out")
-    dev_segments: str | None = Field(None, description="the same on dev")
+    corpus: LocalPath = Field(description="of continuous signing; trains on its train split, selects on its dev split")
+    model: LocalPath = Field(description="the sign classifier to start from: a folder or a Hub name")
+    segments: LocalPath | None = Field(None, description="folder of 'signatlas spot' on train; default: spotted first")
+    dev_segments: LocalPath | None = Field(None, description="the same on dev")
 
 
-class PseudoLabelSelectConfig(Strict):
+class PseudoLabelSelectConfig(SelectConfig):
     """How the best checkpoint is chosen: on the first model's segments of dev, never on true spans."""
 
     metric: Literal["accuracy", "top5"] = "accuracy"
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
 
 
 class PseudoLabelRecipe(RunRecipe):

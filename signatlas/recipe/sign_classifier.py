@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from signatlas.config import LocalPath, Strict
 from signatlas.features.views import ViewConfig
 from signatlas.models.sign_encoder import SignEncoderConfig
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import RunRecipe, Strict
+from signatlas.recipe.base import RunRecipe, SelectConfig
 
 
 class ClassGroupConfig(Strict):
@@ -21,15 +22,14 @@ class ClassGroupConfig(Strict):
 
 
 class ClassifierDataConfig(Strict):
-    corpus: str
+    corpus: LocalPath
     groups: tuple[ClassGroupConfig, ...] = Field((ClassGroupConfig(),), min_length=1)
 
 
-class ClassifierSelectConfig(Strict):
+class ClassifierSelectConfig(SelectConfig):
     """How the best checkpoint is chosen; always on windows of dev clips whose class was trained."""
 
     metric: Literal["accuracy", "top5"] = "accuracy"
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
     source: str | None = None
     windows: int = Field(4, ge=1, description="windows of a dev clip")
 

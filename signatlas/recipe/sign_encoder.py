@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from signatlas.config import LocalPath, Strict
 from signatlas.models.sign_encoder import SignEncoderConfig
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import RunRecipe, Strict
+from signatlas.recipe.base import RunRecipe, SelectConfig
 
 
 class GroupConfig(Strict):
@@ -22,7 +23,7 @@ class GroupConfig(Strict):
 
 
 class DataConfig(Strict):
-    corpus: str
+    corpus: LocalPath
     groups: tuple[GroupConfig, ...] = (GroupConfig(),)
     exclude_glosses: tuple[str, ...] = Field((), description="words that no gloss-labeled group may show")
     exclude_shared: bool = Field(False, description="leave out the words that webcam and dictionary share")
@@ -33,12 +34,11 @@ class LossConfig(Strict):
     temperature: float = Field(0.1, gt=0)
 
 
-class SelectConfig(Strict):
+class SignSelectConfig(SelectConfig):
     """How the best checkpoint is chosen; always on dev."""
 
     protocol: Literal["closed", "one-shot"] = "closed"
     metric: Literal["R@1", "R@10", "mAP", "MRR"] = "mAP"
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
     gallery_source: str | None = None
     query_source: str | None = None
 
@@ -51,4 +51,4 @@ class SignEncoderRecipe(RunRecipe):
     model: SignEncoderConfig = SignEncoderConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
-    select: SelectConfig = SelectConfig()
+    select: SignSelectConfig = SignSelectConfig()

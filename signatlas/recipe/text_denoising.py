@@ -6,14 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from signatlas.models.translator.config import LanguageConfig
-from signatlas.recipe.base import RunRecipe, Strict
+from signatlas.config import LocalPath, Strict
+from signatlas.models.language_model.config import LanguageConfig
+from signatlas.recipe.base import RunRecipe, SelectConfig
 
 
 class DenoisingDataConfig(Strict):
-    corpus: str
+    corpus: LocalPath
     languages: tuple[str, ...] = Field(("de",), min_length=1, description="BCP-47, of the texts")
-    texts: dict[str, tuple[str, ...]] = Field({}, description="more text by language: files with one sentence a line")
+    texts: dict[str, tuple[LocalPath, ...]] = Field(
+        {}, description="further texts by language: files, a sentence a line"
+    )
     limit: int | None = Field(None, ge=2, description="only so many training clips, the first by id")
     max_glosses: int | None = Field(None, ge=1, description="only clips of at most so many glosses")
 
@@ -36,11 +39,10 @@ class NoiseConfig(Strict):
     pack: int = Field(3, ge=1, description="an instance holds 1 to so many texts")
 
 
-class DenoisingSelectConfig(Strict):
+class DenoisingSelectConfig(SelectConfig):
     """How the best checkpoint is chosen: the loss on corrupted dev texts, one a row, always corrupted alike."""
 
     metric: Literal["loss"] = "loss"
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
 
 
 class TextDenoisingRecipe(RunRecipe):

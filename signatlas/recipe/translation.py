@@ -6,14 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from signatlas.config import LocalPath, Strict
 from signatlas.models.translator.config import TranslatorConfig
-from signatlas.recipe.base import NamedRecipe, OptimizerConfig, RunRecipe, Strict
+from signatlas.recipe.base import OptimizerConfig, Recipe, RunRecipe, SelectConfig
 
 
 class TranslationDataConfig(Strict):
-    corpus: str
-    features: str | None = Field(None, description="folder of clip features, for the backbone 'features'")
-    frames: str | None = Field(None, description="folder of videos or picture folders named by clip id, for 'resnet'")
+    corpus: LocalPath
+    features: LocalPath | None = Field(None, description="folder of clip features, for the backbone 'features'")
+    frames: LocalPath | None = Field(
+        None, description="folder of videos or picture folders, named by clip id, for 'resnet'"
+    )
     readers: int = Field(4, ge=1, description="threads a worker that decode pictures, for 'resnet'")
     language: str = Field("de", description="BCP-47, of the texts")
     limit: int | None = Field(None, ge=2, description="only so many training clips, the first by id")
@@ -66,7 +69,7 @@ class TranslationStageConfig(Strict):
 class SelectionConfig(Strict):
     """Which negatives meet in a batch (SCL-SLT, Algorithm 1; readings of its open points)."""
 
-    reference: str | None = Field(None, description="run folder of a reference model; trained first when left out")
+    reference: LocalPath | None = Field(None, description="folder of a reference run; default: trained first")
     epochs: int | None = Field(None, ge=2, description="of the reference run; those of stage 1 when left out")
     every: int = Field(5, ge=1, description="epochs between the checkpoints of the reference run")
     schedule: Literal["easy", "hard", "linear", "sqrt", "log", "log2"] = Field(
@@ -79,7 +82,7 @@ class SelectionConfig(Strict):
     low_rank: bool = Field(False, description="pooled vectors instead of tokens: no matrix")
 
 
-class TranslationSelectConfig(Strict):
+class TranslationSelectConfig(SelectConfig):
     """How the best checkpoint is chosen, on dev, and how texts are decoded."""
 
     metric: Literal["BLEU-4", "BLEU-1", "ROUGE-L", "chrF", "loss", "MRR", "contrast"] = Field(
@@ -87,19 +90,20 @@ class TranslationSelectConfig(Strict):
         description="MRR: of dev clips and texts that find each other; contrast: its loss, by which a stage 1 that "
         "translates nothing is chosen in any case (GFSLT-VLP)",
     )
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
     beams: int = Field(4, ge=1, description="on dev while training; 'signatlas evaluate' has its own, 8")
     max_new_tokens: int = Field(60, ge=1)
     limit: int | None = Field(None, ge=1, description="only so many dev clips while training, evenly taken")
 
 
-class TranslationRecipe(NamedRecipe):
+class TranslationRecipe(Recipe):
     """Train a translator: reference run and its trajectories where batches are selected, stage 1, stage 2."""
 
     task: Literal["translation"] = "translation"
     data: TranslationDataConfig
     model: TranslatorConfig = TranslatorConfig()
-    start: str | None = Field(None, description="a translator to go on from: a model folder, for instance of stage 1")
+    start: LocalPath | None = Field(
+        None, description="folder of a translator to start from, such as that of stage 1"
+    )
     alignment: AlignmentConfig | None = Field(AlignmentConfig(), description="stage 1; null leaves it out")
     selection: SelectionConfig = SelectionConfig()
     translation: TranslationStageConfig | None = Field(
@@ -158,15 +162,15 @@ class StageRecipe(RunRecipe):
     task: Literal["translation_stage"] = "translation_stage"
     data: TranslationDataConfig
     model: TranslatorConfig
-    start: str | None = None
+    start: LocalPath | None = None
     alignment: AlignmentConfig | None = None
     selection: SelectionConfig | None = None
-    trajectories: str | None = Field(None, description="folder of the reference model's token features")
+    trajectories: LocalPath | None = Field(None, description="folder of the reference model's token features")
     batch_size: int
     smoothing: float
     optimizer: StageOptimizerConfig
     select: TranslationSelectConfig
-    snapshots: int | None = Field(None, description="keep the model of every so many epochs")
+    keep_every: int | None = Field(None, description="epochs between checkpoints that are all kept")
 
 
 def _check_batch(name: str, batch_size: int, workers: int, parts: int) -> None:

@@ -16,13 +16,14 @@ from signatlas.similarity import fine_grained, mean_pooled
 from tests.trainers.sentence_data import write_sentences
 from trainers.pipelines import trajectories as module
 from trainers.pipelines.trajectories import cache
-from trainers.tasks.translation.data import Translations
-from trainers.tasks.translation.stages import stages
+from trainers.run_folder import KEPT_CHECKPOINTS
+from trainers.tasks.translation.data import TranslationData
+from trainers.tasks.translation.stages import runs
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def translations(folder: Path) -> Translations:
+def translations(folder: Path) -> TranslationData:
     """The clips of a run that selects its batches, over 56 training clips."""
     corpus, features = write_sentences(folder)
     sizes = {"vocabulary": 60, "width": 16, "layers": 1, "heads": 2, "feedforward": 16}
@@ -34,16 +35,16 @@ def translations(folder: Path) -> Translations:
         "selection": {"every": 2}, "translation": None,
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip
-    return Translations(stages(parse(TranslationRecipe, settings, "recipe"))["alignment"])
+    return TranslationData(runs(parse(TranslationRecipe, settings, "recipe"))["alignment"])
 
 
-def snapshot(reference: Path, epoch: int, data: Translations, *, spoil: bool = False) -> Translator:
+def snapshot(reference: Path, epoch: int, data: TranslationData, *, spoil: bool = False) -> Translator:
     """A translator with random weights as the model of an epoch."""
     torch.manual_seed(epoch)
     model = Translator.build(data.recipe.model, data.texts, "de", data.inputs.width)
     if spoil:
         model.bridge.weight.data.fill_(torch.nan)
-    model.save_pretrained(reference / "snapshots" / f"epoch_{epoch:04d}")
+    model.save_pretrained(reference / KEPT_CHECKPOINTS / f"epoch_{epoch:04d}")
     return model
 
 
@@ -54,7 +55,7 @@ def changed(folder: Path) -> dict[str, int]:
 def test_every_snapshot_is_cached_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = translations(tmp_path), tmp_path / "reference" / "trajectories"
     snapshot(tmp_path / "reference", 2, data)
-    with pytest.raises(FeatureError, match=r"^reference run without enough checkpoints: .*snapshots has 1"):
+    with pytest.raises(FeatureError, match=r"^reference run without enough checkpoints: .*kept_checkpoints has 1"):
         cache(tmp_path / "reference", data, out)
     model = snapshot(tmp_path / "reference", 4, data)
     monkeypatch.setattr(module, "BATCH", 20)

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.trainers.gradients import gradients
 from trainers.distributed import local_slice
-
-SCRIPT = Path(__file__).with_name("ranks.py")
-
-
-def gradients(recipe: Path, ranks: int, out: Path, zero: int = 0, precision: str = "fp32") -> dict:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = [str(port), str(out), str(zero), precision]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(recipe), str(rank), str(ranks), *arguments],
-            cwd=SCRIPT.parents[2],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    output = [process.communicate(timeout=240)[0] for process in processes]
-    failed = [text for process, text in zip(processes, output, strict=True) if process.returncode]
-    assert not failed, failed[0][-3000:]
-    return torch.load(out)
 
 
 @pytest.fixture(scope="module")

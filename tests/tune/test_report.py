@@ -11,7 +11,7 @@ import pytest
 
 from signatlas.errors import UserError
 from signatlas.recipe import load
-from trainers.folder import RunFolder
+from trainers.run_folder import RunFolder
 from tune import record, report
 from tune.record import Display, Trial, ranked
 from tune.study import hand_set, load_study

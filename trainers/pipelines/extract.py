@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from signatlas.corpus.extraction.assembly import Quarantined, put_together
-from signatlas.corpus.extraction.extraction_store import Unwritable, Workplace
+from signatlas.corpus.extraction.assembly import Quarantined, assemble_corpus
+from signatlas.corpus.extraction.extraction_store import ExtractionStore, StoreWriteError
 from signatlas.corpus.extraction.recording import Options, extract, identity, size
 from signatlas.corpus.format import Corpus
-from signatlas.corpus.sources.listing import Item, Listing, Missing
+from signatlas.corpus.sources.base import Item, Listing, Missing
 from signatlas.errors import CorpusError, UserError
 from signatlas.files import absolute, filesystem
 from signatlas.pose.holistic import Holistic
@@ -70,13 +70,13 @@ def run_listing(
     id that occurs twice, a full disk, or when no recording can be used.
     """
     refuse(listing, out, overwrite)
-    work = Workplace.beside(out)
+    work = ExtractionStore.for_corpus(out)
     work.prepare()
     keys = [identity(item, options) for item in listing]
     finished, refused = work.finished(), work.refusals()
     left = [(i, k) for i, k in zip(listing, keys, strict=True) if k not in finished and k not in refused]
     frames = _extract_all(left, work, options, workers, len(listing), progress) if left else 0
-    corpus, quarantined = put_together(
+    corpus, quarantined = assemble_corpus(
         listing, keys, out, work, options, command=command, overwrite=overwrite, make_splits=make_splits, seed=seed
     )
     work.remove()
@@ -88,7 +88,7 @@ def refuse(listing: Listing, out: str | os.PathLike[str], overwrite: bool) -> No
         raise CorpusError(f"{os.fspath(out)}: name the endpoint by AWS_ENDPOINT_URL, not after a question mark")
     store, root = filesystem(out)
     if not overwrite and store.get_file_info(root if "://" not in os.fspath(out) else f"{root}/corpus.json").type:
-        raise CorpusError(f"{os.fspath(out)} exists already: choose another --out or pass --overwrite")
+        raise CorpusError(f"{os.fspath(out)} already exists: choose another --out or pass --overwrite")
     twice = [id for id, number in Counter(item.id for item in listing).items() if number > 1]
     if twice:
         raise CorpusError(f"the id '{twice[0]}' occurs twice: give each recording its own")
@@ -103,7 +103,7 @@ class _Unfit(UserError):
 class Extractor:
     """Extracts one item a call; one per Ray Data actor, its models loaded when they are first needed."""
 
-    def __init__(self, work: Workplace, options: Options, meter: Any):
+    def __init__(self, work: ExtractionStore, options: Options, meter: Any):
         self.work, self.options, self.meter = work, options, meter
         self.loaded: Holistic | None = None
 
@@ -132,7 +132,7 @@ class Extractor:
                 self.work.refuse(key, reason, ChildProcessError)
             else:
                 self._take(item, typed, key)
-        except (Unwritable, _Unfit) as error:
+        except (StoreWriteError, _Unfit) as error:
             return str(error)
         return ""
 
@@ -149,7 +149,7 @@ class Extractor:
             clip = extract(item, self.options, self.holistic, progress)
             self.work.commit(key, clip)
             self.meter.add.remote(clip.num_frames - reported)
-        except (Unwritable, _Unfit):
+        except (StoreWriteError, _Unfit):
             raise
         except ImportError as error:
             raise _Unfit(f"{typed} cannot be read here ({_told(error)}): {MENDED}") from error
@@ -180,7 +180,7 @@ class Meter:
 
 def _extract_all(
     left: Sequence[tuple[Item, str]],
-    work: Workplace,
+    work: ExtractionStore,
     options: Options,
     workers: int | None,
     total: int,

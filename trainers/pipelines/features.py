@@ -14,7 +14,7 @@ from signatlas.corpus.format import METADATA_COLUMNS, Clip, Corpus, table_to_cli
 from signatlas.errors import FeatureError, PoseError
 from signatlas.features import store, windows
 from signatlas.models.sign_classifier import SignClassifier
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 from trainers.pipelines.embed import problem_of
 
 Progress = Callable[[int, int], Any]  # clips and windows done so far
@@ -32,7 +32,7 @@ class Slider:
             self.model.cuda()
         self.window, self.stride, self.limit = window, stride, limit
 
-    def prepare(self, table: pa.Table) -> tuple[list[Clip], list[str | None], PoseBank]:
+    def prepare(self, table: pa.Table) -> tuple[list[Clip], list[str | None], PreparedClips]:
         """The batch's clips, what is wrong with each, and a bank of those that are right."""
         clips = list(table_to_clips(table.combine_chunks()))
         # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
@@ -42,7 +42,7 @@ class Slider:
         if not usable:
             # A bank of no clips has no array to cut from; one still clip keeps the shapes.
             usable = [Clip("", "train", np.zeros((1, 75, 3), np.float32), "", "")]
-        return clips, problems, PoseBank.from_clips(usable, config.points, config.aspect)
+        return clips, problems, PreparedClips.from_clips(usable, config.points, config.aspect)
 
 
 class FeatureSlider(Slider):

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +23,11 @@ from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.models.translator.config import BackboneConfig
 from signatlas.sampling.trajectories import store as store
 from signatlas.sampling.trajectories.similarities import Trajectories, enough, moments
-from trainers.tasks.translation.data import Translations
+from trainers.run_folder import KEPT_CHECKPOINTS
 
-SNAPSHOTS = "snapshots"  # in a reference run's folder, a model folder a checkpoint
+if TYPE_CHECKING:
+    from trainers.tasks.translation.data import TranslationData
+
 CLIPS = "clips.parquet"  # what the actors are to encode, while they do
 BATCH = 64  # clips that an actor encodes at a time
 Progress = Callable[[int, int], Any]  # epoch of the snapshot, clips of it that are done
@@ -76,7 +78,7 @@ class TokenEncoder:
         import torch
 
         from signatlas.corpus.format import Corpus
-        from signatlas.models.translator.sign_inputs import SignInputs
+        from signatlas.models.translator.inputs import SignInputs
         from signatlas.models.translator.translator import Translator
 
         if self.inputs is None:
@@ -119,7 +121,7 @@ def _from_bytes(row: dict[str, bytes], width: int) -> store.Encoded:
 
 def cache(
     reference: str | os.PathLike[str],
-    data: Translations,
+    data: TranslationData,
     out: str | os.PathLike[str],
     *,
     workers: int | None = None,
@@ -145,7 +147,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _cached(
-    reference: Path, data: Translations, out: Path, workers: int | None, gpus: float, quiet: bool
+    reference: Path, data: TranslationData, out: Path, workers: int | None, gpus: float, quiet: bool
 ) -> Trajectories:
     snapshots = _snapshots(reference)
     missing, info = _wanted(snapshots, data, out)
@@ -168,13 +170,13 @@ def _cached(
 
 def _snapshots(reference: Path) -> dict[int, Path]:
     """Model folders by the epochs that were done. Raises FeatureError for fewer than two."""
-    found = {int(path.name.removeprefix("epoch_")): path for path in (reference / SNAPSHOTS).glob("epoch_*")}
-    enough(len(found), reference / SNAPSHOTS)
+    found = {int(path.name.removeprefix("epoch_")): path for path in (reference / KEPT_CHECKPOINTS).glob("epoch_*")}
+    enough(len(found), reference / KEPT_CHECKPOINTS)
     return dict(sorted(found.items()))
 
 
 def _wanted(
-    snapshots: dict[int, Path], data: Translations, out: Path
+    snapshots: dict[int, Path], data: TranslationData, out: Path
 ) -> tuple[dict[int, store.SnapshotInfo] | None, store.TrajectoriesInfo]:
     """What there is to encode, None when everything is there; and what trajectories.json is to say."""
     from pyarrow.fs import LocalFileSystem
@@ -211,7 +213,7 @@ def _wanted(
 
 
 def _encoded(
-    snapshots: dict[int, Path], data: Translations, clips: Path, workers: int | None, gpus: float
+    snapshots: dict[int, Path], data: TranslationData, clips: Path, workers: int | None, gpus: float
 ) -> Iterator[dict]:
     """What the actors make of every snapshot and batch, in order."""
     if not snapshots:
@@ -280,7 +282,7 @@ def _finish(out: Path, info: store.TrajectoriesInfo) -> None:
     write_text_atomically(out / store.INFO, info.model_dump_json(indent=2) + "\n")
 
 
-def _computed(trajectories: Trajectories, data: Translations, quiet: bool) -> Trajectories:
+def _computed(trajectories: Trajectories, data: TranslationData, quiet: bool) -> Trajectories:
     """What the recipe's selection needs is computed now, once, before any worker asks for it."""
     settings = data.recipe.selection
     if settings is not None:

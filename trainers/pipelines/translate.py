@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from signatlas.errors import ModelError, UserError
-from signatlas.evaluation.translations.decoding import Batch, Decoded, Decoder, Work, absolute_name
+from signatlas.evaluation.translations.decoding import Batch, Decoded, Decoder, DecodingJob, absolute_name
 from signatlas.files import absolute
 
 BLOCKS = 2000  # more batches than this share a block of Ray Data
@@ -20,8 +20,8 @@ BLOCKS = 2000  # more batches than this share a block of Ray Data
 class Worker:
     """What each Ray Data actor holds: a decoder. Arrow rows of batches in, rows of answers out."""
 
-    def __init__(self, work: Work):
-        self.decoder = Decoder(work)
+    def __init__(self, job: DecodingJob):
+        self.decoder = Decoder(job)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         answers = [self._answer(row) for row in table.to_pylist()]
@@ -45,7 +45,7 @@ class Worker:
 
 
 def spread(
-    work: Work, wanted: Sequence[Batch], workers: int | None = None, address: str | None = None
+    job: DecodingJob, wanted: Sequence[Batch], workers: int | None = None, address: str | None = None
 ) -> Iterator[tuple[Batch, Decoded]]:
     """Answers to batches as they come, in any order, from ``workers`` actors, by default one a CPU or GPU but one.
 
@@ -59,10 +59,10 @@ def spread(
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         count = workers or gpus or max(1, int(resources["CPU"]) - 1)
-        work = replace(work, model=absolute_name(work.model), corpus=absolute(work.corpus), threads=work.threads or 1,
-                       features=absolute(work.features) if work.features else None,
-                       frames=absolute(work.frames) if work.frames else None)  # fmt: skip
-        for row in _answers(work, wanted, min(count, max(1, len(wanted))), 1 if gpus >= count else 0):
+        job = replace(job, model=absolute_name(job.model), corpus=absolute(job.corpus), threads=job.threads or 1,
+                       features=absolute(job.features) if job.features else None,
+                       frames=absolute(job.frames) if job.frames else None)  # fmt: skip
+        for row in _answers(job, wanted, min(count, max(1, len(wanted))), 1 if gpus >= count else 0):
             if row["problem"]:
                 raise ModelError(row["problem"])
             batch = wanted[row["number"]]
@@ -70,7 +70,7 @@ def spread(
             yield batch, Decoded(batch.ids, row["texts"], vectors)
 
 
-def _answers(work: Work, wanted: Sequence[Batch], workers: int, gpus: float) -> Iterator[dict[str, Any]]:
+def _answers(job: DecodingJob, wanted: Sequence[Batch], workers: int, gpus: float) -> Iterator[dict[str, Any]]:
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -82,7 +82,7 @@ def _answers(work: Work, wanted: Sequence[Batch], workers: int, gpus: float) -> 
     asked = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS))
     found = asked.map_batches(
         Worker,
-        fn_constructor_args=(work,),
+        fn_constructor_args=(job,),
         batch_format="pyarrow",
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from signatlas.config import LocalPath
 from signatlas.text.encoders.config import TextConfig
 
 
@@ -16,7 +17,7 @@ class _Part(BaseModel):
 class SignConfig(_Part):
     """The sign side: clip features into CLIP's vision trunk (ViT-B/32 by name or folder, else of any size)."""
 
-    pretrained: str | None = Field(None, description="a CLIP model, of the Hub or a folder; its sizes then hold")
+    pretrained: LocalPath | None = Field(None, description="a CLIP model, of the Hub or a folder; its sizes then hold")
     features: int | None = Field(None, ge=1, description="width of the clip features; that of the folder when left out")
     max_clips: int = Field(64, ge=1, description="longer sequences of clips are subsampled evenly")
     alpha: float = Field(

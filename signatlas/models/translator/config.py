@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from signatlas.config import LocalPath
 from signatlas.models.dual_encoder.config import SimilarityConfig
+from signatlas.models.language_model.config import LanguageConfig, LoraSettings
 from signatlas.pose.features import PointSet, Stream
 
 
@@ -37,7 +39,7 @@ class BackboneConfig(_Part):
     dims: Literal[2, 3] = 2
     streams: tuple[Stream, ...] = Field(("position", "velocity", "presence"), description="pose: what is told of them")
     width: int = Field(128, ge=8, description="pose: width of the frame vectors")
-    pretrained: str | None = Field(None, description="resnet: a model, of the Hub or a folder; random when left out")
+    pretrained: LocalPath | None = Field(None, description="resnet: Hub name or folder; default: random weights")
     sizes: ResNetSizes = Field(ResNetSizes(), description="resnet: without pretrained, whose own sizes hold")
     size: int = Field(224, ge=32, description="resnet: pixels of the cropped square")
     frozen: bool = False
@@ -56,39 +58,6 @@ class SignEmbeddingConfig(_Part):
     pool: int = Field(2, ge=1)
     padding: Literal["same", "valid"] = Field("same", description="valid: the released one, loses kernel-1 frames")
     dropout: float = Field(0.0, ge=0, lt=1)
-
-
-class LanguageConfig(_Part):
-    """mBART: by name or folder, or of these sizes with a SentencePiece vocabulary of the training texts."""
-
-    pretrained: str | None = Field(None, description="an mBART, of the Hub or a folder; its sizes then hold")
-    trim: bool = Field(True, description="keep only the pieces that the training texts use")
-    vocabulary: int = Field(1000, ge=16, description="pieces of a new vocabulary, at most")
-    width: int = Field(128, ge=8)
-    layers: int = Field(3, ge=1, description="of the encoder and of the decoder")
-    heads: int = Field(4, ge=1)
-    feedforward: int = Field(512, ge=8)
-    dropout: float | None = Field(None, ge=0, lt=1, description="by default a pretrained model's own, 0.1 in a new one")
-    positions: int = Field(256, ge=8, description="longest sequence of pieces or of sign tokens")
-    encoder_layers: int | None = Field(None, ge=1, description="keep only the first so many of the sign side")
-    decoder_layers: int | None = Field(None, ge=1, description="keep only the first so many of the decoder")
-    random_decoder: bool = Field(False, description="start the decoder's layers anew (GFSLT-VLP)")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> LanguageConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
-
-
-class LoraSettings(_Part):
-    """Low-rank adapters (peft) in the encoder of signing and in the decoder."""
-
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1, description="names of the linear layers")
-    force: bool = Field(False, description="allow adapters over weights that were never trained")
 
 
 class TranslatorConfig(_Part):

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from signatlas.config import LocalPath
+
 
 class TextConfig(BaseModel):
     """The text side of a dual encoder.
@@ -18,7 +20,7 @@ class TextConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["pieces", "clip", "huggingface", "sentence"] = "pieces"
-    name: str | None = None
+    name: LocalPath | None = None
     max_tokens: int = Field(32, ge=1, description="longer texts are subsampled evenly, as the paper does")
     width: int = Field(128, ge=8)
     depth: int = Field(2, ge=1)

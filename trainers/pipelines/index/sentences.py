@@ -10,22 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from signatlas.corpus.format import Corpus
-from signatlas.errors import SnapshotError, TextError
+from signatlas.errors import IndexVersionError, TextError
 from signatlas.features.sliding import own_encoders
 from signatlas.features.store import FeatureStore
 from signatlas.models import folder as model_folder
-from signatlas.models.dual_encoder.encoder import MODEL_TYPE, DualEncoder
-from signatlas.retrieval import entries
-from signatlas.retrieval import index_version as snapshot
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.manifest import FeaturesPart
+from signatlas.models.dual_encoder.encoder import DualEncoder
+from signatlas.retrieval import entries, index_version
+from signatlas.retrieval.index_version import FeaturesPart, IndexVersion
 from trainers.pipelines.features import Progress, extract
 from trainers.pipelines.index.signs import check_names, check_version, corpus_part
-
-
-def is_dual(model: str | os.PathLike[str]) -> bool:
-    """Whether a model folder holds a dual encoder. Raises ModelError when there is no model."""
-    return model_folder.read_config(model_folder.locate(model)).get("model_type") == MODEL_TYPE
 
 
 def build(
@@ -44,11 +37,11 @@ def build(
     version: str | None = None,
     activate: bool = True,
     progress: Callable[[int], Any] | None = None,
-) -> Snapshot:
+) -> IndexVersion:
     """Encode the clips of ``corpus`` from their features, or its distinct texts, and write a version under ``out``.
 
     ``languages`` narrows the texts; the index names the features if their folder ``keeps``. Raises CorpusError,
-    ModelError, FeatureError, TextError or SnapshotError; then nothing was written.
+    ModelError, FeatureError, TextError or IndexVersionError; then nothing was written.
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
@@ -64,7 +57,7 @@ def build(
     else:
         rows = entries.clip_rows(chosen)
     encoded = entries.encode(encoder, kind, rows, store, progress)
-    written = snapshot.write(
+    written = index_version.write(
         out,
         encoded.vectors,
         encoded.rows,
@@ -78,7 +71,7 @@ def build(
         features=_part(store) if store is not None and keeps else None,
     )
     if activate:
-        snapshot.activate(out, written.version)
+        index_version.activate(out, written.version)
     return written
 
 
@@ -119,7 +112,7 @@ def _chosen(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, 
 def _check_languages(languages: tuple[str, ...] | None, rows: list[dict[str, Any]], path: str) -> None:
     have = {text["language"] for row in rows for text in row["texts"] or []}
     if not have:
-        raise SnapshotError(f"nothing to index: the chosen clips of {path} have no texts")
+        raise IndexVersionError(f"nothing to index: the chosen clips of {path} have no texts")
     for language in languages or ():
         if language not in have:
             raise TextError(f"{path} has no texts in '{language}', only in {', '.join(sorted(have))}")

@@ -1,4 +1,4 @@
-"""Build an index snapshot from a corpus and a model."""
+"""Build an index version from a corpus and a model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from signatlas.corpus.format import Corpus
-from signatlas.errors import SnapshotError
+from signatlas.errors import IndexVersionError
 from signatlas.models import folder as model_folder
-from signatlas.retrieval import index_version as snapshot
+from signatlas.retrieval import index_version
 from signatlas.retrieval.confidence import LEAST_ABSENT
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.manifest import CorpusPart
+from signatlas.retrieval.index_version import CorpusPart, IndexVersion
 from trainers.pipelines.embed import collect, embedded
 
 
@@ -31,10 +30,10 @@ def build(
     workers: int = 1,
     gpus: float = 0,
     progress: Callable[[int], Any] | None = None,
-) -> Snapshot:
+) -> IndexVersion:
     """Embed ``corpus`` (or some sources and splits of it) with Ray Data and write a version under ``out``.
 
-    Needs a connected Ray. Raises CorpusError, ModelError or SnapshotError; then nothing was written.
+    Needs a connected Ray. Raises CorpusError, ModelError or IndexVersionError; then nothing was written.
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
@@ -45,7 +44,7 @@ def build(
         embedded(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
     )
     absent = _absent(opened, set(rows["gloss"].to_pylist()))
-    written = snapshot.write(
+    written = index_version.write(
         out,
         vectors,
         rows,
@@ -57,7 +56,7 @@ def build(
         absent=collect(embedded(source_model, opened, ids=absent, workers=workers, gpus=gpus))[0] if absent else None,
     )
     if activate:
-        snapshot.activate(out, written.version)
+        index_version.activate(out, written.version)
     return written
 
 
@@ -76,16 +75,16 @@ def corpus_part(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[s
 
 
 def check_version(out: str | os.PathLike[str], version: str | None) -> None:
-    """Before the work, not after it. Raises SnapshotError when the version exists."""
+    """Before the work, not after it. Raises IndexVersionError when the version exists."""
     if version and (Path(out) / version).exists():
-        raise SnapshotError(f"{Path(out) / version} exists already: versions are never changed; choose another")
+        raise IndexVersionError(f"{Path(out) / version} already exists: versions are never changed; choose another")
 
 
 def check_names(what: str, wanted: tuple[str, ...] | None, have: set[str], path: str) -> None:
-    """Raises SnapshotError for a source or split that the corpus does not have."""
+    """Raises IndexVersionError for a source or split that the corpus does not have."""
     for name in wanted or ():
         if name not in have:
-            raise SnapshotError(f"{path} has no {what} '{name}', only {', '.join(sorted(have))}")
+            raise IndexVersionError(f"{path} has no {what} '{name}', only {', '.join(sorted(have))}")
 
 
 def _absent(corpus: Corpus, indexed: set[str | None], most: int = 1000) -> tuple[str, ...]:

@@ -1,49 +1,41 @@
-"""The data of sentence retrieval as a task needs it: features, texts per language, batches, dev figures, the card."""
+"""Data of sentence retrieval: clip features, texts in several languages, batches."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
-from signatlas.errors import CorpusError, FeatureError, RecipeError, TextError
-from signatlas.evaluation.sentences.protocol import both_directions
+from signatlas.errors import FeatureError, TextError
 from signatlas.features.store import FeatureStore
-from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.recipe import ContrastiveRecipe
 from signatlas.text.augmentation import Augmenter
 from signatlas.text.duplicate_groups import groups
 from signatlas.text.encoders.base import TextEncoder
-from trainers import card as cards
+from trainers.sentence_data import Row, SentenceData
 
 
-class Sentences:
-    """Training and dev clips with their features and texts. Raises UserError for data that do not fit."""
+class RetrievalData(SentenceData):
+    """Training and dev clips with their clip features and texts. Raises UserError for data that do not fit."""
+
+    unit = "sentences"
 
     def __init__(self, recipe: ContrastiveRecipe):
         self.recipe, data = recipe, recipe.data
         corpus = Corpus.open(data.corpus, verify=True)
-        self.info, rows = corpus.info, corpus.metadata()
         self.store = FeatureStore.open(data.features)
-        if self.store.info.corpus_fingerprint != self.info.fingerprint:
+        if self.store.info.corpus_fingerprint != corpus.info.fingerprint:
             raise FeatureError(
-                f"{data.features} was made from {self.store.info.corpus}, another state of the corpus than "
-                f"{data.corpus}: make the features again"
+                f"{data.features} was extracted from {self.store.info.corpus}, another version of the corpus than "
+                f"{data.corpus}: extract the features again"
             )
         if recipe.model.sign.features not in (None, self.store.info.width):
             raise FeatureError(
-                f"the recipe says features of width {recipe.model.sign.features}, {data.features} has "
-                f"{self.store.info.width}"
+                f"model.sign.features {recipe.model.sign.features} is not the width of the features in "
+                f"{data.features}: width {self.store.info.width}"
             )
-        self.notes: list[str] = []  # what a user should know of clips that take no part and texts that are cut
-        self.train, self.dev = (self._usable(rows, split) for split in ("train", "dev"))
-        if data.limit is not None:
-            self.train = sorted(self.train, key=lambda row: row["id"])[: data.limit]
+        has_features = ("have no features", lambda row: row["id"] in self.store)
+        super().__init__(corpus, data.languages, [has_features], features=data.features, limit=data.limit)
         self.positions = self.store.positions(row["id"] for row in self.train)
         self.texts = {language: [text_in(row, language) for row in self.train] for language in data.languages}
         if data.shuffle_pairs:
@@ -53,43 +45,27 @@ class Sentences:
         self.groups = groups(flat, recipe.loss.near).reshape(len(data.languages), -1)
         self._augment = Augmenter(recipe.augment)
 
-    def _usable(self, rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
-        """The clips of a split that have features, and a text in every language of the recipe."""
-        data, found = self.recipe.data, {text["language"] for row in rows for text in row["texts"] or ()}
-        for language in data.languages:
-            if language not in found:
-                raise RecipeError(
-                    f"data.languages: {data.corpus} has no text in '{language}', only in {', '.join(sorted(found))}"
-                )
-        mine = [row for row in rows if row["split"] == split]
-        told = [row for row in mine if all(text_in(row, language).strip() for language in data.languages)]
-        chosen = [row for row in told if row["id"] in self.store]
-        if not chosen:
-            raise CorpusError(f"{data.corpus}: no {split} clip has features and texts in {', '.join(data.languages)}")
-        if len(told) < len(mine):
-            self.notes.append(f"{split}: {len(mine) - len(told)} of {len(mine)} clips lack a text and are left out")
-        if len(chosen) < len(told):
-            self.notes.append(f"{split}: {len(told) - len(chosen)} of {len(told)} clips lack features and are left out")
-        return chosen
-
     def check_texts(self, encoder: TextEncoder) -> list[str]:
-        """Read every text once; says which share is subsampled. Raises TextError with the clip of an unusable one."""
-        said = []
-        for language in self.recipe.data.languages:
+        """Tokenize every text once and return notes on subsampled ones. Raises TextError with the clip's id."""
+        notes = []
+        for language in self.languages:
             for rows in (self.train, self.dev):
                 texts = [text_in(row, language) for row in rows]
                 try:
                     encoder.tokenize(texts)
                 except TextError as error:
-                    raise self._blamed(encoder, rows, language, error) from error
-            share = encoder.long_rate(self.texts[language])
-            if share:
-                longest = self.recipe.model.text.max_tokens
-                said.append(f"{language}: {share:.1%} of the texts have more than {longest} tokens: subsampled evenly")
-        return said
+                    raise self._with_clip(encoder, rows, language, error) from error
+            long_share = encoder.long_rate(self.texts[language])
+            if long_share:
+                limit = self.recipe.model.text.max_tokens
+                notes.append(
+                    f"{language}: {long_share:.1%} of the texts have more than {limit} tokens: subsampled evenly"
+                )
+        return notes
 
     @staticmethod
-    def _blamed(encoder: TextEncoder, rows: list[dict[str, Any]], language: str, error: TextError) -> TextError:
+    def _with_clip(encoder: TextEncoder, rows: list[Row], language: str, error: TextError) -> TextError:
+        """Return the error of the first text that raises it by itself, with the clip's id."""
         for row in rows:
             try:
                 encoder.tokenize([text_in(row, language)])
@@ -97,21 +73,20 @@ class Sentences:
                 return TextError(f"clip {row['id']}, {language}: {reason}")
         return error
 
-    def batches(self, batch_size: int) -> int:
-        """Full batches in one pass. Raises RecipeError when there is none."""
-        clips = len(np.unique(self._sentences()))
-        if clips < batch_size:
-            raise RecipeError(f"loss.batch_size {batch_size} is more than the {clips} sentences to train on")
-        return clips // batch_size
+    def epoch_size(self) -> int:
+        return len(np.unique(self._sentences()))
 
     def _sentences(self) -> np.ndarray:
-        """A number per training clip; clips with equal texts in the first language are videos of one sentence."""
+        """Return a sentence number for each training clip; under ``sentences: text`` equal texts share one."""
         if self.recipe.data.sentences == "clip":
             return np.arange(len(self.train))
         return np.unique(self.groups[0], return_inverse=True)[1]
 
     def plan(self, epoch: int, batch_size: int, seed: int) -> np.ndarray:
-        """Training clips [steps, batch]: each sentence at most once, one of its videos drawn; by (seed, epoch)."""
+        """Return the training clips of an epoch [steps, batch] from (seed, epoch).
+
+        Each sentence occurs at most once, with one of its videos at random.
+        """
         rng = np.random.default_rng([seed, epoch, 71])
         order = rng.permutation(len(self.train))
         _, first = np.unique(self._sentences()[order], return_index=True)
@@ -120,76 +95,23 @@ class Sentences:
         return chosen[: steps * batch_size].reshape(steps, batch_size)
 
     def features(self, clips: np.ndarray, *, alpha: float, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return features [N, L, D] and mask [N, L] of training clips."""
         return self.store.batch(self.positions[clips], alpha=alpha, limit=limit)
 
     def texts_of(self, clips: np.ndarray) -> list[str]:
-        """Texts of clips, language after language."""
-        return [self.texts[language][i] for language in self.recipe.data.languages for i in clips]
+        """Return the texts of training clips, language after language."""
+        return [self.texts[language][i] for language in self.languages for i in clips]
 
     def groups_of(self, clips: np.ndarray) -> np.ndarray:
-        """The numbers of identical texts, in the order of :meth:`texts_of`."""
+        """Return the group numbers of identical texts, in the order of :meth:`texts_of`."""
         return self.groups[:, clips].reshape(-1)
 
     def augmented(self, clips: np.ndarray, epoch: int) -> list[str]:
-        """Varied texts, a function of (seed, epoch, language, clip) on whichever rank."""
+        """Return augmented texts in the order of :meth:`texts_of`, drawn from (seed, epoch, language, clip)."""
         return [
             self._augment(
                 self.texts[language][i], language, np.random.default_rng([self.recipe.seed, epoch, number, int(i), 73])
             )
-            for number, language in enumerate(self.recipe.data.languages)
+            for number, language in enumerate(self.languages)
             for i in clips
         ]
-
-    def copy_sign_encoders(self, folder: Path) -> None:
-        """What made the features, beside the model, so that it can be given poses."""
-        if (self.store.path / "models").is_dir():
-            shutil.copytree(self.store.path / "models", folder, dirs_exist_ok=True)
-
-
-def dev_figures(model: DualEncoder, data: Sentences, recipe: ContrastiveRecipe) -> dict[str, float]:
-    """Means over both directions and all languages on dev; every rank computes all of them."""
-    sign = recipe.model.sign
-    positions = data.store.positions(row["id"] for row in data.dev)
-    videos = model.embed_features(
-        data.store.batch(positions[i : i + 256], alpha=sign.alpha, limit=sign.max_clips)
-        for i in range(0, len(positions), 256)
-    )
-    own = np.arange(len(data.dev))
-    found: list[dict[str, dict[str, float]]] = []
-    for language in recipe.data.languages:
-        texts = model.embed_texts([text_in(row, language) for row in data.dev])
-        with torch.no_grad():
-            found.append(both_directions(model.score(videos, texts).numpy(), own, own))
-    names = ("R@1", "R@5", "R@10", "MRR")
-    means = {n: float(np.mean([f[d][n] for f in found for d in ("T2V", "V2T")])) for n in names}
-    directions = {f"dev_{d}_R@1": float(np.mean([f[d]["R@1"] for f in found])) for d in ("T2V", "V2T")}
-    return {f"dev_{name}": value for name, value in means.items()} | directions
-
-
-def record(recipe: ContrastiveRecipe, data: Sentences) -> dict[str, Any]:
-    """What a model says of its own training."""
-    info, store = data.info, data.store
-    return {
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "corpus": info.name,
-        "corpus_fingerprint": info.fingerprint,
-        "license": info.license,
-        "synthetic": info.synthetic,
-        "languages": list(recipe.data.languages),
-        "shuffle_pairs": recipe.data.shuffle_pairs,
-        "alpha": recipe.model.sign.alpha,
-        "features": str(recipe.data.features),
-        "features_fingerprint": store.fingerprint,
-        "features_made": store.info.model_dump(include={"kind", "streams", "window", "stride", "limit", "made"}),
-    }
-
-
-def card(recipe: ContrastiveRecipe, data: Sentences, metrics: dict[str, float]) -> str:
-    """The model card."""
-    languages = recipe.data.languages
-    about = f"A dual encoder: signing and text ({', '.join(languages)}) in one space, to find one by the other."
-    notes = [f"Clip features `{data.store.fingerprint}`."]
-    if recipe.data.shuffle_pairs:
-        notes.append("A control: trained on texts of other clips, so that it can have learned nothing.")
-    return cards.card(recipe, about, data.info, metrics, languages=languages, notes=notes)

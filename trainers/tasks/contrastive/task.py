@@ -1,9 +1,10 @@
-"""The task of sentence retrieval: global batches of videos and texts, one contrastive loss over all ranks (CiCo)."""
+"""The task of sentence retrieval: global batches of videos and texts, a contrastive loss over all ranks (CiCo)."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +19,20 @@ from signatlas.recipe import ContrastiveRecipe
 from signatlas.similarity import Tokens, directed_scores
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
-from trainers.tasks.contrastive.data import Sentences, card, dev_figures, record
-
-COPIES = "sign_encoders"  # beside the model: what turned poses into its clip features
+from trainers.model_card import model_card, training_record
+from trainers.tasks.contrastive import dev
+from trainers.tasks.contrastive.data import RetrievalData
 
 
 class ContrastiveTask(Task):
-    """Features and texts in memory, batches by (seed, epoch); see :class:`trainers.loop.Task`."""
+    """Training of a dual encoder; features and texts are in memory. See :class:`trainers.loop.Task`."""
 
     def __init__(self, recipe: ContrastiveRecipe):
         self.recipe, loss = recipe, recipe.loss
-        self.data = Sentences(recipe)
+        self.data = RetrievalData(recipe)
         self.corpus_fingerprint = f"{self.data.info.fingerprint}+{self.data.store.fingerprint}"
         self.batch_size = loss.batch_size
-        self.steps_per_epoch = self.data.batches(loss.batch_size)
+        self.steps_per_epoch = self.data.steps_per_epoch(loss.batch_size)
         torch.manual_seed(recipe.seed)
         self.encoder = DualEncoder.build(
             recipe.model,
@@ -142,23 +143,37 @@ class ContrastiveTask(Task):
         encoder: DualEncoder = model  # type: ignore[assignment]
         limit_parameter(encoder.log_scale, math.log(LARGEST_SCALE))
 
-    def memory(self) -> dict[str, Tensor]:
+    def extra_state(self) -> dict[str, Tensor]:
         return self.queue.state()
 
-    def remember(self, memory: dict[str, Tensor]) -> None:
-        self.queue.load(memory)
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        self.queue.load(state)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        figures = dev_figures(model, self.data, self.recipe)  # type: ignore[arg-type]
-        return figures | {"score": figures[f"dev_{self.recipe.select.metric}"]}
+        metrics = dev.evaluate(model, self.data, self.recipe)  # type: ignore[arg-type]
+        return metrics | {"score": metrics[f"dev_{self.recipe.select.metric}"]}
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
-        recipe = self.shown or self.recipe
-        self.encoder.record = record(recipe, self.data)
-        self.encoder.save_pretrained(folder, card(recipe, self.data, metrics), state)
-        self.data.copy_sign_encoders(folder / COPIES)
+        recipe = self.user_recipe or self.recipe
+        self.encoder.record = self._record(recipe)
+        self.encoder.save_pretrained(folder, self._card(recipe, metrics), state)
+        self.data.copy_sign_encoders(folder)
 
+    def _record(self, recipe: ContrastiveRecipe) -> dict[str, Any]:
+        store = self.data.store
+        return training_record(recipe, self.data.info) | {
+            "languages": list(recipe.data.languages),
+            "shuffle_pairs": recipe.data.shuffle_pairs,
+            "alpha": recipe.model.sign.alpha,
+            "features": str(recipe.data.features),
+            "features_fingerprint": store.fingerprint,
+            "features_made": store.info.model_dump(include={"kind", "streams", "window", "stride", "limit", "made"}),
+        }
 
-def build(recipe: ContrastiveRecipe) -> ContrastiveTask:
-    """The task of a recipe. Raises UserError for data that cannot train it."""
-    return ContrastiveTask(recipe)
+    def _card(self, recipe: ContrastiveRecipe, metrics: dict[str, float]) -> str:
+        languages = recipe.data.languages
+        about = f"A dual encoder: signing and text ({', '.join(languages)}) in one space, for retrieval both ways."
+        notes = [f"Clip features `{self.data.store.fingerprint}`."]
+        if recipe.data.shuffle_pairs:
+            notes.append("A control: trained on the texts of other clips, so it cannot have learned to match them.")
+        return model_card(recipe, about, self.data.info, metrics, languages=languages, notes=notes)

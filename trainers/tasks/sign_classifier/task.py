@@ -1,4 +1,4 @@
-"""The task of learning a sign classifier from isolated signs: global batches of windows and cross-entropy."""
+"""The task of the sign classifier: windows of isolated signs, cross-entropy over global batches."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from signatlas.corpus.format import Corpus, CorpusInfo
-from signatlas.errors import CorpusError, UserError
+from signatlas.corpus.format import Corpus
+from signatlas.errors import CorpusError
 from signatlas.features.views import WindowViews
 from signatlas.models.sign_classifier import SignClassifier
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 from signatlas.recipe import SignClassifierRecipe
 from signatlas.recipe.sign_classifier import ClassGroupConfig
-from trainers.card import card
 from trainers.distributed import gather_rows, local_slice, world
 from trainers.loop import Task
+from trainers.model_card import model_card, training_record
 
-ABOUT = "A sign classifier: a window of signing to a vector and a score a known sign."
+ABOUT = "A sign classifier: a window of signing to a vector and a score for each known sign."
 
 Row = dict[str, Any]
-NOTHING = -1  # a window of no known class
+NO_CLASS = -1
 
 
 def class_names(rows: list[Row], group: ClassGroupConfig) -> dict[int, str]:
-    """Clip position -> class of the *training* clips of one group."""
+    """Return {clip index: class name} of the training clips of one group."""
     names = {}
-    for position, row in enumerate(rows):
+    for index, row in enumerate(rows):
         name = row["id"] if group.label == "id" else row["gloss"]
         if row["split"] == "train" and group.source in (None, row["source"]) and name is not None:
-            names[position] = name
+            names[index] = name
     return names
 
 
 def shuffled(size: int, per_batch: int, batches: int, seed: int, epoch: int, pool: int) -> np.ndarray:
-    """Numbers below ``size``, int [batches, per_batch]: all come round in random order, again and again."""
+    """Return numbers below ``size`` in random order, int [batches, per_batch]; each once before any repeats."""
     rng = np.random.default_rng([seed, epoch, pool])
     rounds = -(-batches * per_batch // size)
     order = np.concatenate([rng.permutation(size) for _ in range(rounds)])
@@ -46,28 +46,28 @@ def shuffled(size: int, per_batch: int, batches: int, seed: int, epoch: int, poo
 
 
 def cross_entropy(local: Tensor, labels: np.ndarray, smoothing: float) -> Tensor:
-    """Mean cross-entropy of a global batch from this rank's scores and the whole batch's labels [B]."""
-    everything = gather_rows(local, len(labels))
-    return F.cross_entropy(everything, torch.from_numpy(labels).to(local.device), label_smoothing=smoothing)
+    """Return the mean cross-entropy of a global batch from this rank's logits and the labels [B] of the whole batch."""
+    logits = gather_rows(local, len(labels))
+    return F.cross_entropy(logits, torch.from_numpy(labels).to(local.device), label_smoothing=smoothing)
 
 
 def accuracies(model: nn.Module, points: np.ndarray, present: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Share of windows [N, F, P, 3] whose class leads, or is among five; computed in equal parts by all ranks."""
+    """Return top-1 and top-5 accuracy on windows [N, F, P, 3], computed in equal parts by all ranks."""
     rank, ranks = world()
-    mine = local_slice(np.arange(len(labels)), rank, ranks)
+    local = local_slice(np.arange(len(labels)), rank, ranks)
     device = next(model.parameters()).device
     parts = []
     with torch.no_grad():
-        for chunk in np.array_split(mine, -(-len(mine) // 512)):
-            scores = model(torch.from_numpy(points[chunk]).to(device), torch.from_numpy(present[chunk]).to(device))
-            parts.append(scores.topk(min(5, scores.shape[1])).indices)
-    best = gather_rows(torch.cat(parts), len(labels)).cpu().numpy()
-    hits = best == labels[:, None]
+        for chunk in np.array_split(local, -(-len(local) // 512)):
+            logits = model(torch.from_numpy(points[chunk]).to(device), torch.from_numpy(present[chunk]).to(device))
+            parts.append(logits.topk(min(5, logits.shape[1])).indices)
+    top5 = gather_rows(torch.cat(parts), len(labels)).cpu().numpy()
+    hits = top5 == labels[:, None]
     return {"dev_accuracy": float(hits[:, 0].mean()), "dev_top5": float(hits.any(1).mean())}
 
 
 class SignClassifierTask(Task):
-    """Clips in memory, a random window of each, one global cross-entropy; see :class:`trainers.loop.Task`."""
+    """Training of a sign classifier; clips are in memory. See :class:`trainers.loop.Task`."""
 
     def __init__(self, recipe: SignClassifierRecipe):
         self.recipe = recipe
@@ -81,11 +81,11 @@ class SignClassifierTask(Task):
         self.classes = tuple(sorted({name for names in named for name in names.values()}))
         number = {name: i for i, name in enumerate(self.classes)}
         self.pools = [np.array(sorted(names)) for names in named]
-        self.labels = np.full(len(self.rows), NOTHING)
+        self.labels = np.full(len(self.rows), NO_CLASS)
         for names in named:
-            for position, name in names.items():
-                self.labels[position] = number[name]
-        self.bank = PoseBank.from_clips(corpus, recipe.model.points, recipe.model.aspect)
+            for index, name in names.items():
+                self.labels[index] = number[name]
+        self.clips = PreparedClips.from_clips(corpus, recipe.model.points, recipe.model.aspect)
         self.views = WindowViews(
             recipe.views,
             recipe.augment,
@@ -96,16 +96,16 @@ class SignClassifierTask(Task):
         )
         self.dev = self._dev_windows(number)
         torch.manual_seed(recipe.seed)
-        self.model: nn.Module = SignClassifier(recipe.model, self.classes, self._record())
+        self.model: nn.Module = SignClassifier(recipe.model, self.classes, training_record(recipe, self.info))
         self.batch_size = sum(group.per_batch for group in recipe.data.groups)
         passes = [-(-len(p) // g.per_batch) for p, g in zip(self.pools, recipe.data.groups, strict=True)]
         self.steps_per_epoch = recipe.optimizer.batches_per_epoch or max(passes)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Clip positions [steps, batch] from (seed, epoch) alone."""
+        """Plan clip indices [steps, batch] from (seed, epoch)."""
         self.epoch = epoch
         groups = self.recipe.data.groups
-        self.positions = np.concatenate(
+        self.indices = np.concatenate(
             [
                 pool[shuffled(len(pool), group.per_batch, self.steps_per_epoch, self.recipe.seed, epoch, n)]
                 for n, (pool, group) in enumerate(zip(self.pools, groups, strict=True))
@@ -114,55 +114,33 @@ class SignClassifierTask(Task):
         )
 
     def loss(self, engine: nn.Module, step: int) -> Tensor:
-        mine = local_slice(np.arange(self.batch_size), *world())
+        rows = local_slice(np.arange(self.batch_size), *world())
         device = next(engine.parameters()).device
-        clips = self.positions[step]
-        # A view is drawn from (seed, epoch, place in the epoch), whichever rank draws it.
-        views = self.views(self.bank, clips[mine], self.epoch, step * self.batch_size + mine)
-        scores = engine(*(torch.from_numpy(view).to(device) for view in views))
-        return cross_entropy(scores, self.labels[clips], self.recipe.smoothing)
+        indices = self.indices[step]
+        # A view is drawn from (seed, epoch, row in the epoch), so it does not depend on the number of ranks.
+        views = self.views(self.clips, indices[rows], self.epoch, step * self.batch_size + rows)
+        logits = engine(*(torch.from_numpy(view).to(device) for view in views))
+        return cross_entropy(logits, self.labels[indices], self.recipe.smoothing)
 
     def _dev_windows(self, number: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Fixed windows of dev clips of known classes: points, presence, labels. Raises CorpusError for none."""
+        """Return fixed windows of dev clips of known classes: points, presence, labels. Raises CorpusError if none."""
         select = self.recipe.select
-        chosen = [
+        indices = [
             i
             for i, row in enumerate(self.rows)
             if row["split"] == "dev" and select.source in (None, row["source"]) and row["gloss"] in number
         ]
-        if not chosen:
-            raise CorpusError(f"{self.recipe.data.corpus}: no dev clip of a trained class to choose a model on")
-        drawn = [self.views.still(self.bank, i, n) for i in chosen for n in range(select.windows)]
-        labels = np.repeat([number[self.rows[i]["gloss"]] for i in chosen], select.windows)
+        if not indices:
+            raise CorpusError(f"{self.recipe.data.corpus}: no dev clip of a trained class: no dev evaluation")
+        drawn = [self.views.still(self.clips, i, n) for i in indices for n in range(select.windows)]
+        labels = np.repeat([number[self.rows[i]["gloss"]] for i in indices], select.windows)
         return np.stack([x for x, _ in drawn]), np.stack([p for _, p in drawn]), labels
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         metrics = accuracies(model, *self.dev)
         return metrics | {"score": metrics[f"dev_{self.recipe.select.metric}"]}
 
-    def _record(self) -> dict[str, Any]:
-        return provenance(self.recipe.name, self.recipe.seed, self.info)
-
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
-        model = SignClassifier(self.recipe.model, self.classes, self._record())
+        model = SignClassifier(self.recipe.model, self.classes, training_record(self.recipe, self.info))
         model.load_state_dict(state)
-        model.save_pretrained(folder, card(self.shown or self.recipe, ABOUT, self.info, metrics))
-
-
-def provenance(name: str, seed: int, info: CorpusInfo) -> dict[str, Any]:
-    """What a model says of the run that made it."""
-    return {
-        "recipe": name,
-        "seed": seed,
-        "corpus": info.name,
-        "corpus_fingerprint": info.fingerprint,
-        "license": info.license,
-        "synthetic": info.synthetic,
-    }
-
-
-def build(recipe: SignClassifierRecipe) -> SignClassifierTask:
-    """The task of a recipe. Raises UserError for data that cannot train it."""
-    if not isinstance(recipe, SignClassifierRecipe):
-        raise UserError(f"recipe '{recipe.name}' is not for the sign classifier")
-    return SignClassifierTask(recipe)
+        model.save_pretrained(folder, model_card(self.user_recipe or self.recipe, ABOUT, self.info, metrics))

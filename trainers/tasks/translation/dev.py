@@ -1,4 +1,4 @@
-"""What a stage of translation is judged by on dev: its translations, and how well clips and texts find each other."""
+"""Dev metrics of a translation stage: translation, and retrieval between clips and texts."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from signatlas.models.translator.translator import Translator
 from signatlas.recipe import StageRecipe
 from signatlas.similarity import Tokens, concatenate, directed_scores, ranking_scores
 from signatlas.text.duplicate_groups import groups
-from trainers.distributed import whole, world
-from trainers.tasks.translation.data import Translations
+from trainers.distributed import full_parameter, world
+from trainers.tasks.translation.data import TranslationData
 
-TOLD = ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")
-LESS_IS_BETTER = ("loss", "contrast")
+METRICS = ("BLEU-1", "BLEU-4", "ROUGE-L", "chrF")
+LOWER_IS_BETTER = ("loss", "contrast")
 
 
-def evaluate(recipe: StageRecipe, data: Translations, translator: Translator) -> dict[str, float]:
-    """Figures ``dev_*`` of a stage and the ``score`` to maximize; called on every rank at once, the same on each.
+def evaluate(recipe: StageRecipe, data: TranslationData, translator: Translator) -> dict[str, float]:
+    """Return the ``dev_*`` metrics of a stage and the ``score`` to maximize; called on all ranks, the same on each.
 
-    A stage with a contrast has dev_contrast, dev_R@1 and dev_MRR; one that learns to translate dev_loss, BLEU,
-    ROUGE-L and chrF.
+    A stage with a contrastive loss has dev_contrast, dev_R@1 and dev_MRR; one with a translation loss has dev_loss,
+    BLEU, ROUGE-L and chrF.
     """
-    figures: dict[str, float] = {}
+    results: dict[str, float] = {}
     if recipe.alignment is not None and recipe.alignment.contrast != "none":
-        figures |= alignment_figures(recipe, data, translator)
+        results |= alignment_metrics(recipe, data, translator)
     if recipe.alignment is None or recipe.alignment.translation:
-        figures |= translation_figures(recipe, data, translator)
-    chosen = figures[f"dev_{recipe.select.metric}"]
-    return figures | {"score": -chosen if recipe.select.metric in LESS_IS_BETTER else chosen}
+        results |= translation_metrics(recipe, data, translator)
+    chosen = results[f"dev_{recipe.select.metric}"]
+    return results | {"score": -chosen if recipe.select.metric in LOWER_IS_BETTER else chosen}
 
 
-def translation_figures(recipe: StageRecipe, data: Translations, translator: Translator) -> dict[str, float]:
-    """Each rank translates a part of dev; scored once over all."""
+def translation_metrics(recipe: StageRecipe, data: TranslationData, translator: Translator) -> dict[str, float]:
+    """Translate dev, each rank a part of it, and score all translations together."""
     select, (rank, ranks) = recipe.select, world()
     if recipe.optimizer.zero == 3:
-        rank, ranks = 0, 1  # weights are gathered layer by layer: all ranks must do the same steps
-    mine = np.argsort(data.dev_lengths, kind="stable")[rank::ranks]
-    chunks = [mine[i : i + 32] for i in range(0, len(mine), 32)]
-    figures = {"dev_loss": _loss(recipe, data, translator, chunks, ranks)}
+        rank, ranks = 0, 1  # weights are gathered layer by layer: all ranks must make the same steps
+    local = np.argsort(data.dev_lengths, kind="stable")[rank::ranks]
+    chunks = [local[i : i + 32] for i in range(0, len(local), 32)]
+    results = {"dev_loss": _loss(recipe, data, translator, chunks, ranks)}
     texts = translator.translate(
         (data.inputs.batch([data.dev_ids[i] for i in chunk]) for chunk in chunks),
         beams=select.beams, max_new_tokens=select.max_new_tokens,
     )  # fmt: skip
-    found = dict(zip(mine.tolist(), texts, strict=True))
+    by_clip = dict(zip(local.tolist(), texts, strict=True))
     if ranks > 1:
         parts: list[dict[int, str]] = [{} for _ in range(ranks)]
-        dist.all_gather_object(parts, found)
-        found = {place: text for part in parts for place, text in part.items()}
-    hypotheses = [found[place] for place in range(len(data.dev_ids))]
+        dist.all_gather_object(parts, by_clip)
+        by_clip = {clip: text for part in parts for clip, text in part.items()}
+    hypotheses = [by_clip[clip] for clip in range(len(data.dev_ids))]
     scores = metrics.score(hypotheses, data.dev_texts, recipe.data.language)
-    return figures | {f"dev_{name}": float(scores[name]) for name in TOLD}
+    return results | {f"dev_{name}": float(scores[name]) for name in METRICS}
 
 
 @torch.no_grad()
 def _loss(
-    recipe: StageRecipe, data: Translations, translator: Translator, chunks: Sequence[np.ndarray], ranks: int
+    recipe: StageRecipe, data: TranslationData, translator: Translator, chunks: Sequence[np.ndarray], ranks: int
 ) -> float:
-    """Cross-entropy a token, without smoothing, over all of dev."""
+    """Return the mean cross-entropy a token on dev, without label smoothing."""
     device, total = translator.device, torch.zeros(2, dtype=torch.float64)
     for chunk in chunks:
         x, mask = data.inputs.batch([data.dev_ids[i] for i in chunk])
@@ -80,26 +80,26 @@ def _loss(
     return float(total[0] / total[1])
 
 
-def alignment_figures(recipe: StageRecipe, data: Translations, translator: Translator) -> dict[str, float]:
-    """The contrast over batches of dev as large as those of training, and retrieval, mean of both directions."""
+def alignment_metrics(recipe: StageRecipe, data: TranslationData, translator: Translator) -> dict[str, float]:
+    """Return the contrastive loss on dev batches of the training size, and retrieval as mean of both directions."""
     ids, texts, chunk = data.dev_ids, data.dev_texts, 64
     starts = range(0, len(ids), chunk)
     videos = concatenate([translator.visual_tokens(*data.inputs.batch(ids[i : i + chunk])) for i in starts])
     words = concatenate([translator.text_tokens(texts[i : i + chunk]) for i in starts])
-    own = np.arange(len(ids))
-    found = both_directions(ranking_scores(videos, words, recipe.model.similarity).numpy(), own, own)
-    figures = {f"dev_{name}": float(np.mean([found[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
-    return {"dev_contrast": _dev_contrast(recipe, videos, words, translator, groups(texts))} | figures
+    pairs = np.arange(len(ids))  # text i belongs to video i
+    scores = both_directions(ranking_scores(videos, words, recipe.model.similarity).numpy(), pairs, pairs)
+    retrieval = {f"dev_{name}": float(np.mean([scores[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
+    return {"dev_contrast": _dev_contrast(recipe, videos, words, translator, groups(texts))} | retrieval
 
 
 @torch.no_grad()
 def _dev_contrast(
     recipe: StageRecipe, videos: Tokens, words: Tokens, translator: Translator, numbers: np.ndarray
 ) -> float:
-    """Mean over clips; without gathering a batch is what one rank compares."""
+    """Return the mean loss a clip; without gathering a batch is that of one rank."""
     assert recipe.alignment is not None
     size = recipe.batch_size if recipe.alignment.gather else recipe.batch_size // recipe.scaling.workers
-    scale, total = whole(translator.log_scale).float().exp().cpu(), 0.0
+    scale, total = full_parameter(translator.log_scale).float().exp().cpu(), 0.0
     for first in range(0, len(numbers), size):
         rows = slice(first, first + size)
         video, text = (Tokens(*(part[rows] for part in side)) for side in (videos, words))

@@ -1,145 +1,108 @@
-"""The stages of a translation recipe, one run each: reference, its trajectories, alignment, translation."""
+"""The runs of a translation recipe: reference run, alignment (stage 1), translation (stage 2)."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from signatlas.errors import RecipeError
-from signatlas.files import write_text_atomically
-from signatlas.recipe import StageRecipe, TranslationRecipe, dump
-from trainers.folder import RunFolder
+from signatlas.recipe import StageRecipe, TranslationRecipe
+from signatlas.recipe.translation import AlignmentConfig
+from trainers.run_folder import KEPT_CHECKPOINTS
+from trainers.tasks.translation.data import TranslationData
+from trainers.tasks.translation.task import TranslationStage
 
 REFERENCE, TRAJECTORIES, ALIGNMENT, TRANSLATION = "reference", "trajectories", "alignment", "translation"
 
 
-def stages(recipe: TranslationRecipe) -> dict[str, StageRecipe]:
-    """The runs of a recipe in their order, without what a later one takes from an earlier one."""
-    found = {}
-    aligned, settings = recipe.alignment, recipe.selection
-    if aligned is not None and aligned.contrast == "selective" and settings.reference is None:
-        epochs = settings.epochs or aligned.optimizer.epochs
-        random = aligned.model_copy(
-            update={
-                "contrast": "random",
-                "optimizer": aligned.optimizer.model_copy(update={"epochs": epochs}),
-            }
-        )
-        found[REFERENCE] = _stage(recipe, REFERENCE, random, snapshots=settings.every)
-    if aligned is not None:
-        # A standard run is a reference run as well: with its snapshots another recipe can name it.
-        snapshots = settings.every if aligned.contrast == "random" else None
-        found[ALIGNMENT] = _stage(recipe, ALIGNMENT, aligned, snapshots=snapshots)
+def runs(recipe: TranslationRecipe) -> dict[str, StageRecipe]:
+    """Return the runs of a recipe in order, without what a later one takes from an earlier one."""
+    stages = {}
+    alignment, selection = recipe.alignment, recipe.selection
+    if alignment is not None and alignment.contrast == "selective" and selection.reference is None:
+        optimizer = alignment.optimizer
+        if selection.epochs is not None:
+            optimizer = optimizer.model_copy(update={"epochs": selection.epochs})
+        reference = alignment.model_copy(update={"contrast": "random", "optimizer": optimizer})
+        stages[REFERENCE] = _stage(recipe, REFERENCE, reference, keep_every=selection.every)
+    if alignment is not None:
+        # A run with random batches can serve other recipes as reference run: its checkpoints are kept.
+        keep_every = selection.every if alignment.contrast == "random" else None
+        stages[ALIGNMENT] = _stage(recipe, ALIGNMENT, alignment, keep_every=keep_every)
     if recipe.translation is not None:
-        found[TRANSLATION] = _stage(recipe, TRANSLATION, None)
-    return found
+        stages[TRANSLATION] = _stage(recipe, TRANSLATION, None)
+    return stages
 
 
-def _stage(recipe: TranslationRecipe, name: str, aligned: Any, snapshots: int | None = None) -> StageRecipe:
-    settings = aligned or recipe.translation
+def _stage(
+    recipe: TranslationRecipe, name: str, alignment: AlignmentConfig | None, keep_every: int | None = None
+) -> StageRecipe:
+    settings = alignment or recipe.translation
     assert settings is not None
     select = recipe.select
-    if aligned is not None and not aligned.translation and select.metric != "MRR":
-        select = select.model_copy(update={"metric": "contrast"})  # this stage learns no translation to choose by
+    if alignment is not None and not alignment.translation and select.metric != "MRR":
+        select = select.model_copy(update={"metric": "contrast"})  # this stage has no translation loss to choose by
     if "://" in recipe.storage_path:
-        name = f"{recipe.name}-{name}"  # the folder on this machine has no parent of the recipe's name
+        name = f"{recipe.name}-{name}"  # its local folder lies in runs/, not in the folder of the recipe
     return StageRecipe(
         name=name, budget=recipe.budget, seed=recipe.seed, storage_path=f"{recipe.storage_path}/{recipe.name}",
         scaling=recipe.scaling, data=recipe.data, model=recipe.model,
-        start=recipe.start, alignment=aligned,
-        selection=recipe.selection if aligned is not None and aligned.contrast == "selective" else None,
+        start=recipe.start, alignment=alignment,
+        selection=recipe.selection if alignment is not None and alignment.contrast == "selective" else None,
         batch_size=settings.batch_size, smoothing=recipe.smoothing, optimizer=settings.optimizer, select=select,
-        snapshots=snapshots,
+        keep_every=keep_every,
     )  # fmt: skip
 
 
-def fit_stages(recipe: TranslationRecipe, *, fresh: bool, quiet: bool, verbose: bool, callbacks: Any) -> dict[str, Any]:
-    """Train all stages and return the results of the last; what is done is not done again. Raises UserError.
-
-    ``callbacks`` see the last stage only, whose figures are those of the recipe.
-    """
-    from cluster import storage
-    from trainers.fit import build_task, fit
-    from trainers.tasks.translation.task import TranslationStage
-
-    runs = stages(recipe)
+def check(recipe: TranslationRecipe, task: TranslationStage) -> None:
+    """Raise UserError for a reference run without checkpoints, or batches that the training clips do not fill."""
     if recipe.selection.reference is not None and recipe.alignment and recipe.alignment.contrast == "selective":
-        snapshots(recipe.selection.reference)
-    task = build_task(recipe)  # every mistake that can be found shows now, before anything is trained
-    assert isinstance(task, TranslationStage)
-    for run in runs.values():
-        task.data.batches(run.batch_size)
-    fingerprint = task.corpus_fingerprint
-    for note in () if quiet else task.notes:
-        print(f"note: {note}", flush=True)
-    del task
-    folder = RunFolder(storage.resolve(recipe.storage_path), recipe.name)
-    if fresh:
-        folder.clear()
-    resumes = folder.begin(dump(recipe), fingerprint)
-    if resumes and (finished := folder.results()) is not None:
-        return finished | {"note": "this run had finished; --fresh trains it anew"}
-    reference, done, start = recipe.selection.reference, {}, recipe.start
-    for number, (kind, run) in enumerate(runs.items()):
-        if not quiet:
-            told = "reference model: " if kind == REFERENCE else ""
-            print(f"stage {number + 1} of {len(runs)}: {told}{_said(run)}", flush=True)
-        if run.selection is not None:
-            assert reference is not None
-            run = run.model_copy(update={"trajectories": _trajectories(recipe, run, Path(reference), quiet)})
-        run = run.model_copy(update={"start": start})
-        last = number == len(runs) - 1
-        done[kind] = fit(run, quiet=quiet, verbose=verbose, callbacks=callbacks if last else ())
-        if kind == REFERENCE:
-            reference = str(Path(done[kind]["model"]).parent)
-        else:
-            start = done[kind]["model"]
-    return _finish(recipe, done, folder)
+        check_reference(recipe.selection.reference)
+    for run in runs(recipe).values():
+        task.data.steps_per_epoch(run.batch_size)
 
 
-def _said(run: StageRecipe) -> str:
-    """What a stage is, in one line for people."""
-    clips, epochs = f"batches of {run.batch_size}", f"{run.optimizer.epochs} epochs"
-    if run.alignment is None:
-        return f"translation alone, {epochs}, {clips}"
-    what = {"none": "translation end to end", "random": "contrast of random batches and translation",
-            "selective": "contrast of selected batches and translation"}[run.alignment.contrast]  # fmt: skip
-    return f"{what}, {epochs}, {clips}"
-
-
-def snapshots(reference: str | Path) -> list[Path]:
-    """The model folders of a reference run, in the order of their epochs. Raises RecipeError for fewer than two."""
-    found = sorted((Path(reference) / "snapshots").glob("epoch_*"))
-    if len(found) < 2:
+def check_reference(reference: str | Path) -> None:
+    """Raise RecipeError unless a reference run kept the two checkpoints that a trajectory needs."""
+    count = len(list((Path(reference) / KEPT_CHECKPOINTS).glob("epoch_*")))
+    if count < 2:
         raise RecipeError(
-            f"selection.reference {reference} has {len(found)} checkpoints, two are needed for a trajectory: name the "
+            f"selection.reference {reference} has {count} kept checkpoints, two are needed for a trajectory: name the "
             "'reference' or 'alignment' folder of a run with contrast random, or lower selection.every"
         )
-    return found
+
+
+def connect(
+    recipe: TranslationRecipe, run: StageRecipe, results: Mapping[str, dict[str, Any]], quiet: bool
+) -> StageRecipe:
+    """Return a stage that starts from the model of the stage before, with trajectories where it selects batches."""
+    if run.selection is not None:
+        reference = recipe.selection.reference or Path(results[REFERENCE]["model"]).parent
+        run = run.model_copy(update={"trajectories": _trajectories(recipe, run, Path(reference), quiet)})
+    models = [result["model"] for name, result in results.items() if name != REFERENCE]
+    return run.model_copy(update={"start": models[-1] if models else recipe.start})
 
 
 def _trajectories(recipe: TranslationRecipe, run: StageRecipe, reference: Path, quiet: bool) -> str:
-    """The reference model's token features of the training clips, cached beside its snapshots."""
+    """Cache the reference model's token features of the training clips; return their folder."""
     from trainers.pipelines.trajectories import cache
-    from trainers.tasks.translation.data import Translations
 
-    snapshots(reference)
+    check_reference(reference)
     if not quiet:
         print(f"token features of {reference}", file=sys.stderr, flush=True)
-    out = reference / TRAJECTORIES
-    cache(reference, Translations(run), out, gpus=1 if recipe.scaling.gpu else 0, quiet=quiet)
-    return str(out)
+    folder = reference / TRAJECTORIES
+    cache(reference, TranslationData(run), folder, gpus=1 if recipe.scaling.gpu else 0, quiet=quiet)
+    return str(folder)
 
 
-def _finish(recipe: TranslationRecipe, done: dict[str, dict[str, Any]], folder: RunFolder) -> dict[str, Any]:
-    """The model of the last stage as that of the recipe; results.json last."""
-    last = list(done.values())[-1]
-    shutil.rmtree(folder.local / "model", ignore_errors=True)
-    shutil.copytree(last["model"], folder.local / "model")
-    results = last | {"name": recipe.name, "model": str(folder.local / "model"), "stages": done}
-    write_text_atomically(folder.local / "results.json", json.dumps(results, indent=2) + "\n")
-    folder.publish()
-    return results
+def describe(name: str, run: StageRecipe) -> str:
+    """Return one line on a stage for the console."""
+    prefix = "reference model: " if name == REFERENCE else ""
+    size = f"{run.optimizer.epochs} epochs, batches of {run.batch_size}"
+    if run.alignment is None:
+        return f"{prefix}translation only, {size}"
+    losses = {"none": "translation, end to end", "random": "contrast of random batches and translation",
+              "selective": "contrast of selected batches and translation"}[run.alignment.contrast]  # fmt: skip
+    return f"{prefix}{losses}, {size}"

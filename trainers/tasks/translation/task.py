@@ -1,4 +1,4 @@
-"""One stage of translation: contrast of videos and texts beside translation (stage 1), or translation alone."""
+"""One stage of translation: contrastive and translation loss together (stage 1), or translation only (stage 2)."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from signatlas.similarity import Tokens
 from signatlas.text.masking import mask_pieces
 from trainers.distributed import gather_with_gradient, limit_parameter, world
 from trainers.loop import Task
+from trainers.model_card import model_card, training_record
 from trainers.prefetch import Prefetch
-from trainers.tasks.translation.data import Translations, card, record
+from trainers.tasks.translation.data import TranslationData
 from trainers.tasks.translation.dev import contrast_of, evaluate
-
-COPIES = "sign_encoders"  # beside the model: what turned poses into its clip features
 
 
 class TranslationStage(Task):
-    """Inputs of clips and texts, batches by (seed, epoch); see :class:`trainers.loop.Task`."""
+    """Training of a translator for one stage. See :class:`trainers.loop.Task`."""
 
     def __init__(self, recipe: StageRecipe):
         self.recipe = recipe
-        self.data = Translations(recipe)
+        self.data = TranslationData(recipe)
         self.corpus_fingerprint = f"{self.data.info.fingerprint}+{self.data.inputs.fingerprint}"
         self.batch_size, self.parts = recipe.batch_size, recipe.optimizer.accumulation
-        self.steps_per_epoch = self.data.batches(recipe.batch_size)
+        self.steps_per_epoch = self.data.steps_per_epoch(recipe.batch_size)
         torch.manual_seed(recipe.seed)
         self.translator = self._translator()
         self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
@@ -50,25 +49,26 @@ class TranslationStage(Task):
         self.model: nn.Module = self.translator
         self.translator.check_length(int(max(self.data.lengths.max(), self.data.dev_lengths.max())))
         self.ids, self.text_mask = self._encoded()
-        self.notes = [*self.data.notes, *self._texts_told()]
-        self.source = self._selection()
-        # Pictures must be decoded; other inputs lie in memory.
-        read_ahead = recipe.model.sign.backbone.kind == "resnet"
-        self.inputs = Prefetch(self._inputs, self._following) if read_ahead else self._inputs
-        self.corpus_fingerprint = "+".join([self.corpus_fingerprint, *self._models()])
+        self.notes = [*self.data.notes, *self._length_notes()]
+        self.source = self._similarity_changes()
+        # Pictures must be decoded; other inputs are in memory.
+        prefetch = recipe.model.sign.backbone.kind == "resnet"
+        self.inputs = Prefetch(self._inputs, self._next_part) if prefetch else self._inputs
+        self.corpus_fingerprint = "+".join([self.corpus_fingerprint, *self._digests()])
         self.begin_epoch(0)
 
-    def _models(self) -> list[str]:
-        """Digests of what a run starts from and is named by its place only: a run goes on over the same."""
-        named = [self.recipe.start, self.recipe.model.language.pretrained if self.recipe.start is None else None]
-        files = [Path(name) / WEIGHTS for name in named if name is not None]
-        found = [sha256_file(LocalFileSystem(), str(path))[:16] for path in files if path.is_file()]
+    def _digests(self) -> list[str]:
+        """Return digests of the models and trajectories that the recipe names by path, so that a run resumes only with
+        the same ones."""
+        paths = [self.recipe.start, self.recipe.model.language.pretrained if self.recipe.start is None else None]
+        files = [Path(name) / WEIGHTS for name in paths if name is not None]
+        digests = [sha256_file(LocalFileSystem(), str(path))[:16] for path in files if path.is_file()]
         if self.recipe.trajectories is not None:
-            found.append(sha256_file(LocalFileSystem(), str(Path(self.recipe.trajectories) / INFO))[:16])
-        return found
+            digests.append(sha256_file(LocalFileSystem(), str(Path(self.recipe.trajectories) / INFO))[:16])
+        return digests
 
     def _translator(self) -> Translator:
-        """A new one, or that of ``start``, which must have been built as this recipe says."""
+        """Return a new translator, or that of ``start``, whose architecture must be the recipe's."""
         recipe, width = self.recipe, self.data.inputs.width
         with_text = recipe.alignment is not None
         if recipe.start is None:
@@ -80,46 +80,46 @@ class TranslationStage(Task):
         return translator.train()
 
     def _check_start(self, translator: Translator, width: int | None) -> None:
-        """Raises ModelError for a checkpoint of another architecture, before anything is trained."""
+        """Raise ModelError for a checkpoint of another architecture."""
         recipe = self.recipe
         if translator.features != width:
-            raise ModelError(f"{recipe.start} reads inputs {translator.features} wide, the recipe's are {width}")
+            raise ModelError(f"{recipe.start} takes inputs of width {translator.features}, the recipe's have {width}")
         if translator.language_code != recipe.data.language:
-            raise ModelError(f"{recipe.start} writes '{translator.language_code}', not '{recipe.data.language}'")
+            raise ModelError(f"{recipe.start} translates to '{translator.language_code}', not '{recipe.data.language}'")
         if recipe.alignment is not None and translator.text_encoder is None:
             raise ModelError(f"{recipe.start} has no text encoder, which stage 1 needs: start from a model of stage 1")
-        free: Any = {
+        ignored: Any = {
             "language": {"pretrained", "trim", "vocabulary"},
             "lora": {"force"},
             "sign": {"backbone": {"sizes"}},
         }
-        theirs, ours = (c.model_dump(exclude=free) for c in (translator.config, recipe.model))
+        theirs, ours = (c.model_dump(exclude=ignored) for c in (translator.config, recipe.model))
         different = [name for name in ours if ours[name] != theirs[name]]
         if different:
-            raise ModelError(f"{recipe.start} is of another architecture than the recipe: model.{different[0]} differs")
+            raise ModelError(f"{recipe.start} has another architecture than the recipe: model.{different[0]} differs")
 
     def _encoded(self) -> tuple[Tensor, Tensor]:
-        """Every training text once: ids int64 [N, T] and their mask. Raises TextError."""
+        """Return ids int64 [N, T] and mask of all training texts. Raises TextError."""
         vocabulary, longest = self.translator.vocabulary, self.translator.longest_text
         return vocabulary.encode(self.data.texts, self.recipe.data.language, longest)
 
-    def _texts_told(self) -> list[str]:
-        """What a user should know of the texts and clips before training starts."""
-        vocabulary, said = self.translator.vocabulary, []
+    def _length_notes(self) -> list[str]:
+        """Return notes on texts and clips that are cut or subsampled, and on unknown pieces."""
+        vocabulary, notes = self.translator.vocabulary, []
         if cut := vocabulary.long_rate(self.data.texts, self.translator.longest_text):
-            said.append(
+            notes.append(
                 f"{cut:.1%} of the training texts have more than {self.translator.longest_text} pieces and are cut"
             )
         for name, texts in (("training", self.data.texts), ("dev", self.data.dev_texts)):
             if unknown := vocabulary.unknown_rate(texts):
-                said.append(f"{unknown:.2%} of the pieces of the {name} texts are not in the vocabulary")
+                notes.append(f"{unknown:.2%} of the pieces of the {name} texts are not in the vocabulary")
         if long := self.data.inputs.long_rate():
             most = self.recipe.model.sign.backbone.max_frames
-            said.append(f"{long:.1%} of the clips are longer than {most} frames or windows: subsampled evenly")
-        return said
+            notes.append(f"{long:.1%} of the clips are longer than {most} frames or windows: subsampled evenly")
+        return notes
 
-    def _selection(self):  # type: ignore[no-untyped-def]
-        """Where differences of similarity come from, for ``contrast: selective``."""
+    def _similarity_changes(self):  # type: ignore[no-untyped-def]
+        """Return the source of similarity changes for ``contrast: selective``, else None."""
         if self.contrast != "selective" or self.recipe.trajectories is None:
             return None
         from signatlas.sampling.trajectories.similarities import Trajectories
@@ -128,7 +128,9 @@ class TranslationStage(Task):
         assert settings is not None
         trajectories = Trajectories.open(self.recipe.trajectories)
         if trajectories.ids != self.data.ids:
-            raise RecipeError(f"{self.recipe.trajectories} was made of other clips than the recipe trains on: --fresh")
+            raise RecipeError(
+                f"{self.recipe.trajectories} was computed for other clips than the recipe trains on: pass --fresh"
+            )
         return trajectories.source(
             trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool
         )
@@ -145,45 +147,44 @@ class TranslationStage(Task):
                 self.source, size, self.alpha, seed=[seed, epoch, 83], groups=self.data.groups,
                 window=settings.window, pool=settings.pool,
             )  # fmt: skip
-            # The first batches had the most to choose from: they come anywhere in the epoch.
+            # Greedy selection gives the first batches the most candidates; shuffle them over the epoch.
             self.plan = np.random.default_rng([seed, epoch, 89]).permutation(plan)
         else:
-            # Batches of clips of one length would be contrasts of clips of one length.
+            # Bucketed batches would contrast clips of equal length only.
             bucket = self.recipe.data.bucket if self.contrast == "none" else 1
             self.plan = self.data.plan(epoch, size, seed, bucket)
 
     def loss(self, engine: nn.Module, step: int) -> Tensor:
         return self.part_loss(engine, step, 0)
 
-    def _mine(self, step: int, part: int) -> tuple[int, np.ndarray]:
-        """Where this rank's part of a batch begins, and its clips."""
+    def _local_clips(self, step: int, part: int) -> tuple[int, np.ndarray]:
+        """Return the first row of this rank's part of a batch, and its clips."""
         rank, ranks = world()
         size = self.batch_size // (ranks * self.parts)
         first = (rank * self.parts + part) * size
         return first, self.plan[step][first : first + size]
 
-    def _inputs(self, place: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Of (epoch, step, part)."""
-        epoch, step, part = place
-        ids = [self.data.ids[i] for i in self._mine(step, part)[1]]
+    def _inputs(self, key: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inputs and mask of (epoch, step, part)."""
+        epoch, step, part = key
+        ids = [self.data.ids[i] for i in self._local_clips(step, part)[1]]
         return self.data.inputs.batch(ids, epoch=epoch, seed=self.recipe.seed)
 
-    def _following(self, place: tuple[int, int, int]) -> tuple[int, int, int] | None:
-        """Within the epoch: the batches of the next are not made yet."""
-        epoch, step, part = place
+    def _next_part(self, key: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        """Return the key after (epoch, step, part) in the epoch; the next epoch is not planned yet."""
+        epoch, step, part = key
         if part + 1 < self.parts:
             return epoch, step, part + 1
         return (epoch, step + 1, 0) if step + 1 < self.steps_per_epoch else None
 
     def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
-        """One part of the global loss, differentiable through this rank's rows; the parts add up to it."""
-        batch, (first, mine) = self.plan[step], self._mine(step, part)
+        """Return one part of the global loss, differentiable through this rank's rows; the parts add up to it."""
+        batch, (first, mine) = self.plan[step], self._local_clips(step, part)
         device = next(engine.parameters()).device
         x, mask = self.inputs((self.epoch, step, part))
         longest = int(self.text_mask[mine].sum(1).max())
         ids, text_mask = self.ids[mine, :longest].to(device), self.text_mask[mine, :longest].to(device)
-        place = self.epoch * self.steps_per_epoch + step
-        masked = self._masked(ids, text_mask, mine, place)
+        masked = self._masked(ids, text_mask, mine, self.epoch * self.steps_per_epoch + step)
         outcome: Outcome = engine(
             torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), ids, text_mask,
             self.recipe.smoothing, self.contrast != "none", masked,
@@ -204,14 +205,14 @@ class TranslationStage(Task):
     def _weight(self) -> float:
         return self.recipe.alignment.translation if self.recipe.alignment is not None else 1.0
 
-    def _masked(self, ids: Tensor, mask: Tensor, mine: np.ndarray, place: int) -> Tensor | None:
-        """Texts with pieces masked, on every so many steps (GFSLT-VLP); by (seed, step, clip) on whichever rank."""
+    def _masked(self, ids: Tensor, mask: Tensor, mine: np.ndarray, step: int) -> Tensor | None:
+        """Return texts with pieces masked (GFSLT-VLP), drawn from (seed, step, clip); None on steps without them."""
         if self.recipe.alignment is None:
             return None
         settings = self.recipe.alignment.masked_language
-        if not settings.every or place % settings.every:
+        if not settings.every or step % settings.every:
             return None
-        seeds = [(self.recipe.seed, place, int(clip)) for clip in mine]
+        seeds = [(self.recipe.seed, step, int(clip)) for clip in mine]
         return mask_pieces(ids, mask, settings.share, self.translator.vocabulary.mask, seeds)
 
     def _contrast(self, outcome: Outcome, batch: np.ndarray, first: int, size: int) -> Tensor:
@@ -250,12 +251,28 @@ class TranslationStage(Task):
         return evaluate(self.recipe, self.data, translator)
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
-        recipe = self.shown or self.recipe
-        self.translator.record = record(recipe, self.data)
-        self.translator.save_pretrained(folder, card(recipe, self.data, metrics), state)
-        self.data.copy_sign_encoders(folder / COPIES)
+        recipe = self.user_recipe or self.recipe
+        self.translator.record = self._record(recipe)
+        self.translator.save_pretrained(folder, self._card(recipe, metrics), state)
+        self.data.copy_sign_encoders(folder)
 
+    def _record(self, recipe: StageRecipe) -> dict[str, Any]:
+        inputs = self.data.inputs
+        return training_record(recipe, self.data.info) | {
+            "corpus_path": recipe.data.corpus,
+            "language": recipe.data.language,
+            "features": recipe.data.features,
+            "frames": recipe.data.frames,
+            "max_glosses": recipe.data.max_glosses,
+            "limit": recipe.data.limit,
+            "inputs_fingerprint": inputs.fingerprint,
+            "features_made": inputs.made(),
+            "contrast": recipe.alignment.contrast if recipe.alignment else "none",
+        }
 
-def build(recipe: StageRecipe) -> TranslationStage:
-    """The task of a recipe. Raises UserError for data that cannot train it."""
-    return TranslationStage(recipe)
+    def _card(self, recipe: StageRecipe, metrics: dict[str, float]) -> str:
+        info, language = self.data.info, recipe.data.language
+        about = f"A translator: signing ({', '.join(info.sign_languages)}) to text ({language}), gloss-free."
+        stage = "stage 1, alignment and translation" if recipe.alignment else "stage 2, translation"
+        notes = [f"Trained in {stage}. Machine translations can be fluent and wrong: where it matters, ask a signer."]
+        return model_card(recipe, about, info, metrics, languages=[language], notes=notes)

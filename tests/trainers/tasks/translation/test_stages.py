@@ -16,11 +16,11 @@ import yaml
 
 from signatlas.models.translator.translator import Translator
 from signatlas.recipe import load
-from tests.trainers.translation_data import translation_settings
+from tests.trainers.tasks.translation.translation_data import translation_settings
 
 pytestmark = pytest.mark.slow  # each run of the command trains three stages
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 TRAIN = [sys.executable, "-m", "cli", "train"]
 
 
@@ -52,11 +52,11 @@ def test_one_command_trains_reference_alignment_and_translation(whole):
     assert [line for line in output.splitlines() if line.startswith("stage ")] == [
         "stage 1 of 3: reference model: contrast of random batches and translation, 4 epochs, batches of 8",
         "stage 2 of 3: contrast of selected batches and translation, 2 epochs, batches of 8",
-        "stage 3 of 3: translation alone, 2 epochs, batches of 8",
+        "stage 3 of 3: translation only, 2 epochs, batches of 8",
     ]
     results = json.loads((folder / "results.json").read_text())
     assert list(results["stages"]) == ["reference", "alignment", "translation"]
-    assert sorted(p.name for p in (folder / "reference" / "snapshots").iterdir()) == ["epoch_0002", "epoch_0004"]
+    assert sorted(p.name for p in (folder / "reference" / "kept_checkpoints").iterdir()) == ["epoch_0002", "epoch_0004"]
     assert (folder / "reference" / "trajectories" / "trajectories.json").exists()
     first, last = (Translator.from_pretrained(folder / name / "model") for name in ("alignment", "translation"))
     assert first.text_encoder is not None

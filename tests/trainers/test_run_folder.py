@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from signatlas.errors import RecipeError
-from trainers.folder import RunFolder
+from trainers.run_folder import RunFolder
 
 
 @pytest.fixture(params=["local", "uri"])
@@ -27,7 +27,7 @@ def test_the_same_run_is_gone_on_with_and_another_is_refused(storage: str) -> No
     assert again.begin("budget: 3 minutes\nseed: 0\n", "f1") is True, "what it costs is no setting"
     with pytest.raises(RecipeError, match="another recipe"):
         again.begin("seed: 1\n", "f1")
-    with pytest.raises(RecipeError, match="another state of the corpus"):
+    with pytest.raises(RecipeError, match="another version of the corpus"):
         again.begin("seed: 0\n", "f2")
 
 

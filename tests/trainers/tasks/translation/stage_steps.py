@@ -1,4 +1,4 @@
-"""Steps of every stage of a recipe, as a worker makes them: -m tests.trainers.steps RECIPE PORT FOLDER [OVERRIDE]."""
+"""Train every stage of a recipe for some steps: python -m ...stage_steps RECIPE PORT FOLDER [OVERRIDE...]."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def main() -> None:
     import torch.distributed as dist
 
     from signatlas.recipe import TranslationRecipe, load
-    from trainers.tasks.translation.stages import stages
+    from trainers.tasks.translation.stages import runs
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=0, world_size=1)
     recipe = load(recipe_file, overrides)
     assert isinstance(recipe, TranslationRecipe)
     found, start = {}, None
-    for kind, run in stages(recipe).items():
+    for kind, run in runs(recipe).items():
         found[kind] = steps(run.model_copy(update={"start": start}), Path(folder))
         start = start if kind == "reference" else str(Path(folder) / "model")
     Path(folder, "found.json").write_text(json.dumps(found))
@@ -38,23 +38,23 @@ def steps(run, folder: Path) -> dict:
     import torch
 
     from tests.sampling.trajectories import trajectory_data
-    from trainers.loop import start_engine, train_step, whole_state
-    from trainers.tasks.translation.data import Translations
-    from trainers.tasks.translation.task import build
+    from trainers.loop import full_state, start_engine, train_step
+    from trainers.tasks.translation.data import TranslationData
+    from trainers.tasks.translation.task import TranslationStage
 
     if run.selection is not None:
-        ids = Translations(run).ids
+        ids = TranslationData(run).ids
         trajectory_data.write(folder / "trajectories", len(ids), ids=ids)
         run = run.model_copy(update={"trajectories": str(folder / "trajectories")})
-    task = build(run)
+    task = TranslationStage(run)
     engine = start_engine(task.model, run.optimizer, task.batch_size, task.parts)
-    before = whole_state(engine)
+    before = full_state(engine)
     task.begin_epoch(1)
     engine.train()
     losses = [
         float(train_step(engine, task, run.optimizer, i % task.steps_per_epoch, i, 2 * STEPS)) for i in range(STEPS)
     ]
-    after = whole_state(engine)
+    after = full_state(engine)
     ahead = task.inputs((task.epoch, 1, 0)), task._inputs((task.epoch, 1, 0))  # read while step 0 was computed, or now
     engine.eval()
     figures = task.evaluate(engine.module)

@@ -150,7 +150,7 @@ def test_a_killed_driver_resumes_to_the_same_metrics(uninterrupted, small_recipe
     assert not (tmp_path / "small" / "results.json").exists()
     again = run(small_recipe, "--storage-path", tmp_path, "--set", "optimizer.epochs=12")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "going on from the last checkpoint" in again.stdout
+    assert "resuming from the last checkpoint" in again.stdout
     assert "epoch 0 " not in again.stdout, "finished epochs are not trained again"
     assert _metrics(json.loads((tmp_path / "small" / "results.json").read_text())) == _metrics(uninterrupted)
 

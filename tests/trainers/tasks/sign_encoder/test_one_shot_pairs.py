@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from signatlas.corpus import Clip, Corpus, write_corpus
-from signatlas.evaluation.signs.suites import dev_words, shared_words
+from signatlas.evaluation.signs.protocols import dev_words, shared_words
 from signatlas.recipe import load
 from signatlas.synthetic.procedural import compose
-from trainers.tasks.sign_encoder.task import group_labels, selection
+from trainers.tasks.sign_encoder.task import dev_split, group_labels
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 RECIPES = ["dgs_one_shot", "dgs_one_shot_unseen"]
 SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.feedforward=16", "model.frames=8",
          "data.groups.0.classes_per_batch=2", "data.groups.1.classes_per_batch=4", "optimizer.epochs=1",
@@ -74,7 +74,7 @@ def test_the_record_of_a_run(name: str, two_parts: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", RECIPES)
 def test_selection_asks_with_dev_recordings_of_dev_words_against_the_dictionary(name: str, two_parts: Path) -> None:
     recipe, rows = load(ROOT / "recipes" / f"{name}.yaml"), Corpus.open(two_parts).metadata()
-    queries, gallery = selection(rows, recipe.select)
+    queries, gallery = dev_split(rows, recipe.select)
     words = set(dev_words(shared_words(rows)))
     assert {(rows[i]["source"], rows[i]["split"]) for i in queries} == {("webcam", "dev")}
     assert {rows[i]["gloss"] for i in queries} <= words

@@ -16,7 +16,7 @@ from signatlas.errors import CorpusError, FeatureError
 from signatlas.features import pseudo_labels
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.recipe import load
-from tests.trainers.test_gradients import gradients
+from tests.trainers.gradients import gradients
 from trainers.fit import build_task, fit
 from trainers.tasks.sign_classifier.task import shuffled
 
@@ -46,13 +46,13 @@ def test_batches_are_a_function_of_seed_and_epoch_and_of_training_clips_alone(is
     task, again = (build_task(load(isolated)) for _ in range(2))
     for one in (task, again):
         one.begin_epoch(3)
-    np.testing.assert_array_equal(task.positions, again.positions)
-    assert task.positions.shape == (task.steps_per_epoch, 13)
-    assert {task.rows[i]["split"] for i in task.positions.ravel()} == {"train"}
+    np.testing.assert_array_equal(task.indices, again.indices)
+    assert task.indices.shape == (task.steps_per_epoch, 13)
+    assert {task.rows[i]["split"] for i in task.indices.ravel()} == {"train"}
     again.begin_epoch(4)
-    assert not np.array_equal(task.positions, again.positions)
+    assert not np.array_equal(task.indices, again.indices)
     assert set(task.classes) >= {row["gloss"] for row in task.rows}
-    assert (task.labels[task.positions] >= 0).all()
+    assert (task.labels[task.indices] >= 0).all()
 
 
 def test_a_pass_shows_every_item_before_any_again() -> None:
@@ -137,7 +137,7 @@ def test_segments_of_another_corpus_or_model_are_refused(continuous: Path, conti
     corpus = Corpus.open(continuous_corpus)
     other = spotted(tmp_path / "a", corpus, "train", tuple("vwxyz"))
     overrides = [f"data.segments={other}", f"data.dev_segments={other}"]
-    with pytest.raises(FeatureError, match="which the model does not know"):
+    with pytest.raises(FeatureError, match="which the model does not have"):
         build_task(load(continuous, overrides))
     (tmp_path / "a" / "report.json").write_text('{"corpus_fingerprint": "another"}')
     with pytest.raises(FeatureError, match="segments of another corpus"):

@@ -9,8 +9,8 @@ import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
-from signatlas.models import language_model
-from signatlas.models.translator.config import LanguageConfig
+from signatlas.models.language_model import mbart
+from signatlas.models.language_model.config import LanguageConfig
 from tests.trainers.sentence_data import write_sentences
 
 
@@ -20,9 +20,9 @@ def write_language_model(corpus: Path, folder: Path) -> Path:
     texts = [text_in(row, "de") for row in rows if row["split"] == "train"]
     torch.manual_seed(0)
     config = LanguageConfig(vocabulary=120, width=32, layers=2, heads=2, feedforward=32, positions=40, dropout=0.0)
-    model, vocabulary = language_model.build(config, texts, ["de"])
-    language_model.mark_trained(model)
-    language_model.save(model, vocabulary, folder / "mbart", "# Random weights\n")
+    model, vocabulary = mbart.build(config, texts, ["de"])
+    mbart.mark_trained(model)
+    mbart.save(model, vocabulary, folder / "mbart", "# Random weights\n")
     return folder / "mbart"
 
 

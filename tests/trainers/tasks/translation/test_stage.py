@@ -18,12 +18,12 @@ from signatlas.features.store import FeatureInfo, write
 from signatlas.recipe import parse
 from signatlas.recipe.translation import StageRecipe, TranslationRecipe
 from signatlas.text.duplicate_groups import groups
-from tests.trainers.changed import changed
-from tests.trainers.test_gradients import gradients
-from tests.trainers.translation_data import translation_settings
+from tests.trainers.gradients import gradients
+from tests.trainers.overrides import override
+from tests.trainers.tasks.translation.translation_data import translation_settings
 from trainers.fit import build_task
-from trainers.tasks.translation.stages import stages
-from trainers.tasks.translation.task import TranslationStage, build
+from trainers.tasks.translation.stages import runs
+from trainers.tasks.translation.task import TranslationStage
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> TranslationRecipe:
     """The small recipe with settings changed: ``alignment__batch_size=4``."""
-    return parse(TranslationRecipe, changed(settings, changes), "recipe")
+    return parse(TranslationRecipe, override(settings, changes), "recipe")
 
 
 def stage_of(settings: dict[str, Any], kind: str = "alignment", **changes: Any) -> StageRecipe:
-    return stages(recipe_of(settings, **changes))[kind]
+    return runs(recipe_of(settings, **changes))[kind]
 
 
 def written(settings: dict[str, Any], folder: Path, kind: str = "alignment", **changes: Any) -> Path:
+    """A recipe file whose first run is of this kind."""
+    if kind == "translation":
+        changes["alignment"] = None
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(stage_of(settings, kind, **changes).model_dump(mode="json")))
+    path.write_text(yaml.safe_dump(recipe_of(settings, **changes).model_dump(mode="json")))
     return path
 
 
@@ -120,7 +123,7 @@ ARMS = {
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_parameter_that_may_learn_gets_a_gradient(settings, arm):
     """One without would be a mistake, and ZeRO would not know its place."""
-    task = build(stage_of(settings, **ARMS[arm]))
+    task = TranslationStage(stage_of(settings, **ARMS[arm]))
     found = step(task)[1]
     learning = {name for name, p in task.translator.named_parameters() if p.requires_grad}
     assert learning - set(found) <= {"language.model.encoder.embed_tokens.weight"}
@@ -129,19 +132,21 @@ def test_every_parameter_that_may_learn_gets_a_gradient(settings, arm):
 
 
 def test_stage_2_has_no_text_side_and_learns_translation_alone(settings):
-    task = build(stage_of(settings, "translation"))
+    task = TranslationStage(stage_of(settings, "translation"))
     assert task.translator.text_encoder is None
     assert step(task)[0] > 0
 
 
 def test_checkpointing_changes_nothing(settings):
-    plain, again = (build(stage_of(settings, alignment__optimizer__checkpointing=on)) for on in (False, True))
+    plain, again = (
+        TranslationStage(stage_of(settings, alignment__optimizer__checkpointing=on)) for on in (False, True)
+    )
     for (name, a), b in zip(step(plain)[1].items(), step(again)[1].values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_masked_language_comes_every_so_many_steps(settings):
-    task = build(stage_of(settings, alignment__masked_language={"every": 5}))
+    task = TranslationStage(stage_of(settings, alignment__masked_language={"every": 5}))
     ids, mask = task.ids[:4], task.text_mask[:4]
     found = [task._masked(ids, mask, np.arange(4), place) is not None for place in range(11)]
     assert [place for place, there in enumerate(found) if there] == [0, 5, 10]
@@ -151,7 +156,7 @@ def test_without_gathering_a_rank_contrasts_its_own_clips(settings, tmp_path):
     """GFSLT-VLP: two ranks of four are the mean of two losses of four, and not one of eight."""
     apart = {"alignment__gather": False, "alignment__translation": 0.0, "model__sign__blocks": 0}
     two = gradients(written(settings, tmp_path, **apart, scaling__workers=2), 2, tmp_path / "a.pt")
-    task = build(stage_of(settings, **apart))
+    task = TranslationStage(stage_of(settings, **apart))
     task.begin_epoch(3)
     batch, expected = task.plan[0], {}
     for half in (batch[:4], batch[4:]):
@@ -164,7 +169,7 @@ def test_without_gathering_a_rank_contrasts_its_own_clips(settings, tmp_path):
 
 
 def test_batches_are_a_function_of_seed_and_epoch(settings):
-    task, again = (build(stage_of(settings)) for _ in range(2))
+    task, again = (TranslationStage(stage_of(settings)) for _ in range(2))
     task.begin_epoch(3)
     assert not np.array_equal(task.plan, again.plan)
     again.begin_epoch(3)
@@ -173,7 +178,7 @@ def test_batches_are_a_function_of_seed_and_epoch(settings):
 
 
 def test_buckets_hold_clips_of_similar_length(settings):
-    data = build(stage_of(settings, "translation")).data
+    data = TranslationStage(stage_of(settings, "translation")).data
     data.lengths = np.arange(len(data.ids))[::-1].copy()
     spread = [float(np.ptp(data.lengths[data.plan(1, 8, 0, bucket)], axis=1).mean()) for bucket in (1, 8)]
     assert spread[1] < 0.4 * spread[0]
@@ -181,25 +186,27 @@ def test_buckets_hold_clips_of_similar_length(settings):
 
 
 def test_dev_figures_choose_by_the_metric_that_is_asked_for(settings):
-    task = build(stage_of(settings, select__metric="loss"))
+    task = TranslationStage(stage_of(settings, select__metric="loss"))
     figures = task.evaluate(task.translator)
     assert figures["score"] == -figures["dev_loss"]
     assert {"dev_BLEU-4", "dev_ROUGE-L", "dev_chrF", "dev_R@1", "dev_MRR"} <= set(figures)
-    assert "dev_R@1" not in build(stage_of(settings, "translation")).evaluate(task.translator)
+    assert "dev_R@1" not in TranslationStage(stage_of(settings, "translation")).evaluate(task.translator)
 
 
 def test_a_stage_goes_on_from_a_model_of_its_own_architecture(settings, tmp_path):
-    first = build(stage_of(settings))
+    first = TranslationStage(stage_of(settings))
     for parameter in first.translator.parameters():
         parameter.data += 0.01
     first.translator.save_pretrained(tmp_path / "model")
-    second = build(stage_of(settings, "translation", start=str(tmp_path / "model")))
+    second = TranslationStage(stage_of(settings, "translation", start=str(tmp_path / "model")))
     torch.testing.assert_close(second.translator.bridge.weight, first.translator.bridge.weight)
     with pytest.raises(UserError, match=r"another architecture than the recipe: model.similarity differs"):
-        build(stage_of(settings, "translation", start=str(tmp_path / "model"), model__similarity={"kind": "cls"}))
+        TranslationStage(
+            stage_of(settings, "translation", start=str(tmp_path / "model"), model__similarity={"kind": "cls"})
+        )
     second.translator.save_pretrained(tmp_path / "stage2")
     with pytest.raises(UserError, match="has no text encoder, which stage 1 needs"):
-        build(stage_of(settings, start=str(tmp_path / "stage2")))
+        TranslationStage(stage_of(settings, start=str(tmp_path / "stage2")))
 
 
 MISTAKES = {
@@ -250,10 +257,10 @@ def test_build_task_gives_the_first_stage(settings):
 
 def test_clips_that_are_too_short_for_the_convolutions_are_left_out_and_told(settings):
     """Under the released padding five frames are lost a block; the tiny corpus has six windows a clip."""
-    told = build(stage_of(settings, model__sign__padding="valid", model__sign__kernel=5))
+    told = TranslationStage(stage_of(settings, model__sign__padding="valid", model__sign__kernel=5))
     assert not any("too short" in note for note in told.notes)
     with pytest.raises(UserError, match="no train clip has inputs"):
-        build(stage_of(settings, model__sign__padding="valid", model__sign__kernel=7))
+        TranslationStage(stage_of(settings, model__sign__padding="valid", model__sign__kernel=7))
 
 
 @pytest.mark.parametrize("positions", [12, 10])
@@ -270,14 +277,14 @@ def test_clips_of_more_tokens_than_positions_are_told_before_training(settings, 
     long = {"data__features": str(tmp_path / "long"), "model__language": language, "model__sign__blocks": 0,
             "model__sign__backbone__max_frames": 64}  # fmt: skip
     if positions == 12:
-        assert build(stage_of(settings, **long)).data.lengths.max() == 12
+        assert TranslationStage(stage_of(settings, **long)).data.lengths.max() == 12
         return
     with pytest.raises(UserError, match="12 sign tokens are more than mBART's 10 positions"):
-        build(stage_of(settings, **long))
+        TranslationStage(stage_of(settings, **long))
 
 
 def test_a_stage_that_translates_nothing_is_chosen_by_its_contrast(settings):
-    task = build(stage_of(settings, alignment__translation=0))
+    task = TranslationStage(stage_of(settings, alignment__translation=0))
     figures = task.evaluate(task.translator)
     assert set(figures) == {"dev_contrast", "dev_R@1", "dev_MRR", "score"}
     assert figures["score"] == -figures["dev_contrast"]
@@ -297,14 +304,14 @@ def test_a_stage_that_translates_nothing_is_chosen_by_its_contrast(settings):
 
 def test_a_run_does_not_go_on_over_another_language_model(settings, tmp_path):
     """What is named by its place counts with its content."""
-    first = build(stage_of(settings))
+    first = TranslationStage(stage_of(settings))
     other = tmp_path / "mbart"
     shutil.copytree(settings["model"]["language"]["pretrained"], other)
-    assert build(stage_of(settings, model__language__pretrained=str(other))).corpus_fingerprint == (
+    assert TranslationStage(stage_of(settings, model__language__pretrained=str(other))).corpus_fingerprint == (
         first.corpus_fingerprint
     )
     weights = load_file(other / "model.safetensors")
     save_file({name: w + 1 for name, w in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
-    assert build(stage_of(settings, model__language__pretrained=str(other))).corpus_fingerprint != (
+    assert TranslationStage(stage_of(settings, model__language__pretrained=str(other))).corpus_fingerprint != (
         first.corpus_fingerprint
     )

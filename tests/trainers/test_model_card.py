@@ -8,13 +8,13 @@ import yaml
 
 from signatlas.corpus.format import CorpusInfo
 from signatlas.recipe import OptimizerConfig
-from trainers.card import SYNTHETIC, card
+from trainers.model_card import SYNTHETIC, model_card
 
 INFO = CorpusInfo("mine", "2", 'CC: "BY"', "https://example.org", ("gsg",), fingerprint="abc")
 
 
 def test_the_head_is_yaml_that_the_hub_reads() -> None:
-    text = card(OptimizerConfig(), "A model.", INFO, {"dev_MRR": 0.25}, languages=["de"], notes=["A note."])
+    text = model_card(OptimizerConfig(), "A model.", INFO, {"dev_MRR": 0.25}, languages=["de"], notes=["A note."])
     _, head, body = text.split("---\n", 2)
     found = yaml.safe_load(head)
     assert found["license_name"] == 'CC: "BY"'
@@ -25,4 +25,4 @@ def test_the_head_is_yaml_that_the_hub_reads() -> None:
 
 
 def test_synthetic_data_are_named() -> None:
-    assert SYNTHETIC in card(OptimizerConfig(), "A model.", dataclasses.replace(INFO, synthetic=True), {})
+    assert SYNTHETIC in model_card(OptimizerConfig(), "A model.", dataclasses.replace(INFO, synthetic=True), {})

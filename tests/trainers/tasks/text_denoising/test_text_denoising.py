@@ -10,17 +10,18 @@ import pytest
 import torch
 import yaml
 
+from signatlas.config import dump_absolute
 from signatlas.corpus import Corpus
 from signatlas.errors import UserError
-from signatlas.models import language_model
-from signatlas.models.lora import add_lora
-from signatlas.models.translator.config import LanguageConfig, LoraSettings
+from signatlas.models.language_model import mbart
+from signatlas.models.language_model.config import LanguageConfig, LoraSettings
+from signatlas.models.language_model.lora import add_lora
 from signatlas.recipe import TextDenoisingRecipe, load, parse
-from tests.trainers.changed import changed
+from tests.trainers.gradients import gradients
+from tests.trainers.overrides import override
 from tests.trainers.sentence_data import write_sentences
-from tests.trainers.test_gradients import gradients
-from trainers.fit import _with_absolute_paths, fit
-from trainers.tasks.text_denoising.task import TextDenoisingTask, build
+from trainers.fit import fit
+from trainers.tasks.text_denoising.task import TextDenoisingTask
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> TextDenoisingRecipe:
     """The small recipe with settings changed: ``noise__pack=1``."""
-    return parse(TextDenoisingRecipe, changed(settings, changes), "recipe")
+    return parse(TextDenoisingRecipe, override(settings, changes), "recipe")
 
 
 def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
@@ -161,9 +162,9 @@ def test_a_run_learns_and_leaves_a_language_model(trained):
     assert trained["last"]["dev_loss"] < 2, "it was ln 60 = 4.1 at the start"
     assert trained["best"]["dev_accuracy"] > 0.35
     texts = ["morgen regen norden", "kalt wind abend"]
-    model, _ = language_model.build(LanguageConfig(pretrained=trained["model"]), texts, ["de"])
-    assert language_model.is_trained(model) and language_model.is_trained(model, "decoder")
-    assert add_lora(model.model.encoder, LoraSettings(rank=2), trained=language_model.is_trained(model)) == 2
+    model, _ = mbart.build(LanguageConfig(pretrained=trained["model"]), texts, ["de"])
+    assert mbart.is_trained(model) and mbart.is_trained(model, "decoder")
+    assert add_lora(model.model.encoder, LoraSettings(rank=2), trained=mbart.is_trained(model)) == 2
     card = (Path(trained["model"]) / "README.md").read_text()
     assert "synthetic signing" in card and "- de" in card and "dev_loss" in card
 
@@ -180,14 +181,14 @@ def test_workers_get_absolute_paths_and_cards_name_no_folder(settings, tmp_path,
     (tmp_path / "more.txt").write_text("morgen sonne\n")
     monkeypatch.chdir(tmp_path)
     recipe = recipe_of(settings, data__texts={"de": ["more.txt"]})
-    sent = _with_absolute_paths(recipe)
+    sent = dump_absolute(recipe)
     assert sent["data"]["texts"] == {"de": [str(tmp_path / "more.txt")]}
-    task = build(parse(TextDenoisingRecipe, sent, "recipe"))
-    task.shown = recipe
+    task = TextDenoisingTask(parse(TextDenoisingRecipe, sent, "recipe"))
+    task.user_recipe = recipe
     task.save(tmp_path / "model", task.model.state_dict(), {"dev_loss": 1.0})
     said = (tmp_path / "model" / "README.md").read_text()
     assert "1 text files" in said and str(tmp_path / "more.txt") not in said
-    assert language_model.is_trained(language_model.load(tmp_path / "model")[0])
+    assert mbart.is_trained(mbart.load(tmp_path / "model")[0])
 
 
 @pytest.mark.parametrize(
@@ -206,13 +207,13 @@ def test_workers_get_absolute_paths_and_cards_name_no_folder(settings, tmp_path,
 )
 def test_mistakes_are_one_line(settings, changes, says):
     with pytest.raises(UserError) as caught:
-        build(recipe_of(settings, **changes))
+        TextDenoisingTask(recipe_of(settings, **changes))
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("corpus", ["multi-composed", "phoenix-composed"])
 def test_shipped_recipes_name_their_corpus_and_cost(corpus):
     name = f"mbart_{corpus.replace('-', '_')}"
-    recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
+    recipe = load(Path(__file__).parents[4] / "recipes" / f"{name}.yaml")
     assert isinstance(recipe, TextDenoisingRecipe) and recipe.name == name and recipe.budget
     assert recipe.data.corpus == f"data/{corpus}" and recipe.data.max_glosses is None

@@ -15,9 +15,9 @@ import pytest
 from signatlas.corpus.format import Corpus
 from signatlas.recipe import load
 from tests.trainers.sentence_data import write_sentences
-from trainers.tasks.translation.stages import stages
+from trainers.tasks.translation.stages import runs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 # What stands for weights that only the Hub has, for a corpus with a license, and for GPUs.
 SMALL = [
     "model.sign.backbone.pretrained=null", "model.sign.backbone.sizes={embedding: 4, hidden: [4, 8], depths: [1, 1]}",
@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, data, tmp_path):
     path = ROOT / "recipes" / f"{name}.yaml"
     own = load(path)
-    assert list(stages(own)) == PAPERS[name]
+    assert list(runs(own)) == PAPERS[name]
     language = json.dumps(own.model.language.model_dump() | MBART)  # JSON is YAML
     changed = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
     if zero is not None:
@@ -62,13 +62,14 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, dat
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.trainers.steps", str(path), str(port), str(tmp_path), *changed], cwd=ROOT,
+        [sys.executable, "-m", "tests.trainers.tasks.translation.stage_steps", str(path), str(port), str(tmp_path),
+         *changed], cwd=ROOT,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "found.json").read_text())
     assert list(found) == PAPERS[name]
-    for kind, run in stages(own).items():
+    for kind, run in runs(own).items():
         seen = found[kind]
         assert all(math.isfinite(value) for value in (*seen["losses"], seen["figures"]["score"])), seen
         assert (seen["zero"], seen["precision"]) == (run.optimizer.zero if zero is None else zero, "torch.bfloat16"), (
@@ -98,4 +99,4 @@ def test_the_values_are_those_of_the_papers():
     assert not gfslt.alignment.gather
     assert gfslt.model.language.encoder_layers == gfslt.model.language.decoder_layers == 3
     assert gfslt.translation.optimizer.weight_decay == 1e-3
-    assert stages(gfslt)["alignment"].select.metric == "contrast", "the dev loss of its pretraining"
+    assert runs(gfslt)["alignment"].select.metric == "contrast", "the dev loss of its pretraining"

@@ -18,11 +18,11 @@ from signatlas.features.store import FeatureStore, write
 from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, DualEncoder
 from signatlas.recipe import load, parse
 from signatlas.recipe.contrastive import ContrastiveRecipe
-from tests.trainers.changed import changed
+from tests.trainers.gradients import gradients
+from tests.trainers.overrides import override
 from tests.trainers.sentence_data import small_settings, write_features, write_sentences
-from tests.trainers.test_gradients import gradients
 from trainers.fit import fit
-from trainers.tasks.contrastive.task import ContrastiveTask, build
+from trainers.tasks.contrastive.task import ContrastiveTask
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> ContrastiveRecipe:
     """The small recipe with settings changed: ``loss__chunk=3``."""
-    return parse(ContrastiveRecipe, changed(settings, changes), "recipe")
+    return parse(ContrastiveRecipe, override(settings, changes), "recipe")
 
 
 def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
@@ -90,20 +90,20 @@ def step_gradients(task: ContrastiveTask) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["fine_grained", "cls", "mean"])
 def test_every_parameter_learns(settings, kind):
     """A parameter without a gradient would break DeepSpeed, and be a mistake."""
-    task = build(recipe_of(settings, model__similarity__kind=kind))
+    task = ContrastiveTask(recipe_of(settings, model__similarity__kind=kind))
     found = step_gradients(task)
     idle = {name for name, gradient in found.items() if not gradient.any()}
     assert idle <= {"sign.positions"}, idle
 
 
 def test_gradient_caching_changes_nothing(settings):
-    plain, cached = (build(recipe_of(settings, loss__chunk=chunk)) for chunk in (None, 3))
+    plain, cached = (ContrastiveTask(recipe_of(settings, loss__chunk=chunk)) for chunk in (None, 3))
     for (name, a), b in zip(step_gradients(plain).items(), step_gradients(cached).values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_batches_are_a_function_of_seed_and_epoch(settings):
-    task, again = build(recipe_of(settings)), build(recipe_of(settings))
+    task, again = ContrastiveTask(recipe_of(settings)), ContrastiveTask(recipe_of(settings))
     task.begin_epoch(3)
     assert not np.array_equal(task.plan, again.plan)
     again.begin_epoch(3)
@@ -112,7 +112,7 @@ def test_batches_are_a_function_of_seed_and_epoch(settings):
 
 
 def test_equal_texts_can_be_videos_of_one_sentence(settings):
-    task = build(recipe_of(settings, data__sentences="text", loss__batch_size=2))
+    task = ContrastiveTask(recipe_of(settings, data__sentences="text", loss__batch_size=2))
     seen = set()
     for epoch in range(30):
         task.begin_epoch(epoch)
@@ -122,7 +122,7 @@ def test_equal_texts_can_be_videos_of_one_sentence(settings):
 
 
 def test_the_scale_stays_within_its_limit(settings):
-    task = build(recipe_of(settings))
+    task = ContrastiveTask(recipe_of(settings))
     with torch.no_grad():
         task.encoder.log_scale.fill_(9.0)
     task.after_step(task.encoder)
@@ -130,12 +130,12 @@ def test_the_scale_stays_within_its_limit(settings):
 
 
 def test_the_queue_is_part_of_a_checkpoint(settings):
-    task, resumed = (build(recipe_of(settings, loss__queue=10)) for _ in range(2))
+    task, resumed = (ContrastiveTask(recipe_of(settings, loss__queue=10)) for _ in range(2))
     task.loss(task.encoder, 0)
-    resumed.remember(task.memory())
+    resumed.load_extra_state(task.extra_state())
     a, b = (t.loss(t.encoder, 1).item() for t in (task, resumed))
     assert a == b
-    fresh = build(recipe_of(settings, loss__queue=10))
+    fresh = ContrastiveTask(recipe_of(settings, loss__queue=10))
     assert fresh.loss(fresh.encoder, 1).item() < a, "more negatives, more to tell apart"
 
 
@@ -145,7 +145,7 @@ def trained(settings, ray_session) -> dict[str, Any]:
 
 
 def test_it_learns_and_the_model_says_what_it_is(settings, trained):
-    untrained = build(recipe_of(settings)).evaluate(build(recipe_of(settings)).encoder)
+    untrained = ContrastiveTask(recipe_of(settings)).evaluate(ContrastiveTask(recipe_of(settings)).encoder)
     assert trained["best"]["dev_MRR"] > max(0.6, 1.5 * untrained["dev_MRR"])
     model = DualEncoder.from_pretrained(trained["model"])
     assert model.record["languages"] == ["de"]
@@ -157,7 +157,7 @@ def test_it_learns_and_the_model_says_what_it_is(settings, trained):
 
 
 def test_a_saved_model_gives_the_same_figures(settings, trained):
-    task = build(recipe_of(settings))
+    task = ContrastiveTask(recipe_of(settings))
     found = task.evaluate(DualEncoder.from_pretrained(trained["model"]))
     assert found["dev_MRR"] == pytest.approx(trained["best"]["dev_MRR"], abs=1e-6)
     history = [json.loads(line) for line in (Path(trained["model"]).parent / "history.jsonl").read_text().splitlines()]
@@ -165,7 +165,7 @@ def test_a_saved_model_gives_the_same_figures(settings, trained):
 
 
 def test_texts_of_other_clips_teach_nothing(settings):
-    task, control = build(recipe_of(settings)), build(recipe_of(settings, data__shuffle_pairs=True))
+    task, control = ContrastiveTask(recipe_of(settings)), ContrastiveTask(recipe_of(settings, data__shuffle_pairs=True))
     assert sorted(task.data.texts["de"]) == sorted(control.data.texts["de"])
     assert np.mean([a == b for a, b in zip(task.data.texts["de"], control.data.texts["de"], strict=True)]) < 0.2
 
@@ -176,7 +176,7 @@ def test_texts_of_other_clips_teach_nothing(settings):
         ({"scaling__workers": 3}, "not divisible by 3 workers"),
         ({"data__languages": ["fr"]}, "no text in 'fr', only in de, en"),
         ({"model__sign__alpha": 1.5}, "alpha"),
-        ({"model__sign__features": 99}, "width 99"),
+        ({"model__sign__features": 99}, "features 99 is not the width"),
         ({"loss__batch_size": 500}, "more than the"),
         ({"data__features": "nowhere"}, "no clip features"),
         ({"model__text__kind": "clip"}, "needs the name"),
@@ -186,7 +186,7 @@ def test_texts_of_other_clips_teach_nothing(settings):
 )
 def test_mistakes_are_one_line(settings, changes, words):
     with pytest.raises(UserError, match=words) as caught:
-        build(recipe_of(settings, **changes))
+        ContrastiveTask(recipe_of(settings, **changes))
     assert "\n" not in str(caught.value)
 
 
@@ -202,7 +202,7 @@ def test_mistakes_are_one_line(settings, changes, words):
     ],
 )
 def test_recipes_load(name):
-    recipe = load(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
+    recipe = load(Path(__file__).parents[4] / "recipes" / f"{name}.yaml")
     assert isinstance(recipe, ContrastiveRecipe)
     assert recipe.name == name
 
@@ -220,7 +220,7 @@ def test_a_text_without_a_token_is_told_before_training_with_its_clip(settings, 
         return replace(clip, texts=(("de", "\u200b"),)) if clip.id == "tiny/010" else clip
 
     with pytest.raises(UserError, match="clip tiny/010, de: ") as caught:
-        build(recipe_of(rewritten(settings, tmp_path, blank)))
+        ContrastiveTask(recipe_of(rewritten(settings, tmp_path, blank)))
     assert "\n" not in str(caught.value)
 
 
@@ -228,8 +228,8 @@ def test_clips_without_a_text_are_left_out_and_counted(settings, tmp_path):
     def silent(clip):
         return replace(clip, texts=(("de", " "),)) if clip.id in ("tiny/010", "tiny/011") else clip
 
-    task = build(recipe_of(rewritten(settings, tmp_path, silent)))
-    assert task.notes == ["train: 2 of 56 clips lack a text and are left out"]
+    task = ContrastiveTask(recipe_of(rewritten(settings, tmp_path, silent)))
+    assert task.notes == ["train: 2 of 56 clips have no text and are left out"]
 
 
 def test_clips_without_features_are_left_out_and_counted(settings, tmp_path):
@@ -238,17 +238,17 @@ def test_clips_without_features_are_left_out_and_counted(settings, tmp_path):
     parts = [store.of(place, alpha=1.0) for place in kept]
     counts = [len(part) for part in parts]
     write(tmp_path / "fewer", store.info, [store.ids[place] for place in kept], counts, {"agnostic": iter(parts)})
-    task = build(recipe_of(settings, data__features=str(tmp_path / "fewer")))
-    assert task.notes == ["train: 1 of 56 clips lack features and are left out"]
+    task = ContrastiveTask(recipe_of(settings, data__features=str(tmp_path / "fewer")))
+    assert task.notes == ["train: 1 of 56 clips have no features and are left out"]
 
 
 def test_texts_that_are_cut_are_told(settings):
-    task = build(recipe_of(settings, model__text__max_tokens=2))
+    task = ContrastiveTask(recipe_of(settings, model__text__max_tokens=2))
     assert task.notes == ["de: 100.0% of the texts have more than 2 tokens: subsampled evenly"]
 
 
 def test_released_padding_does_not_depend_on_the_batch(settings):
-    task = build(recipe_of(settings, model__similarity__padding="released"))
+    task = ContrastiveTask(recipe_of(settings, model__similarity__padding="released"))
     texts = ["morgen regen", "morgen regen norden sonne wind"]
     together, alone = (task.encoder.embed_texts(t) for t in (texts, texts[:1]))
     assert together.tokens.shape[1] == alone.tokens.shape[1] == 8
@@ -259,8 +259,8 @@ def test_released_padding_does_not_depend_on_the_batch(settings):
 
 def test_cards_name_what_the_user_named(settings, tmp_path):
     """A worker's own recipe names folders of its machine; they are nobody's business."""
-    task = build(recipe_of(settings))
-    task.shown = recipe_of(settings, data__corpus="data/mine", data__features="data/features/mine")
+    task = ContrastiveTask(recipe_of(settings))
+    task.user_recipe = recipe_of(settings, data__corpus="data/mine", data__features="data/features/mine")
     task.save(tmp_path / "model", task.encoder.state_dict(), {"dev_MRR": 0.5})
     written = (tmp_path / "model/README.md").read_text() + (tmp_path / "model/config.json").read_text()
     assert "data/features/mine" in written
