@@ -1,4 +1,4 @@
-"""signatlas tune: search settings of a recipe with Ray Tune."""
+"""The command tune."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import typer
 
 
 def tune(
-    study: Annotated[str, typer.Argument(help="a study file, see tune/studies/")],
-    set: Annotated[list[str], typer.Option("--set", help="fix a setting of the recipe: --set optimizer.epochs=5")] = [],  # noqa: B006
-    trials: Annotated[int | None, typer.Option(min=1, help="trials in all; the study's by default")] = None,
+    study: Annotated[str, typer.Argument(help="Study file, see tune/studies/.")],
+    set: Annotated[list[str], typer.Option("--set", help="Fix a setting of the recipe: optimizer.epochs=5")] = [],  # noqa: B006
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials; that of the study by default.")] = None,
     concurrent: Annotated[
-        int | None, typer.Option(min=1, help="trials at a time; by default as many as the cluster holds")
+        int | None, typer.Option(min=1, help="Concurrent trials; as many as fit the cluster by default.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="name of the study; its own by default")] = None,
-    storage_path: Annotated[str | None, typer.Option(help="folder or URI; runs/tune by default")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; a local one is started by default")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="forget an earlier study of this name")] = False,
-    json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the study; that in the file by default.")] = None,
+    storage_path: Annotated[str | None, typer.Option(help="Folder or URI for results; runs/tune by default.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or a local one by default.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study with this name.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Search settings of a recipe: many trainings with Ray Tune, the hand-set recipe first.
+    """Search settings of a recipe with Ray Tune; the hand-set recipe is the first trial.
 
-    A study that was stopped goes on where it was when the same command is given again. Its folder gets results.parquet,
-    report.md, report.html and best_recipe.yaml.
+    Run the same command again to resume an interrupted study. Its folder gets results.parquet, report.md, report.html
+    and best_recipe.yaml.
 
     Example: signatlas tune tune/studies/curriculum.yaml --trials 12 --name curriculum_12
     """
@@ -39,27 +39,31 @@ def tune(
     try:
         results = run(loaded, address=address, fresh=fresh, quiet=json)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on with the study", file=sys.stderr)
+        print("interrupted: run the same command to resume the study", file=sys.stderr)
         raise
     if json:
         print(json_.dumps(results))
     else:
-        _print(results)
+        _print_results(results)
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print_results(results: dict[str, Any]) -> None:
     from pathlib import Path
 
     from rich.console import Console
 
-    from tune.record import read, table
+    from tune.display import table
+    from tune.record import read
     from tune.study import Study
 
     console = Console()
     study = Study.model_validate(results["study"])
     console.print(table(read(Path(results["folder"])), study))
-    if note := results.get("note"):
-        console.print(note)
-    for line in ("report", "best_recipe"):
-        console.print(f"{line.replace('_', ' ')}: {results[line]}", soft_wrap=True)
-    console.print(f"train the best: signatlas train {results['best_recipe']}", soft_wrap=True)
+    # markup=False, because rich would read brackets in a path as markup.
+    for line in (
+        *([results["note"]] if "note" in results else []),
+        f"report: {results['report']}",
+        f"best recipe: {results['best_recipe']}",
+        f"train the best recipe: signatlas train {results['best_recipe']}",
+    ):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

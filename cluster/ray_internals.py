@@ -58,9 +58,10 @@ def dashboard_address() -> str:
 
     ``ray.init`` returns it once; there is no public way to ask later. Verified on Ray 2.60.0.
     """
-    import ray
+    from ray._private import worker
 
-    return str(ray._private.worker._global_node.webui_url)
+    node: Any = worker._global_node
+    return str(node.webui_url)
 
 
 def validated_launcher_config(config: dict[str, Any]) -> dict[str, Any]:

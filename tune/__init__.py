@@ -1,1 +1,1 @@
-"""Searches and studies with Ray Tune."""
+"""Hyperparameter studies of recipes with Ray Tune."""

@@ -1,4 +1,4 @@
-"""How many trials of a recipe a cluster holds at a time."""
+"""How many trials of a recipe a cluster can run concurrently."""
 
 from __future__ import annotations
 
@@ -11,55 +11,62 @@ from signatlas.errors import UserError
 if TYPE_CHECKING:
     from signatlas.recipe import Recipe
 
-DRIVER_CPUS = 0.01  # an empty bundle is refused; the driver only waits for its workers
+DRIVER_CPUS = 0.01  # Ray rejects an empty bundle; the driver only waits for its workers
 
 
-def cpus_of_trial(recipe: Recipe) -> float:
+def trial_cpus(recipe: Recipe) -> float:
+    """Return the logical CPUs of one trial: those of its workers and of its driver."""
     return recipe.scaling.workers * recipe.scaling.cpus_per_worker + DRIVER_CPUS
 
 
-def local(recipe: Recipe, concurrent: int | None) -> tuple[int, int]:
-    """(trials at a time, logical CPUs) for a Ray that is started for the study on this machine.
+def local_capacity(recipe: Recipe, concurrent: int | None) -> tuple[int, int]:
+    """Return (concurrent trials, logical CPUs) for a Ray that is started on this machine for the study.
 
-    As many as its cores hold by default, and one in any case.
+    By default as many trials as the cores can run, and at least one.
     """
-    fits = int((os.cpu_count() or 1) // (recipe.scaling.workers * recipe.scaling.cpus_per_worker))
-    trials = concurrent or max(1, fits)
-    return trials, math.ceil(trials * cpus_of_trial(recipe))
+    fitting = int((os.cpu_count() or 1) // (recipe.scaling.workers * recipe.scaling.cpus_per_worker))
+    trials = concurrent or max(1, fitting)
+    return trials, math.ceil(trials * trial_cpus(recipe))
 
 
-def concurrency(recipe: Recipe, wanted: int | None, trials: int) -> int:
-    """Trials at a time on the connected cluster. Raises UserError when not even one, or not as many as wanted, fit."""
+def cluster_concurrency(recipe: Recipe, requested: int | None, trials: int) -> int:
+    """Return how many of ``trials`` run concurrently on the connected cluster.
+
+    Raises UserError if the cluster cannot run one trial, or not the ``requested`` number.
+    """
     import ray
 
-    fits = fitting(recipe, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-    needs = f"{recipe.scaling.workers} workers of {recipe.scaling.cpus_per_worker:g} CPUs"
+    fitting = fitting_trials(recipe, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    needs = f"{recipe.scaling.workers} workers with {recipe.scaling.cpus_per_worker:g} CPUs"
     needs += " and a GPU each" if recipe.scaling.gpu else ""
-    if fits < (wanted or 1):
-        what = "a trial does" if wanted is None else f"{wanted} trials at a time do"
+    if fitting < (requested or 1):
+        subject = "a trial does" if requested is None else f"{requested} concurrent trials do"
         raise UserError(
-            f"{what} not fit the cluster: each needs {needs}, and it holds {fits}; give --concurrent, --set "
-            "scaling.workers=N, or a larger cluster"
+            f"{subject} not fit the cluster: each needs {needs}, and {fitting} fit; lower --concurrent, pass --set "
+            "scaling.workers=N, or use a larger cluster"
         )
-    return min(wanted or fits, trials)
+    return min(requested or fitting, trials)
 
 
-def of_study(recipe: Recipe, wanted: int | None, local: int | None, trials: int) -> int:
-    """Trials at a time: at most those that a Ray of the study's own was started for. Raises UserError."""
-    fits = concurrency(recipe, wanted, trials)
-    return fits if local is None else min(fits, local)
+def study_concurrency(recipe: Recipe, requested: int | None, local: int | None, trials: int) -> int:
+    """Return the concurrent trials of a study, at most ``local`` on a Ray started for the study. Raises UserError."""
+    concurrency = cluster_concurrency(recipe, requested, trials)
+    return concurrency if local is None else min(concurrency, local)
 
 
-def fitting(recipe: Recipe, nodes: list[dict[str, Any]]) -> int:
-    """Trials that fit nodes with these resources. A worker is on one node, the workers of a trial may be on several."""
+def fitting_trials(recipe: Recipe, nodes: list[dict[str, Any]]) -> int:
+    """Return how many trials fit nodes with these resources.
+
+    A worker runs on one node; the workers of a trial may run on several.
+    """
     scaling = recipe.scaling
     workers = 0
     for node in nodes:
-        fits = math.floor((node.get("CPU", 0) + 1e-9) / scaling.cpus_per_worker)
-        workers += min(fits, math.floor(node.get("GPU", 0))) if scaling.gpu else fits
+        by_cpu = math.floor((node.get("CPU", 0) + 1e-9) / scaling.cpus_per_worker)
+        workers += min(by_cpu, math.floor(node.get("GPU", 0))) if scaling.gpu else by_cpu
     trials = workers // scaling.workers
-    # The drivers' own shares must be left over, or the last trial waits for ever for its last worker.
+    # Without CPUs for the drivers, the last trial would wait forever for its last worker.
     cpus = sum(node.get("CPU", 0) for node in nodes)
-    while trials and cpus < trials * cpus_of_trial(recipe):
+    while trials and cpus < trials * trial_cpus(recipe):
         trials -= 1
     return trials

@@ -1,4 +1,4 @@
-"""What is known of each trial: kept in a file after every event, drawn as a live table."""
+"""The record of a study's trials: a JSON file that a Tune callback updates after every event."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ray.tune import Callback, Stopper
 
+from cluster.ray_internals import last_failure
 from signatlas.files import write_text_atomically
-from tune.search import TIME, settings_of
-from tune.study import Point, Study, shown
-from tune.trial import better
+from tune.search import settings_of
+from tune.study import TIME, Point, Study, better
 
 FILE = "trials.json"
 ENDED = ("finished", "stopped", "failed")
@@ -21,7 +21,7 @@ ENDED = ("finished", "stopped", "failed")
 
 @dataclass
 class Trial:
-    """One line of the study's table."""
+    """One trial of a study."""
 
     id: str
     number: int
@@ -29,36 +29,37 @@ class Trial:
     hand_set: bool
     status: str = "running"  # then finished (trained to its end), stopped (by the scheduler) or failed
     reason: str = ""
-    values: dict[int, float] = field(default_factory=dict)  # by epochs done
-    seconds: float = 0.0  # of all processes that worked at it
-    reported: list[str] = field(default_factory=list)  # other figures, when the study's metric is not among them
+    values: dict[int, float] = field(default_factory=dict)  # the metric by completed epochs
+    seconds: float = 0.0  # running time over all attempts
+    reported: list[str] = field(default_factory=list)  # reported metrics, if the study's metric is not among them
 
     def best(self, mode: str) -> tuple[float, int] | None:
-        """The best value and after how many epochs it was reached first."""
-        found: tuple[float, int] | None = None
+        """Return the best value and after how many epochs it was first reached."""
+        best: tuple[float, int] | None = None
         for epochs, value in sorted(self.values.items()):
-            if value == value and (found is None or better(value, found[0], mode) != found[0]):
-                found = value, epochs
-        return found
+            if value == value and (best is None or better(value, best[0], mode) != best[0]):
+                best = value, epochs
+        return best
 
 
 def read(folder: Path) -> list[Trial]:
-    """The trials of a study by number; none when it has not begun."""
+    """Return the trials of a study by number; an empty list if it has not started."""
     try:
-        raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        rows = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
-    for row in raw:
+    for row in rows:
         row["values"] = {int(epochs): value for epochs, value in row["values"].items()}
-    return sorted((Trial(**row) for row in raw), key=lambda trial: trial.number)
+    return sorted((Trial(**row) for row in rows), key=lambda trial: trial.number)
 
 
 def write(folder: Path, trials: list[Trial]) -> None:
+    """Write the trials of a study in one step."""
     write_text_atomically(folder / FILE, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
 
 
 def ranked(trials: list[Trial], mode: str) -> list[Trial]:
-    """The best first; those without a value last."""
+    """Return the trials, the best first, those without a value last."""
 
     def key(trial: Trial) -> tuple[bool, float, int]:
         best = trial.best(mode)
@@ -68,20 +69,20 @@ def ranked(trials: list[Trial], mode: str) -> list[Trial]:
 
 
 class Recorder(Callback):
-    """Hears of every event of the study; Tune keeps a copy of it, so it holds nothing but plain data."""
+    """Records every event of a study. Tune pickles it, so that it has no attributes but plain data."""
 
-    display: Any = None  # of this process: set before the study starts, None says nothing
+    display: Any = None  # a tune.display.Display of this process, or None for no output
 
     def __init__(self, folder: Path, study: Study):
         self.folder, self.study = folder, study
-        self.begun: dict[str, float] = {}
+        self.updated: dict[str, float] = {}  # trial id -> monotonic time of its last event
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "study": self.study, "begun": {}}
+        return {"folder": self.folder, "study": self.study, "updated": {}}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.begun[trial.trial_id] = time.monotonic()
-        self._change(trial, trials, status="running", reason="")
+        self.updated[trial.trial_id] = time.monotonic()
+        self._update(trial, trials, status="running", reason="")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -92,38 +93,38 @@ class Recorder(Callback):
         changes: dict[str, Any] = {"values": values, "reported": list(result.get("reported", []))}
         if result.get("finished"):
             changes["status"] = "finished"
-        self._change(trial, trials, **changes)
+        self._update(trial, trials, **changes)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._change(trial, trials, ended=True)
+        self._update(trial, trials, ended=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._change(trial, trials, status="failed", reason=_reason(trial))
+        self._update(trial, trials, status="failed", reason=_failure_reason(trial))
 
-    def _change(self, trial: Any, trials: list[Any], *, ended: bool = False, **changes: Any) -> None:
-        # Tune may not know a trial that was started right before a kill: it starts another.
-        number = {other.trial_id: place for place, other in enumerate(trials)}
-        known = [row for row in read(self.folder) if row.id in number]
-        row = next((row for row in known if row.id == trial.trial_id), None)
+    def _update(self, trial: Any, trials: list[Any], *, ended: bool = False, **changes: Any) -> None:
+        # A trial that started right before a kill may be unknown to Tune, which then starts another: drop its row.
+        numbers = {other.trial_id: number for number, other in enumerate(trials)}
+        rows = [row for row in read(self.folder) if row.id in numbers]
+        row = next((row for row in rows if row.id == trial.trial_id), None)
         if row is None:
-            settings = settings_of(trial.config, self.study)
-            row = Trial(trial.trial_id, number[trial.trial_id], settings, number[trial.trial_id] == 0)
-            known.append(row)
+            number = numbers[trial.trial_id]
+            row = Trial(trial.trial_id, number, settings_of(trial.config, self.study), hand_set=number == 0)
+            rows.append(row)
         row.values |= changes.pop("values", {})
         for name, value in changes.items():
             setattr(row, name, value)
         if ended and row.status == "running":
             row.status = "stopped"
         now = time.monotonic()
-        row.seconds += now - self.begun.get(row.id, now)
-        self.begun[row.id] = now
-        write(self.folder, known)
+        row.seconds += now - self.updated.get(row.id, now)
+        self.updated[row.id] = now
+        write(self.folder, rows)
         if Recorder.display is not None:
-            Recorder.display.show(known, row)
+            Recorder.display.update(rows, row)
 
 
 class MissingMetric(Stopper):
-    """Ends the study at the first evaluation that does not report its metric: no other trial would."""
+    """Ends a study at the first evaluation without its metric: no other trial would report it."""
 
     def __init__(self) -> None:
         self.missing = False
@@ -136,82 +137,11 @@ class MissingMetric(Stopper):
         return self.missing
 
 
-class Display:
-    """A live table on a terminal, one line an event elsewhere."""
-
-    def __init__(self, study: Study, count: int, output: TextIO):
-        from rich.console import Console
-        from rich.live import Live
-
-        self.study, self.count = study, count
-        self.console = Console(file=output)
-        self.output, self.shown = output, ""
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-
-    def __enter__(self) -> Display:
-        if self.live is not None:
-            self.live.start()
-        Recorder.display = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        Recorder.display = None
-        if self.live is not None:
-            self.live.stop()
-
-    def show(self, trials: list[Trial], changed: Trial) -> None:
-        if self.live is not None:
-            self.live.update(table(trials, self.study, self.count), refresh=True)
-            return
-        values = f"epoch {max(changed.values)}  " if changed.values else ""
-        if (best := changed.best(self.study.mode)) is not None:
-            values += f"{self.study.metric} {changed.values[max(changed.values)]:.4g}  best {best[0]:.4g}  "
-        settings = "  ".join(f"{path} {shown(value)}" for path, value in changed.settings.items())
-        line = f"trial {changed.number} of {self.count}  {changed.status}  {values}{settings}"
-        line += f"  ({changed.reason})" if changed.reason else ""
-        if line != self.shown:
-            self.shown = line
-            print(line, file=self.output, flush=True)
-
-
-def table(trials: list[Trial], study: Study, count: int | None = None) -> Any:
-    """A rich table of the trials, the best first."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    ended = sum(trial.status in ENDED for trial in trials)
-    made = Table(
-        box=SIMPLE, title=f"{study.name}: {ended} of {count or len(trials)} trials, {study.metric} ({study.mode})"
-    )
-    made.caption = "* set by hand"
-    names = short_names(study)
-    for column in ("trial", *names, study.metric, "epoch", "s", "status"):
-        left = column in names or column == "status"
-        made.add_column(column, justify="left" if left else "right", overflow="fold")
-    for trial in ranked(trials, study.mode):
-        best = trial.best(study.mode)
-        made.add_row(
-            f"{trial.number}{'*' if trial.hand_set else ''}",
-            *(shown(value) for value in trial.settings.values()),
-            "-" if best is None else f"{best[0]:.4f}",
-            "-" if best is None else f"{best[1]} of {max(trial.values)}",
-            f"{trial.seconds:.0f}",
-            trial.status + (f": {trial.reason}" if trial.reason else ""),
-        )
-    return made
-
-
-def short_names(study: Study) -> list[str]:
-    """The settings by the last part of their path, where that is enough to tell them apart."""
-    ends = [path.rpartition(".")[2] for path in study.space]
-    return [end if ends.count(end) == 1 else path for path, end in zip(study.space, ends, strict=True)]
-
-
-def _reason(trial: Any) -> str:
-    """The line that the trial's driver gave, or the first one of what killed it."""
-    # Tune copies this file to the study's storage later: here it is still in the trial's folder on this machine.
-    written = Path(trial.error_file or "").read_text(encoding="utf-8") if trial.error_file else ""
-    last = written.rpartition("Failure # ")[2].partition("\n")[2].strip()  # the first line counts and dates it
-    _, mark, line = last.rpartition("TrialFailed: ")
-    said = (line if mark else last).splitlines()
-    return said[0][:300] if said else "it ended without saying why"
+def _failure_reason(trial: Any) -> str:
+    """Return the error line of the trial's driver, or the first line of any other error."""
+    # Tune copies the error file to the study's storage later; now it is in the trial's local folder.
+    log = Path(trial.error_file or "").read_text(encoding="utf-8") if trial.error_file else ""
+    failure = last_failure(log)
+    _, separator, message = failure.rpartition("TrialFailed: ")
+    lines = (message if separator else failure).splitlines()
+    return lines[0][:300] if lines else "ended without an error message"

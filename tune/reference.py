@@ -12,10 +12,10 @@ NAME = "reference"
 
 
 def with_shared_reference(study: Study, base: Recipe, storage_path: str, quiet: bool) -> Recipe:
-    """Return the recipe with ``selection.reference`` set and its trajectories cached, if any trial selects batches.
+    """Return the recipe with a reference run and its cached trajectories, if any trial selects batches.
 
-    A reference run for each trial would cost more than the trial itself. The shared one is trained with the hand-set
-    settings, unless the recipe names an existing one. Needs an initialized Ray. Raises UserError.
+    The run is ``negative_selection.reference``. One run for each trial would cost more than the trial itself; this one
+    is trained with the hand-set settings, unless the recipe names one. Needs an initialized Ray. Raises UserError.
     """
     if not isinstance(base, TranslationRecipe) or not _selects_batches(study, base):
         return base
@@ -24,13 +24,13 @@ def with_shared_reference(study: Study, base: Recipe, storage_path: str, quiet: 
     from trainers.tasks.translation.data import TranslationData
     from trainers.tasks.translation.stages import ALIGNMENT, TRAJECTORIES, runs
 
-    selection, aligned = base.selection, base.alignment
+    selection, aligned = base.negative_selection, base.alignment
     assert aligned is not None
-    if selection.reference is None and "selection.reference" not in study.space:
+    if selection.reference is None and "negative_selection.reference" not in study.space:
         if "://" in storage_path:
             raise RecipeError(f"{storage_path}: a shared reference run needs a folder that all nodes can read: set "
-                              "selection.reference to one under 'set' of the study")  # fmt: skip
-        epochs = selection.epochs or aligned.optimizer.epochs
+                              "negative_selection.reference to one under 'set' of the study")  # fmt: skip
+        epochs = selection.reference_epochs or aligned.optimizer.epochs
         optimizer = aligned.optimizer.model_copy(update={"epochs": epochs})
         reference_recipe = base.model_copy(update={
             "name": NAME, "storage_path": storage_path, "translation": None,
@@ -40,7 +40,7 @@ def with_shared_reference(study: Study, base: Recipe, storage_path: str, quiet: 
             print(f"training the reference model that all trials share: {epochs} epochs", flush=True)
         fit(reference_recipe, quiet=quiet)
         selection = selection.model_copy(update={"reference": str(Path(storage_path) / NAME / ALIGNMENT)})
-        base = base.model_copy(update={"selection": selection})
+        base = base.model_copy(update={"negative_selection": selection})
     if selection.reference is not None:
         # Not in the trials: they would all write to the same folder, and Ray Data would wait for their CPUs.
         selective = aligned.model_copy(update={"contrast": "selective"})

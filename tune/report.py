@@ -97,7 +97,8 @@ def markdown(study: Study, trials: list[Trial], best: Trial | None, folder: Path
     header, rows = _table(study, trials)
     lines = [f"# Study {study.name}", "", *(f"- {line}" for line in _summary(study, trials))]
     if best is not None:
-        lines += ["", f"Best: trial {best.number}. {_comparison(study, trials, best)}", "", *_best_settings(study, best)]
+        lines += ["", f"Best: trial {best.number}. {_comparison(study, trials, best)}"]
+        lines += ["", *_best_settings(study, best)]
         lines += ["", "```", _train_command(folder), "```"]
     lines += ["", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
@@ -106,9 +107,7 @@ def markdown(study: Study, trials: list[Trial], best: Trial | None, folder: Path
     return "\n".join([*lines, ""])
 
 
-def html_page(
-    study: Study, trials: list[Trial], best: Trial | None, folder: Path, captions: dict[str, str]
-) -> str:
+def html_page(study: Study, trials: list[Trial], best: Trial | None, folder: Path, captions: dict[str, str]) -> str:
     """Return the report as one self-contained HTML page."""
     header, rows = _table(study, trials)
     title = f"Study {html.escape(study.name)}"
@@ -141,12 +140,13 @@ def _is_number(cell: str) -> bool:
 def _summary(study: Study, trials: list[Trial]) -> list[str]:
     counts = {status: sum(trial.status == status for trial in trials) for status in ("finished", "stopped", "failed")}
     searcher, scheduler = study.searcher, study.scheduler
-    stopping = f"ASHA, grace period {scheduler.grace} epochs, reduction factor {scheduler.reduction:g}"
+    asha = f"ASHA, grace period {scheduler.grace} epochs, reduction factor {scheduler.reduction:g}"
+    early_stopping = asha if scheduler.name == "asha" else "none"
     return [
-        f"recipe: {study.recipe}, with fixed settings {json.dumps(study.set)}" if study.set else f"recipe: {study.recipe}",
+        f"recipe: {study.recipe}" + (f", with fixed settings {json.dumps(study.set)}" if study.set else ""),
         *(f"{path}: {values}" for path, values in study.space.items()),
         f"metric: {study.metric} ({study.mode}) on dev, best evaluation of each trial",
-        f"searcher: {searcher.name}, seed {searcher.seed}; early stopping: {stopping if scheduler.name == 'asha' else 'none'}",
+        f"searcher: {searcher.name}, seed {searcher.seed}; early stopping: {early_stopping}",
         f"trials: {len(trials)} ({', '.join(f'{n} {status}' for status, n in counts.items())})",
         f"total time of all trials: {sum(trial.seconds for trial in trials):.0f} s",
         *([f"budget: {study.budget}"] if study.budget else []),
@@ -161,7 +161,7 @@ def _comparison(study: Study, trials: list[Trial], best: Trial) -> str:
     if hand is best:
         return text + ": the hand-set recipe is the best."
     hand_value = hand.best(study.mode) if hand is not None else None
-    return f"{text}; the hand-set recipe {hand_value[0]:.4f}." if hand_value else f"{text}; the hand-set recipe has no value."
+    return f"{text}; the hand-set recipe " + (f"{hand_value[0]:.4f}." if hand_value else "has no value.")
 
 
 def _best_settings(study: Study, best: Trial) -> list[str]:

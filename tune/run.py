@@ -98,7 +98,7 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurren
     # The driver process only waits; Ray Train requests the resources of its workers.
     trainable = tune.with_resources(driver(study, base, f"{storage_path}/trials"), {"CPU": capacity.DRIVER_CPUS})
     search_options = search(study, hand)
-    configuration = tune.TuneConfig(
+    tune_config = tune.TuneConfig(
         metric=METRIC,
         mode=study.mode,
         search_alg=search_options["search_alg"],
@@ -107,7 +107,7 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurren
         max_concurrent_trials=concurrency,  # otherwise trials take CPUs from each other, and all wait for workers
         trial_dirname_creator=_trial_folder,
     )
-    settings = tune.RunConfig(
+    run_config = tune.RunConfig(
         name=EXPERIMENT,
         storage_path=storage_path,
         stop=MissingMetric(),
@@ -119,7 +119,9 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurren
         return tune.Tuner.restore(f"{storage_path}/{EXPERIMENT}", trainable)
     record.write(folder.local, [])
     write_text_atomically(folder.local / CONCURRENT, f"{concurrency}\n")
-    return tune.Tuner(trainable, param_space=search_options["param_space"], tune_config=configuration, run_config=settings)
+    return tune.Tuner(
+        trainable, param_space=search_options["param_space"], tune_config=tune_config, run_config=run_config
+    )
 
 
 def _earlier_concurrency(folder: RunFolder) -> int | None:

@@ -1,4 +1,4 @@
-"""A study: which settings of a recipe are searched, over what values, how many trials, and what ends one early."""
+"""Study files: which settings of a recipe to search, over which values, with how many trials."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from signatlas.errors import RecipeError
 from signatlas.recipe import Recipe, Strict, load, parse
 
 Point = dict[str, Any]  # a value for each path of a study's space
-REFERENCE_ONLY = ("selection.epochs", "selection.every")
+METRIC, TIME = "best", "epochs"  # keys of a trial's reports: the best value so far, after so many epochs
+REFERENCE_ONLY = ("negative_selection.reference_epochs", "negative_selection.keep_every")
 KINDS = ("choice", "uniform", "loguniform", "randint", "lograndint")
 
 
 class Values(Strict):
-    """What one setting may be: exactly one of these. Both ends of a range belong to it."""
+    """The values of one setting: exactly one of these. Ranges include both ends."""
 
     choice: list[Any] | None = Field(None, min_length=1, description="any YAML values")
     uniform: tuple[float, float] | None = None
@@ -38,13 +39,13 @@ class Values(Strict):
         if self.choice is not None:
             texts = [encoded(value) for value in self.choice]
             if len(set(texts)) < len(texts):
-                raise ValueError("choice names a value twice")
+                raise ValueError("choice lists a value twice")
             return self
         low, high = self.ends
         if not low < high or not math.isfinite(high - low):
-            raise ValueError(f"{self.kind} wants [low, high] with low < high, got [{low:g}, {high:g}]")
+            raise ValueError(f"{self.kind} needs [low, high] with low < high, got [{low:g}, {high:g}]")
         if self.kind.startswith("log") and low <= 0:
-            raise ValueError(f"{self.kind} wants a low end above 0, got {low:g}")
+            raise ValueError(f"{self.kind} needs a low end above 0, got {low:g}")
         return self
 
     @property
@@ -53,20 +54,21 @@ class Values(Strict):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Of a range."""
+        """The lower and upper end of a range."""
         low, high = getattr(self, self.kind)
         return low, high
 
     def contains(self, value: Any) -> bool:
+        """Return whether ``value`` is one of these values."""
         if self.choice is not None:
-            return encoded(value) in [encoded(known) for known in self.choice]
+            return encoded(value) in [encoded(choice) for choice in self.choice]
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        whole = self.kind in ("uniform", "loguniform") or value == round(value)
-        return whole and self.ends[0] <= value <= self.ends[1]
+        valid_type = self.kind in ("uniform", "loguniform") or value == round(value)
+        return valid_type and self.ends[0] <= value <= self.ends[1]
 
     def samples(self) -> list[Any]:
-        """Values enough to see whether a recipe takes them: all of a choice, both ends of a range."""
+        """Return the values to validate a recipe with: all of a choice, both ends of a range."""
         return list(self.choice) if self.choice is not None else list(getattr(self, self.kind))
 
     def __str__(self) -> str:
@@ -74,90 +76,92 @@ class Values(Strict):
 
 
 class SearcherConfig(Strict):
-    """Who proposes settings: Optuna's tree-structured Parzen estimator, chance, or every combination of choices."""
+    """What proposes settings: Optuna's tree-structured Parzen estimator, random draws, or a grid of all choices."""
 
     name: Literal["optuna", "random", "grid"] = "optuna"
     seed: int = Field(0, ge=0)
-    startup: int = Field(10, ge=1, description="trials drawn by chance before Optuna's estimator begins")
+    startup: int = Field(10, ge=1, description="random trials before Optuna's estimator starts")
 
 
 class SchedulerConfig(Strict):
-    """What ends a trial early: asha stops what is not among the best 1/reduction at epochs grace, grace*reduction..."""
+    """Early stopping: at epochs grace, grace*reduction, ... asha stops all but the best 1/reduction of the trials."""
 
     name: Literal["asha", "none"] = "asha"
-    grace: int = Field(1, ge=1, description="epochs that every trial gets")
+    grace: int = Field(1, ge=1, description="epochs that every trial runs")
     reduction: float = Field(3, gt=1)
 
 
 class Study(Strict):
+    """A search over settings of a recipe."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    budget: str = Field("", description="what it costs, measured")
-    recipe: str = Field(description="path of the hand-set recipe, from where the command is given")
-    set: dict[str, Any] = Field({}, description="fixed overrides, setting: value")
+    budget: str = Field("", description="measured cost, for the report")
+    recipe: str = Field(description="path of the hand-set recipe, relative to the working folder")
+    set: dict[str, Any] = Field({}, description="fixed settings, path: value")
     space: dict[str, Values] = Field(min_length=1)
-    metric: str = Field("score", description="one that evaluations on dev report")
+    metric: str = Field("score", description="a metric that dev evaluations report")
     mode: Literal["max", "min"] = "max"
-    trials: int = Field(10, ge=1, description="with the hand-set recipe, which is trial 0; a grid has its own number")
+    trials: int = Field(10, ge=1, description="including the hand-set recipe, trial 0; ignored by a grid")
     searcher: SearcherConfig = SearcherConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
-    concurrent: int | None = Field(None, ge=1, description="trials at a time; as many as the cluster holds by default")
+    concurrent: int | None = Field(None, ge=1, description="concurrent trials; as many as fit the cluster by default")
     storage_path: str = "runs/tune"
 
     @field_validator("space", mode="before")
     @classmethod
-    def _each_is_a_block(cls, space: Any) -> Any:
+    def _require_mappings(cls, space: Any) -> Any:
         for path, values in space.items() if isinstance(space, dict) else ():
             if not isinstance(values, dict):
-                raise ValueError(f"{path} wants one of {', '.join(KINDS)}, for instance {{choice: [a, b]}}")
+                raise ValueError(f"{path} needs one of {', '.join(KINDS)}, for instance {{choice: [a, b]}}")
         return space
 
     @model_validator(mode="after")
-    def _possible(self) -> Study:
-        if both := sorted({*self.set} & {*self.space}):
-            raise ValueError(f"'{both[0]}' is in set and in space: leave it out of one")
+    def _check_space(self) -> Study:
+        if repeated := sorted({*self.set} & {*self.space}):
+            raise ValueError(f"'{repeated[0]}' is in both set and space: remove it from one")
         ranges = [path for path, values in self.space.items() if values.choice is None]
         if self.searcher.name == "grid" and ranges:
-            raise ValueError(f"a grid wants choices, '{ranges[0]}' is a range: list values, or take optuna or random")
+            raise ValueError(f"a grid needs choices, not a range ('{ranges[0]}'): list values, or use optuna or random")
         return self
 
 
 def load_study(path: str | os.PathLike[str], **changes: Any) -> Study:
-    """Read and check a study; ``changes`` that are not None replace its keys. Raises RecipeError."""
+    """Read and validate a study file; ``changes`` that are not None replace its keys. Raises RecipeError."""
     try:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(f"no study at {path}; the tune/studies/ folder has them") from None
+        raise RecipeError(f"no study at {path}: see tune/studies/ for examples") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a YAML file: {str(error).splitlines()[0]}") from None
+        raise RecipeError(f"{path} is not a valid YAML file: {str(error).splitlines()[0]}") from None
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path} holds no study")
+        raise RecipeError(f"{path} is not a study: expected a mapping with recipe and space, see tune/studies/")
     fixed = changes.pop("set", None)
     raw |= {key: value for key, value in changes.items() if value is not None}
     if fixed and isinstance(raw.get("set") or {}, dict):
         raw["set"] = (raw.get("set") or {}) | fixed
-        if isinstance(raw.get("space"), dict):  # what is fixed on the command line is not searched
+        if isinstance(raw.get("space"), dict):  # settings fixed on the command line are not searched
             raw["space"] = {path: values for path, values in raw["space"].items() if path not in fixed}
     return parse(Study, raw, str(path))
 
 
 def parsed_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """``a.b=value`` with YAML values, as `signatlas train --set` takes them. Raises RecipeError."""
+    """Parse overrides ``a.b=value`` with YAML values, as in `signatlas train --set`. Raises RecipeError."""
     fixed = {}
     for override in overrides:
         key, separator, value = override.partition("=")
         if not key or not separator:
-            raise RecipeError(f"--set wants key=value, for instance optimizer.epochs=5, got '{override}'")
+            raise RecipeError(f"--set needs key=value, for instance optimizer.epochs=5, got '{override}'")
         try:
             fixed[key.strip()] = _number(yaml.safe_load(value))
         except yaml.YAMLError:
-            raise RecipeError(f"--set {override}: the value is not YAML") from None
+            raise RecipeError(f"--set {override}: the value is not valid YAML") from None
     return fixed
 
 
 def hand_set(study: Study) -> tuple[Recipe, Point]:
-    """The recipe with the study's fixed settings, and what it says for each searched one: trial 0.
+    """Return the recipe with the study's fixed settings, and its values of the searched ones: trial 0.
 
-    Every choice and both ends of every range are tried on the recipe first. Raises RecipeError.
+    Validates the recipe with every choice and both ends of every range. Raises RecipeError.
     """
     base = with_settings(load(study.recipe), study.set, f"{study.recipe}, set of the study")
     point = {}
@@ -167,68 +171,78 @@ def hand_set(study: Study) -> tuple[Recipe, Point]:
         point[path] = _value_at(base.model_dump(mode="json"), path)
         if not values.contains(point[path]):
             raise RecipeError(
-                f"space: the recipe's own {path} is {encoded(point[path])}, which is not in {values}: "
-                f"add it, or give another under set"
+                f"space: {path} of the recipe is {encoded(point[path])}, which is not in {values}: "
+                f"add it, or fix another value under set"
             )
         if path in ("name", "storage_path"):
-            raise RecipeError(f"space: {path} is the study's to choose for each trial")
+            raise RecipeError(f"space: {path} is set by the study for each trial: remove it")
         if path in REFERENCE_ONLY:
-            raise RecipeError(f"space: {path} shapes the reference run, which all trials share: give it under set")
+            raise RecipeError(f"space: {path} applies to the reference run, which all trials share: move it to set")
     return base, point
 
 
-def with_settings(recipe: Recipe, settings: Mapping[str, Any], where: str) -> Recipe:
-    """The recipe with other values at dotted paths, checked again. Raises RecipeError."""
+def with_settings(recipe: Recipe, settings: Mapping[str, Any], source: str) -> Recipe:
+    """Return the recipe with other values at dotted paths, validated again.
+
+    Raises RecipeError, whose message starts with ``source``.
+    """
     raw = recipe.model_dump(mode="json")
     for path, value in settings.items():
         *parts, last = path.split(".")
-        place = raw
+        node = raw
         for part in parts:
-            place = _step(place, part, path, where)
-        _step(place, last, path, where)
-        if isinstance(place, list):
-            place[int(last)] = value
+            node = _child(node, part, path, source)
+        _child(node, last, path, source)
+        if isinstance(node, list):
+            node[int(last)] = value
         else:
-            place[last] = _number(value)
-    return parse(type(recipe), raw, where)
+            node[last] = _number(value)
+    return parse(type(recipe), raw, source)
 
 
 def _value_at(raw: Any, path: str) -> Any:
     for part in path.split("."):
-        raw = _step(raw, part, path, "recipe")
+        raw = _child(raw, part, path, "recipe")
     return raw
 
 
-def _step(place: Any, part: str, path: str, where: str) -> Any:
-    """What lies under one part of a dotted path. Raises RecipeError where there is no such setting."""
-    if isinstance(place, list) and part.isdigit() and int(part) < len(place):
-        return place[int(part)]
-    if isinstance(place, dict) and part in place:
-        return place[part]
-    near = difflib.get_close_matches(part, place, n=1) if isinstance(place, dict) else []
-    hint = f", did you mean '{near[0]}'?" if near else ""
-    raise RecipeError(f"{where}: there is no setting '{path}'{hint}")
+def _child(node: Any, part: str, path: str, source: str) -> Any:
+    """Return the value under one part of a dotted path. Raises RecipeError if there is none."""
+    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        return node[int(part)]
+    if isinstance(node, dict) and part in node:
+        return node[part]
+    matches = difflib.get_close_matches(part, node, n=1) if isinstance(node, dict) else []
+    hint = f", did you mean '{matches[0]}'?" if matches else ""
+    raise RecipeError(f"{source}: unknown setting '{path}'{hint}")
 
 
 def encoded(value: Any) -> str:
-    """One line for a value, the same for equal values: text as it is, anything else as JSON."""
+    """Return a value as one line, equal for equal values: strings unchanged, anything else as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
         return f"{value:.12g}"
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)  # YAML knows dates
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)  # YAML values may be dates
 
 
-def shown(value: Any) -> str:
-    """A value for a table, numbers cut to four figures."""
+def formatted(value: Any) -> str:
+    """Return a value as text for a table, numbers with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else encoded(value)
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads 3e-4 as text; a recipe means the number."""
+    """Return text such as 3e-4, which YAML 1.1 reads as a string, as a number."""
     if isinstance(value, str):
         try:
             return float(value)
         except ValueError:
             return value
     return value
+
+
+def better(value: float, best: float | None, mode: str) -> float:
+    """Return the better of a value and the best so far, which may be None."""
+    if best is None:
+        return value
+    return max(value, best) if mode == "max" else min(value, best)

@@ -1,4 +1,4 @@
-"""One trial: a Ray Train run inside a Ray Tune function, named after the trial and reported epoch by epoch."""
+"""One trial: a Ray Train run inside a Ray Tune function, which reports every evaluation."""
 
 from __future__ import annotations
 
@@ -10,56 +10,43 @@ from typing import Any
 
 from signatlas.errors import UserError
 from signatlas.recipe import RECIPES, Recipe, parse
-from tune.search import METRIC, TIME, settings_of
-from tune.study import Study, with_settings
-
-RAY_OF_TRIAL = "RAY_API_SERVER_ADDRESS"  # what Ray's state API asks first
+from tune.search import settings_of
+from tune.study import METRIC, TIME, Study, better, with_settings
 
 
 class TrialFailed(Exception):
-    """Why a trial ended without a result, in one line."""
+    """A failed trial; the message is the reason in one line."""
 
 
 def driver(study: Study, base: Recipe, runs: str) -> Callable[[dict[str, Any]], None]:
-    """What Tune calls for each trial. ``runs``: folder or URI of the trials' runs.
+    """Return the function that Tune calls for each trial. ``runs`` is the folder or URI for the runs of trials.
 
-    A trial that was stopped goes on from its run's last checkpoint, because the run has the trial's id as its name.
+    The run of a trial is named after the trial's id, so that an interrupted trial resumes from its last checkpoint.
     """
-    task, raw, searched, home = base.task, base.model_dump(mode="json"), study.model_dump(mode="json"), os.getcwd()
+    task, recipe_settings, study_settings = base.task, base.model_dump(mode="json"), study.model_dump(mode="json")
+    working_folder = os.getcwd()
 
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
+        from cluster.ray_internals import name_cluster_for_train_cleaner
         from trainers.fit import fit
 
-        if os.path.isdir(home):
-            os.chdir(home)  # relative paths of the recipe mean what they meant to the user
-        _name_cluster()
-        study = parse(Study, searched, "study")
+        if os.path.isdir(working_folder):
+            os.chdir(working_folder)  # the recipe may have relative paths
+        name_cluster_for_train_cleaner()
+        study = parse(Study, study_settings, "study")
         try:
-            recipe = with_settings(parse(RECIPES[task], raw, "recipe"), settings_of(config, study), "recipe")
+            base = parse(RECIPES[task], recipe_settings, "recipe")
             name = tune.get_context().get_trial_id()
+            recipe = with_settings(base, settings_of(config, study), "recipe")
             recipe = recipe.model_copy(update={"name": name, "storage_path": runs})
             results = fit(recipe, quiet=True, callbacks=[_callback(study)])
         except Exception as error:
-            raise TrialFailed(reason(error)) from error
-        tune.report(_final(results, study, recipe))
+            raise TrialFailed(failure_reason(error)) from error
+        tune.report(_final_report(results, study, recipe))
 
     return trial
-
-
-def _name_cluster() -> None:
-    """Tell Ray Train which Ray this trial is in.
-
-    Its cleaner, which frees the workers of a stopped trial, looks for a Ray on the machine and gives up for good when
-    it finds two (Ray 2.60): every trial that ASHA stops would then keep its share for ever. It inherits the variables
-    that Ray Train hands to its controller, and there is no public way to add one.
-    """
-    import ray
-    from ray.train.v2._internal import constants
-
-    os.environ[RAY_OF_TRIAL] = ray.get_runtime_context().gcs_address
-    constants.ENV_VARS_TO_PROPAGATE.add(RAY_OF_TRIAL)
 
 
 def epochs_of(recipe: Recipe) -> int:
@@ -70,8 +57,8 @@ def epochs_of(recipe: Recipe) -> int:
     return int(last.optimizer.epochs)
 
 
-def reason(error: BaseException) -> str:
-    """What went wrong, in one line of at most 300 characters."""
+def failure_reason(error: BaseException) -> str:
+    """Return the reason of a failed run in one line of at most 300 characters."""
     failures = list(getattr(error, "worker_failures", {}).values())
     for inner in (error, *failures):
         if isinstance(inner, UserError):
@@ -86,7 +73,7 @@ def _callback(study: Study) -> Any:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     class Report(TuneReportCallback):
-        """Tells Tune every evaluation: the metric, the best so far, the epochs done."""
+        """Reports every evaluation to Tune: the metric, its best value so far, the completed epochs."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -95,7 +82,7 @@ def _callback(study: Study) -> Any:
         def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
             row = metrics[0]
             if not row.get("evaluated", True):
-                return  # a checkpoint that is only kept
+                return  # a checkpoint without an evaluation
             report: dict[str, Any] = {TIME: int(row["epoch"]) + 1}
             if study.metric in row:
                 value = float(row[study.metric])
@@ -103,19 +90,13 @@ def _callback(study: Study) -> Any:
                 report |= {METRIC: self.best, "value": value}
             else:
                 report["reported"] = sorted(key for key in row if key != "epoch")
-            self._training_actor_item_queue.put(report)
+            super().after_report(run_context, [report], None)
 
     return Report()
 
 
-def better(value: float, best: float | None, mode: str) -> float:
-    if best is None:
-        return value
-    return max(value, best) if mode == "max" else min(value, best)
-
-
-def _final(results: dict[str, Any], study: Study, recipe: Recipe) -> dict[str, Any]:
-    """The last report: all evaluations, also those that an earlier, interrupted process made."""
+def _final_report(results: dict[str, Any], study: Study, recipe: Recipe) -> dict[str, Any]:
+    """Return the last report: all evaluations, including those of interrupted processes."""
     last = list(results.get("stages", {"only": results}).values())[-1]
     history = Path(last["model"]).parent / "history.jsonl"
     rows = [results["best"], results["last"]]

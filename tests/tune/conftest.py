@@ -18,7 +18,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     settings = small_settings(*write_sentences(folder), folder / "runs")
     settings["optimizer"]["epochs"] = 1
-    settings["select"]["every"] = 1
+    settings["checkpoint_selection"]["evaluate_every"] = 1
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -26,7 +26,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study_file(tiny_recipe: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a study of the tiny recipe; keywords replace its keys, None removes one."""
+    """Return a function that writes a study of the tiny recipe; keywords replace keys, None removes one."""
 
     def write(**changes: Any) -> Path:
         study: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a study leaves behind: records, table, Markdown, HTML, pictures, the best recipe."""
+"""Results of a study: records, table, Markdown, HTML, plots, the best recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from signatlas.errors import UserError
 from signatlas.recipe import load
 from trainers.run_folder import RunFolder
 from tune import record, report
-from tune.record import Display, Trial, ranked
+from tune.display import Display
+from tune.record import Trial, ranked
 from tune.study import hand_set, load_study
 
 SETTINGS = [{"optimizer.lr": 3e-3, "loss.batch_size": 8}, {"optimizer.lr": 0.02, "loss.batch_size": 4}]
@@ -34,35 +35,35 @@ def trials():
     ]
 
 
-def test_records_come_back_as_they_were(trials, tmp_path):
+def test_records_are_read_as_they_were_written(trials, tmp_path):
     assert record.read(tmp_path) == []
     record.write(tmp_path, trials[2::-1])
     assert record.read(tmp_path) == trials[:3]
 
 
 @pytest.mark.parametrize(
-    ("written", "reason"),
+    ("log", "reason"),
     [
         ("Failure # 1 (at noon)\nray::train()\n  x\ntune.trial.TrialFailed: no corpus: y\n", "no corpus: y"),
         ("Failure # 1 (at noon)\na\nFailure # 2 (at one)\nThe actor died: out of memory.\nmore\n",
          "The actor died: out of memory."),
-        ("", "it ended without saying why"),
+        ("", "ended without an error message"),
     ],
 )  # fmt: skip
-def test_reasons_of_failed_trials_are_what_their_driver_said(tmp_path, written, reason):
+def test_reasons_of_failed_trials_are_the_messages_of_their_drivers(tmp_path, log, reason):
     path = tmp_path / "error.txt"
-    path.write_text(written)
-    assert record._reason(SimpleNamespace(error_file=str(path))) == reason
+    path.write_text(log)
+    assert record._failure_reason(SimpleNamespace(error_file=str(path))) == reason
 
 
 def test_ranks(trials):
     assert [trial.number for trial in ranked(trials, "max")] == [3, 0, 1, 2]
     assert [trial.number for trial in ranked(trials, "min")] == [1, 0, 3, 2]
-    assert trials[3].best("max") == (0.5, 1), "reached first; what is no number does not count"
+    assert trials[3].best("max") == (0.5, 1), "the first epoch with the best value; NaN does not count"
     assert trials[0].best("min") == (0.2, 1)
 
 
-def test_a_study_leaves_table_reports_pictures_and_the_best_recipe(study, trials, tmp_path):
+def test_a_study_writes_table_reports_plots_and_the_best_recipe(study, trials, tmp_path):
     base, _ = hand_set(study)
     folder = RunFolder(str(tmp_path), "small")
     results = report.write(study, base, trials, folder)
@@ -80,12 +81,12 @@ def test_a_study_leaves_table_reports_pictures_and_the_best_recipe(study, trials
     assert r"failed: no corpus at <x> \| y" in text and "signatlas train" in text
     page = (folder.local / "report.html").read_text()
     assert "no corpus at &lt;x&gt;" in page and page.count("data:image/png;base64,") == 2
-    assert not re.search(r"(?:src|href)=\"(?!data:)", page), "the page needs no other file"
-    for picture in ("curves.png", "settings.png"):
-        assert (folder.local / picture).read_bytes().startswith(b"\x89PNG")
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page), "the page is self-contained"
+    for plot in ("curves.png", "settings.png"):
+        assert (folder.local / plot).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_study_whose_trials_all_fail_says_why(study, trials, tmp_path):
+def test_a_study_whose_trials_all_fail_reports_the_first_reason(study, trials, tmp_path):
     base, _ = hand_set(study)
     folder = RunFolder(str(tmp_path), "small")
     with pytest.raises(UserError, match=r"no trial reached an evaluation; the first failure: no corpus at"):
@@ -94,12 +95,12 @@ def test_a_study_whose_trials_all_fail_says_why(study, trials, tmp_path):
     assert not (folder.local / "results.json").exists(), "the study is not finished"
 
 
-def test_lines_off_a_terminal_say_each_thing_once(study, trials):
+def test_output_without_a_terminal_has_one_line_per_event(study, trials):
     output = io.StringIO()
     with Display(study, 4, output) as display:
-        display.show(trials, trials[0])
-        display.show(trials, trials[0])
-        display.show(trials, trials[2])
+        display.update(trials, trials[0])
+        display.update(trials, trials[0])
+        display.update(trials, trials[2])
     first, second = output.getvalue().splitlines()
     assert first == "trial 0 of 4  finished  epoch 3  score 0.3  best 0.4  optimizer.lr 0.003  loss.batch_size 8"
     assert second.endswith("(no corpus at <x> | y)")

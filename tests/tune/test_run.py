@@ -1,4 +1,4 @@
-"""Studies that really run: trials in Ray Train, one that fails, going on after a kill, nothing left behind."""
+"""Studies on a real Ray: trials in Ray Train, a failing one, resuming after a kill, no placement group left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TUNE = [sys.executable, "-m", "cli", "tune"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def test_a_study_trains_its_trials_and_outlives_one_that_fails(study_file, ray_session, capsys):
+def test_a_study_trains_its_trials_although_one_fails(study_file, ray_session, capsys):
     path = study_file(
         space={"data.languages": {"choice": [["de"], ["en"], ["xx"]]}}, concurrent=2,
         set={"optimizer.weight_decay": 0.02}, searcher={"name": "grid"}, scheduler={"name": "none"},
@@ -43,14 +43,14 @@ def test_a_study_trains_its_trials_and_outlives_one_that_fails(study_file, ray_s
     assert recipe.name == "small_best" and recipe.optimizer.weight_decay == 0.02
     run_folder = Path(results["folder"]) / "trials" / results["best"]["id"]
     assert json.loads((run_folder / "results.json").read_text())["best"]["score"] == best
-    said = capsys.readouterr().out
-    assert "trial 0 of 3  finished  epoch 1" in said and "failed" in said
-    assert "had finished" in run(study, quiet=True)["note"]
+    output = capsys.readouterr().out
+    assert "trial 0 of 3  finished  epoch 1" in output and "failed" in output
+    assert "already finished" in run(study, quiet=True)["note"]
     with pytest.raises(UserError, match="other settings: pass --name NEW, or --fresh"):
         run(load_study(path, trials=9), quiet=True)
 
 
-def test_a_mistake_ends_in_one_line_before_anything_starts(study_file, tmp_path):
+def test_a_mistake_is_reported_in_one_line_before_anything_starts(study_file, tmp_path):
     command = [*TUNE, str(study_file()), "--set", "data.corpus=nowhere"]
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert failed.returncode == 2
@@ -59,7 +59,7 @@ def test_a_mistake_ends_in_one_line_before_anything_starts(study_file, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_and_keeps_what_was_done(study_file, tmp_path):
+def test_a_killed_study_resumes_and_keeps_its_results(study_file, tmp_path):
     space = {"optimizer.lr": {"choice": [3e-3, 1e-3, 2e-3]}}
     study = study_file(space=space, set={"optimizer.epochs": 3}, searcher={"name": "random"},
                        scheduler={"name": "none"}, trials=3, concurrent=1)  # fmt: skip
@@ -72,8 +72,8 @@ def test_a_killed_study_goes_on_and_keeps_what_was_done(study_file, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = record.read(folder)
-    done = folder / "trials" / before[0].id / "results.json"
-    stamp = done.stat().st_mtime
+    first_results = folder / "trials" / before[0].id / "results.json"
+    modified = first_results.stat().st_mtime
     again = subprocess.run([*TUNE, str(study), "--json"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
                            timeout=400)  # fmt: skip
     assert again.returncode == 0, again.stderr
@@ -81,12 +81,12 @@ def test_a_killed_study_goes_on_and_keeps_what_was_done(study_file, tmp_path):
     assert json.loads(again.stdout)["trials"] == json.loads((folder / "results.json").read_text())["trials"]
     assert [trial.status for trial in after] == ["finished"] * 3
     assert [sorted(trial.values) for trial in after] == [[1, 2, 3]] * 3
-    assert [trial.id for trial in after[:2]] == [trial.id for trial in before], "both trials are the same ones"
-    assert after[0] == before[0] and done.stat().st_mtime == stamp, "the finished trial is not trained again"
+    assert [trial.id for trial in after[:2]] == [trial.id for trial in before], "both trials are resumed"
+    assert after[0] == before[0] and first_results.stat().st_mtime == modified, "a finished trial is not trained again"
     assert after[1].values.items() >= before[1].values.items()
 
 
-LEFT = """
+PLACEMENT_GROUPS_AFTER_A_STUDY = """
 import json, sys, time
 import ray
 from ray.util import placement_group_table
@@ -96,38 +96,38 @@ from tune.study import load_study
 ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
 results = run(load_study(sys.argv[1]), quiet=True)
 deadline = time.monotonic() + 30
-while left := [g["state"] for g in placement_group_table().values() if g["state"] != "REMOVED"]:
+while remaining := [g["state"] for g in placement_group_table().values() if g["state"] != "REMOVED"]:
     if time.monotonic() > deadline:
         break
     time.sleep(0.5)
 free = ray.available_resources().get("CPU")
-found = {"left": left, "free": free, "made": len(placement_group_table()), "trials": results["trials"]}
-open(sys.argv[2], "w").write(json.dumps(found))
+state = {"remaining": remaining, "free": free, "created": len(placement_group_table()), "trials": results["trials"]}
+open(sys.argv[2], "w").write(json.dumps(state))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_session")  # a second Ray on the machine must not confuse the one that cleans up
-def test_trials_that_are_stopped_leave_no_placement_group_behind(study_file, tmp_path):
+@pytest.mark.usefixtures("ray_session")  # a second Ray on the machine must not confuse the cleaner
+def test_stopped_trials_leave_no_placement_groups(study_file, tmp_path):
     study = study_file(
-        # Only the hand-set rate learns, so ASHA stops those that report after it.
+        # Only the hand-set learning rate learns, so ASHA stops trials that report after it.
         space={"optimizer.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9, 4e-9]}}, set={"optimizer.epochs": 4},
         searcher={"name": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 4},
     )  # fmt: skip
-    out = tmp_path / "found.json"
-    command = [sys.executable, "-c", LEFT, str(study), str(out)]
+    out = tmp_path / "state.json"
+    command = [sys.executable, "-c", PLACEMENT_GROUPS_AFTER_A_STUDY, str(study), str(out)]
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text())
-    statuses = [trial["status"] for trial in found["trials"]]
+    state = json.loads(out.read_text())
+    statuses = [trial["status"] for trial in state["trials"]]
     assert len(statuses) == 5 and statuses[0] == "finished", "more trials than the three that fit"
     assert "stopped" in statuses and set(statuses) <= {"finished", "stopped"}
-    assert (found["left"], found["free"]) == ([], 2.0)
-    assert found["made"] >= 10, "each trial has one of Tune's and one of Train's"
+    assert (state["remaining"], state["free"]) == ([], 2.0)
+    assert state["created"] >= 10, "each trial has one of Tune and one of Train"
 
 
 @pytest.mark.slow
-def test_a_metric_that_is_never_reported_ends_the_study_in_one_line(study_file):
+def test_a_metric_that_is_never_reported_ends_the_study(study_file):
     study = study_file(metric="scoer", trials=4, concurrent=1)
     failed = subprocess.run([*TUNE, str(study), "--json"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
                             timeout=300)  # fmt: skip

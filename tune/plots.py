@@ -1,4 +1,4 @@
-"""Pictures of a study: every trial's curve, and the metric over each searched setting."""
+"""Plots of a study: the curve of every trial, and the metric against each searched setting."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tune.record import Trial, ranked
 from tune.study import Study, encoded
 
 
-def draw(study: Study, trials: list[Trial], place: Path) -> dict[str, str]:
-    """Save curves.png and settings.png; returns {file: caption}."""
-    valued = [trial for trial in ranked(trials, study.mode) if trial.best(study.mode)]
-    _curves(study, valued, place / "curves.png")
-    _settings(study, valued, place / "settings.png")
+def draw(study: Study, trials: list[Trial], folder: Path) -> dict[str, str]:
+    """Save curves.png and settings.png in ``folder``; return their captions by file name."""
+    evaluated = [trial for trial in ranked(trials, study.mode) if trial.best(study.mode)]
+    _curves(study, evaluated, folder / "curves.png")
+    _settings(study, evaluated, folder / "settings.png")
     return {
-        "curves.png": f"{study.metric} of every trial over its epochs; the hand-set recipe is orange, the best blue, a "
-        "cross is where the scheduler stopped a trial or where it failed.",
-        "settings.png": f"best {study.metric} of each trial over each searched setting; hollow marks are trials that "
-        "were stopped early or failed, the orange star is the hand-set recipe.",
+        "curves.png": f"{study.metric} of every trial by epoch: the hand-set recipe in orange, the best trial in blue. "
+        "Crosses mark trials that the scheduler stopped or that failed.",
+        "settings.png": f"Best {study.metric} of each trial against each searched setting. The orange star is the "
+        "hand-set recipe; hollow marks are trials that were stopped early or failed.",
     }
 
 
@@ -30,14 +30,14 @@ def _color(trial: Trial, best: Trial) -> str:
 def _curves(study: Study, trials: list[Trial], path: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    picture = figure(8, 4.2)
-    axes = picture.subplots()
+    fig = figure(8, 4.2)
+    axes = fig.subplots()
     for trial in reversed(trials):
         epochs, values = zip(*sorted(trial.values.items()), strict=True)
-        marked = trial.hand_set or trial is trials[0]
+        highlighted = trial.hand_set or trial is trials[0]
         label = f"trial {trial.number}{', hand-set' if trial.hand_set else ''}{', best' if trial is trials[0] else ''}"
-        axes.plot(epochs, values, color=_color(trial, trials[0]), linewidth=2.2 if marked else 1, marker=".",
-                  zorder=3 if marked else 2, label=label if marked else None)  # fmt: skip
+        axes.plot(epochs, values, color=_color(trial, trials[0]), linewidth=2.2 if highlighted else 1, marker=".",
+                  zorder=3 if highlighted else 2, label=label if highlighted else None)  # fmt: skip
         if trial.status != "finished":
             axes.plot(epochs[-1:], values[-1:], color=VERMILION, marker="x", zorder=4)
     axes.set_xlabel("epoch")
@@ -45,29 +45,29 @@ def _curves(study: Study, trials: list[Trial], path: Path) -> None:
     axes.set_ylabel(study.metric)
     axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.25)
-    save(picture, path)
+    save(fig, path)
 
 
 def _settings(study: Study, trials: list[Trial], path: Path) -> None:
     columns = min(3, len(study.space))
     rows = -(-len(study.space) // columns)
-    picture = figure(4 * columns, 3.2 * rows)
-    grid = picture.subplots(rows, columns, squeeze=False).ravel()
+    fig = figure(4 * columns, 3.2 * rows)
+    grid = fig.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(study.space) :]:
         axes.set_axis_off()
     for axes, (name, values) in zip(grid, study.space.items(), strict=False):
         _setting(axes, name, values, study, trials)
-    save(picture, path)
+    save(fig, path)
 
 
 def _setting(axes: Any, name: str, values: Any, study: Study, trials: list[Trial]) -> None:
-    places = [encoded(value) for value in values.choice] if values.choice is not None else None
+    ticks = [encoded(value) for value in values.choice] if values.choice is not None else None
     for trial in trials:
         value = trial.settings[name]
         best = trial.best(study.mode)
         color = _color(trial, trials[0])
         axes.plot(
-            places.index(encoded(value)) if places is not None else value,
+            ticks.index(encoded(value)) if ticks is not None else value,
             best[0] if best else float("nan"),
             linestyle="none",
             marker="*" if trial.hand_set else "o",
@@ -76,15 +76,16 @@ def _setting(axes: Any, name: str, values: Any, study: Study, trials: list[Trial
             markerfacecolor=color if trial.status == "finished" else "none",
             zorder=3 if trial.hand_set or trial is trials[0] else 2,
         )
-    if places is not None:
-        axes.set_xticks(range(len(places)), places, rotation=30 if len(places) > 4 else 0)
-        axes.set_xlim(-0.5, len(places) - 0.5)
+    if ticks is not None:
+        axes.set_xticks(range(len(ticks)), ticks, rotation=30 if len(ticks) > 4 else 0)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
     elif values.kind.startswith("log"):
         axes.set_xscale("log")
-    if places is None:
+    if ticks is None:
         low, high = values.ends
-        room = (high / low) ** 0.04 if values.kind.startswith("log") else (high - low) * 0.04
-        axes.set_xlim(*((low / room, high * room) if values.kind.startswith("log") else (low - room, high + room)))
+        margin = (high / low) ** 0.04 if values.kind.startswith("log") else (high - low) * 0.04
+        limits = (low / margin, high * margin) if values.kind.startswith("log") else (low - margin, high + margin)
+        axes.set_xlim(*limits)
     axes.set_xlabel(name)
     axes.set_ylabel(study.metric)
     axes.grid(alpha=0.25)
