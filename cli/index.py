@@ -1,4 +1,4 @@
-"""signatlas index build."""
+"""`signatlas index`: build, verify and activate versions of an index."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from signatlas.errors import SnapshotError
+from signatlas.errors import IndexVersionError
 
 if TYPE_CHECKING:
-    from signatlas.retrieval.index_version import Snapshot
-    from signatlas.retrieval.manifest import Manifest
+    from signatlas.retrieval.index_version import IndexVersion
+
+Root = Annotated[Path, typer.Argument(help="Index folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")]
 
 
 class Kind(StrEnum):
@@ -21,40 +23,45 @@ class Kind(StrEnum):
 
 
 def build(
-    model: Annotated[str, typer.Argument(help="Model folder or Hub name.")],
+    model: Annotated[str, typer.Argument(help="Model folder or Hub name: a sign encoder or a dual encoder.")],
     corpus: Annotated[str, typer.Argument(help="Corpus folder or URI.")],
     out: Annotated[Path, typer.Option(help="Index folder; each build adds a version to it.")],
-    shards: Annotated[int, typer.Option(min=1, help="Parts that are searched side by side.")] = 2,
+    shards: Annotated[int, typer.Option(min=1, help="Parts that are searched in parallel.")] = 2,
     factory: Annotated[str, typer.Option(help="FAISS index_factory string: Flat, HNSW32, ...")] = "Flat",
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated.")] = None,
     features: Annotated[
         Path | None,
-        typer.Option(help="Clip features of the corpus, for a dual encoder. [made of the poses by its sign encoders]"),
+        typer.Option(
+            help="Dual encoder: clip features of the corpus. [computed from the poses by the model's sign encoders]"
+        ),
     ] = None,
     entries: Annotated[
-        Kind | None, typer.Option(help="What a dual encoder indexes: clips for search by text, or texts. [clips]")
+        Kind | None,
+        typer.Option(help="Dual encoder: index clips, for search by text, or texts, for search by clip. [clips]"),
     ] = None,
     language: Annotated[list[str] | None, typer.Option(help="Only texts of this language; may be repeated.")] = None,
-    version: Annotated[str | None, typer.Option(help="Name of the version [time and hash].")] = None,
+    version: Annotated[str | None, typer.Option(help="Name of the version. [time and hash]")] = None,
     activate: Annotated[bool, typer.Option(help="Make it the live version.")] = True,
     workers: Annotated[int, typer.Option(min=1, help="Embedding actors.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each.")] = 0,
-    address: Annotated[str | None, typer.Option(help="Ray cluster [RAY_ADDRESS or a local one].")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor.")] = 0,
+    address: Annotated[str | None, typer.Option(help="Ray cluster. [RAY_ADDRESS or a local one]")] = None,
+    json: AsJson = False,
 ) -> None:
-    """Embed a corpus and write a sharded, checksummed index: of signs (Ray Data), or of clips or texts of sentences.
+    """Embed a corpus and write a sharded index with checksums.
+
+    A sign encoder indexes recordings of single signs, a dual encoder clips or texts of sentences.
 
     Example: signatlas index build runs/dgs_gesture/model data/dgs --out indexes/dgs --shards 2
 
     Example: signatlas index build runs/cico/model data/multi-composed --features data/features/multi --out indexes/cico
     """
     from signatlas.corpus.format import Corpus
-    from trainers.pipelines.index.sentences import is_dual
+    from signatlas.models import registry
 
-    # Mistakes in what was named should not wait for Ray to start.
+    # Find mistakes in the arguments before Ray starts, which takes seconds.
     Corpus.open(corpus)
-    common: dict[str, Any] = {
+    options: dict[str, Any] = {
         "shards": shards,
         "factory": factory,
         "sources": tuple(source) if source else None,
@@ -62,77 +69,104 @@ def build(
         "version": version,
         "activate": activate,
     }
-    if is_dual(model):
+    model_type = registry.model_type(model)
+    if model_type == registry.DUAL_ENCODER:
         kind = (entries or Kind.clips).value
-        languages = tuple(language) if language else None
-        common |= {"kind": kind, "languages": languages}
+        options |= {"kind": kind, "languages": tuple(language) if language else None}
         if kind == "clips" and features is None:
-            built = _sentences_from_poses(model, corpus, out, address, workers=workers, gpus=gpus, **common)
+            written = _build_from_poses(model, corpus, out, address, workers=workers, gpus=gpus, **options)
         else:
-            built = _sentences(model, corpus, out, features=features, **common)
+            written = _build_sentences(model, corpus, out, features=features, **options)
+    elif model_type != registry.SIGN_ENCODER:
+        raise IndexVersionError(
+            f"{model} is {registry.describe(model)}: an index needs a sign encoder or a dual encoder"
+        )
     elif features or entries or language:
-        raise SnapshotError(f"{model} is a sign encoder: it takes no --features, --entries or --language")
+        raise IndexVersionError(f"{model} is a sign encoder: it takes no --features, --entries or --language")
     else:
-        built = _signs(model, corpus, out, address, workers=workers, gpus=gpus, **common)
+        written = _build_signs(model, corpus, out, address, workers=workers, gpus=gpus, **options)
     if json:
-        print(built.manifest.model_dump_json(exclude={"files"}))
+        _print_json(written)
     else:
-        print(f"{built.path}: {_described(built.manifest)}{', live' if activate else ''}")
+        print(f"{written.path}: {written.manifest.describe()}{', live' if activate else ''}")
 
 
-def _signs(model: str, corpus: str, out: Path, address: str | None, **options: Any) -> Snapshot:
+def verify(
+    root: Root,
+    version: Annotated[str | None, typer.Option(help="Version to check. [the live one]")] = None,
+    json: AsJson = False,
+) -> None:
+    """Check every file of an index version against its checksum.
+
+    Example: signatlas index verify indexes/dgs
+    """
+    from signatlas.retrieval.index_version import IndexVersion
+
+    verified = IndexVersion.open(root, version, verify=True)
+    if json:
+        _print_json(verified)
+    else:
+        print(f"{verified.path}: all {len(verified.manifest.files)} files match, {verified.manifest.count:,} vectors")
+
+
+def activate(
+    root: Root,
+    version: Annotated[str, typer.Argument(help="Version to make live.")],
+) -> None:
+    """Check an index version and make it the live one.
+
+    Example: signatlas index activate indexes/dgs 20260101-120000-0f3a9c12
+    """
+    from signatlas.retrieval import index_version
+
+    print(f"{index_version.activate(root, version).path} is live now")
+
+
+def _build_signs(model: str, corpus: str, out: Path, address: str | None, **options: Any) -> IndexVersion:
     from rich.console import Console
 
     from cluster.connect import connected
-    from trainers.pipelines.index.signs import build as build_index
+    from trainers.pipelines.index import signs
 
     console = Console(stderr=True)
     with connected(address, worker_logs=False), console.status("starting Ray Data") as status:
         options["progress"] = lambda done: status.update(f"{done:,} clips embedded")
-        return build_index(model, corpus, out, **options)
+        return signs.build(model, corpus, out, **options)
 
 
-def _sentences(model: str, corpus: str, out: Path, *, kind: str, **options: Any) -> Snapshot:
+def _build_sentences(model: str, corpus: str, out: Path, *, kind: str, **options: Any) -> IndexVersion:
     from rich.console import Console
 
-    from trainers.pipelines.index.sentences import build as build_index
+    from trainers.pipelines.index import sentences
 
     with Console(stderr=True).status(f"encoding {kind}") as status:
         options["progress"] = lambda done: status.update(f"{done:,} {kind} encoded")
-        return build_index(model, corpus, out, kind=kind, **options)  # type: ignore[arg-type]
+        return sentences.build(model, corpus, out, kind=kind, **options)  # type: ignore[arg-type]
 
 
-def _sentences_from_poses(
+def _build_from_poses(
     model: str, corpus: str, out: Path, address: str | None, *, workers: int, gpus: float, **options: Any
-) -> Snapshot:
+) -> IndexVersion:
+    """Build an index of clips from features that the model's own sign encoders compute."""
     from rich.console import Console
 
     from cluster.connect import connected
     from signatlas.features.sliding import own_encoders
-    from signatlas.models.dual_encoder.encoder import DualEncoder
+    from signatlas.models import DualEncoder, load
     from signatlas.models.folder import locate
     from trainers.pipelines.index.sentences import temporary_features
 
-    own_encoders(locate(model), DualEncoder.from_pretrained(model))  # a mistake should not wait for Ray
+    own_encoders(locate(model), load(model, DualEncoder))  # raises before Ray starts
     console = Console(stderr=True)
     with connected(address, worker_logs=False), console.status("starting Ray Data") as status:
-        made = temporary_features(
+        computed = temporary_features(
             model, corpus, out, workers=workers, gpus=gpus,
             progress=lambda clips, windows: status.update(f"{clips:,} clips, {windows:,} windows"),
         )  # fmt: skip
-        with made as features:
+        with computed as features:
             status.stop()
-            return _sentences(model, corpus, out, features=features, keeps=False, **options)
+            return _build_sentences(model, corpus, out, features=features, keeps=False, **options)
 
 
-def _described(manifest: Manifest) -> str:
-    what = f"{'synthetic' if manifest.corpus.synthetic else 'real'} recordings"
-    if manifest.kind == "texts":
-        what = f"texts ({', '.join(manifest.languages)})"
-    elif manifest.kind == "clips":
-        what = f"{'synthetic' if manifest.corpus.synthetic else 'real'} clips of sentences"
-    tokens = f"{manifest.tokens:,} tokens, " if manifest.tokens else ""
-    return (
-        f"{manifest.count:,} {what} of {manifest.corpus.name}, {tokens}{manifest.dims} dimensions, "
-        f"{len(manifest.shards)} shards, {manifest.factory}"
-    )
+def _print_json(index_version: IndexVersion) -> None:
+    print(index_version.manifest.model_dump_json(exclude={"files"}))

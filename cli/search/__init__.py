@@ -1,1 +1,1 @@
-"""`signatlas search`: signs, sentences, and a remote service."""
+"""`signatlas search`: signs, sentences, and requests to a running service."""

@@ -1,51 +1,22 @@
-"""signatlas search: find signs by a clip or a pose file, sentences by a text, here or through a running service."""
+"""`signatlas search`: find signs by a recording, clips by a text, texts by a clip, in a folder or a running service."""
 
 from __future__ import annotations
 
 import json as jsonlib
-import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from signatlas.retrieval.index_version import IndexVersion
+    from signatlas.retrieval.queries import PoseQuery
+    from signatlas.retrieval.sentences import SentenceResult, SentenceSearch
 
-    from signatlas.retrieval.index_version import Snapshot
-
-KEY = "SIGNATLAS_API_KEY"
-
-
-class Query(NamedTuple):
-    """A clip to look for; ``width`` and ``height`` are None where unknown."""
-
-    name: str
-    poses: np.ndarray
-    width: int | None = None
-    height: int | None = None
-    source: str | None = None
-    id: str | None = None
-    gloss: str | None = None
-
-
-class _Asked(NamedTuple):
-    clip: str | None
-    corpus: str | None
-    pose: Path | None
-    top: int
-    either_hand: bool
-
-
-class Sentence(NamedTuple):
-    """What belongs to a search of sentences alone."""
-
-    text: str | None
-    language: str | None
-    features: Path | None
-    candidates: int
+Answer = dict[str, Any]
 
 
 def search(
@@ -53,20 +24,22 @@ def search(
     clip: Annotated[str | None, typer.Option(help="Id of a clip of the index's corpus or of --corpus.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus folder or URI of --clip.")] = None,
     pose: Annotated[Path | None, typer.Option(help="A .pose file, or a .npy array [frames, 75, 3].")] = None,
-    text: Annotated[str | None, typer.Option(help="A sentence, to find clips that say it.")] = None,
-    language: Annotated[str | None, typer.Option(help="Of --text, or of the texts that are wanted: de, en ...")] = None,
+    text: Annotated[str | None, typer.Option(help="A sentence, to find clips of it.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language of --text, or of the texts to find: de, en ...")
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Clip features of --clip, for an index of texts. [those of the index]")
     ] = None,
     candidates: Annotated[
-        int, typer.Option(min=1, help="Entries of each shard that are scored token by token, for sentences.")
+        int, typer.Option(min=1, help="Sentences: entries of each shard that are scored token by token.")
     ] = 200,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="How many answers.")] = 10,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="Number of results.")] = 10,
     either_hand: Annotated[
         bool, typer.Option("--either-hand/--same-hand", help="Also search as a signer of the other hand would sign it.")
     ] = True,
-    url: Annotated[str | None, typer.Option(help="Ask this running service instead of a folder.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    url: Annotated[str | None, typer.Option(help="Search through this running service instead of a folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Find a sign in an index by a clip or a pose file, clips by a text, or texts by a clip.
 
@@ -75,160 +48,164 @@ def search(
     Example: signatlas search --index indexes/cico --text "morgen regen im norden"
     """
     if [clip, pose, text].count(None) != 2:
-        raise UserError("name what to look for: either --clip ID or --pose FILE or --text WORDS")
+        raise UserError("name one query: --clip ID, --pose FILE or --text TEXT")
     if (index is None) == (url is None):
-        raise UserError("name where to look: either --index FOLDER or --url http://HOST:PORT")
-    sentence = Sentence(text, language, features, candidates)
-    if index is not None:
-        asked, answer = _ask_folder(index, _Asked(clip, corpus, pose, top, either_hand), sentence)
-    elif text is not None or language is not None or features is not None:
-        raise UserError("a service answers no texts yet: search the folder, with --index")
+        raise UserError("name where to search: either --index FOLDER or --url http://HOST:PORT")
+    if url is not None:
+        if text is not None or language is not None or features is not None:
+            raise UserError("text search is not supported by this service: search the folder with --index")
+        title, answer = _search_service(url, clip, corpus, pose, top, either_hand)
     else:
-        asked, answer = _ask_service(url or "", clip, corpus, pose, top, either_hand)
+        assert index is not None
+        title, answer = _search_folder(
+            index, clip, corpus, pose, text, language=language, features=features, candidates=candidates, top=top,
+            either_hand=either_hand,
+        )  # fmt: skip
     if json:
         print(jsonlib.dumps(answer, ensure_ascii=False, allow_nan=False))
     elif "kind" in answer:
-        from cli.search.sentences import print_table
-
-        print_table(asked, answer)
+        _print_sentences(title, answer)
     else:
-        _print_table(asked, answer)
+        _print_signs(title, answer)
 
 
-def _ask_folder(index: Path, asked: _Asked, sentence: Sentence) -> tuple[str, dict[str, Any]]:
-    from cli.search import sentences as search_sentences
-    from signatlas.retrieval.index_version import Snapshot
+def _search_folder(
+    index: Path,
+    clip: str | None,
+    corpus: str | None,
+    pose: Path | None,
+    text: str | None,
+    *,
+    language: str | None,
+    features: Path | None,
+    candidates: int,
+    top: int,
+    either_hand: bool,
+) -> tuple[str, Answer]:
+    """Return the query's title and the answer."""
+    from signatlas.retrieval.index_version import IndexVersion
+    from signatlas.retrieval.queries import read_clip, read_pose_file
 
-    snapshot = Snapshot.open(index)
-    if sentence.text is not None:
-        return f'"{sentence.text}"', search_sentences.by_text(snapshot, sentence, asked.top)
-    if snapshot.manifest.kind == "signs" and (sentence.language or sentence.features):
+    opened = IndexVersion.open(index)
+    if text is not None:
+        if features is not None:
+            raise UserError("--features are for --clip: omit them with --text")
+        return f'"{text}"', _search_text(opened, text, language, candidates, top)
+    indexed = opened.manifest.corpus
+    if opened.manifest.kind == "signs" and (language or features):
         raise UserError(f"{index} is an index of single signs: it takes no --language and no --features")
-    part = snapshot.manifest.corpus
-    if asked.pose is not None:
-        query = read_query(asked.pose)
+    if pose is not None:
+        query = read_pose_file(pose)
     else:
-        query = _clip_query(asked.clip or "", asked.corpus or part.path, None if asked.corpus else part.fingerprint)
-    if snapshot.manifest.kind == "signs":
-        return _describe(query), _signs(snapshot, query, asked)
-    return _describe(query), search_sentences.by_clip(snapshot, query, sentence, asked.top)
+        query = read_clip(clip or "", corpus or indexed.path, None if corpus else indexed.fingerprint)
+    if opened.manifest.kind == "signs":
+        return str(query), _search_signs(opened, query, top, either_hand)
+    from signatlas.retrieval.sentences import SentenceSearch
+
+    searcher = SentenceSearch(opened)
+    result = searcher.search_clip(query, k=top, candidates=candidates, language=language, features=features)
+    return str(query), _sentence_answer(searcher, result)
 
 
-def _signs(snapshot: Snapshot, query: Query, asked: _Asked) -> dict[str, Any]:
-    from signatlas.retrieval.search import LocalSearch
+def _search_signs(index_version: IndexVersion, query: PoseQuery, top: int, either_hand: bool) -> Answer:
+    from signatlas.retrieval.search import SignSearch
 
-    searcher = LocalSearch(snapshot)
-    found = searcher.search(
+    searcher = SignSearch(index_version)
+    hits = searcher.search(
         query.poses,
-        aspect=query.width / query.height if query.width and query.height else None,
+        aspect=query.aspect,
         source=query.source,
-        k=asked.top,
-        mirror="best" if asked.either_hand else "none",
+        k=top,
+        mirror="best" if either_hand else "none",
         leave_out=query.id,
     )
     return {
-        "index_version": snapshot.version,
-        "synthetic": snapshot.manifest.corpus.synthetic,
-        "verdict": searcher.catalog.verdict(found),
-        "hits": [hit.model_dump() for hit in found],
+        "index_version": index_version.version,
+        "synthetic": index_version.manifest.corpus.synthetic,
+        "verdict": searcher.catalog.verdict(hits),
+        "hits": [hit.model_dump() for hit in hits],
     }
 
 
-def _describe(query: Query) -> str:
-    return f"{query.name} ({query.gloss})" if query.gloss else query.name
+def _search_text(index_version: IndexVersion, text: str, language: str | None, candidates: int, top: int) -> Answer:
+    from signatlas.retrieval.sentences import SentenceSearch, text_notes
+
+    searcher = SentenceSearch(index_version)
+    result = searcher.search_text(text, k=top, candidates=candidates, language=language)
+    for note in text_notes(searcher.model, text):
+        print(f"note: {note}", file=sys.stderr)
+    return _sentence_answer(searcher, result)
 
 
-def _clip_query(id: str, corpus: str, fingerprint: str | None) -> Query:
-    from signatlas.retrieval.clips import ClipReader
-
-    clip = ClipReader(corpus, fingerprint).clip(id)
-    return Query(clip.id, clip.poses, clip.width, clip.height, clip.source, clip.id, clip.gloss)
-
-
-def read_query(path: Path) -> Query:
-    """A `.pose` file or a `.npy` array [frames, 75, 3]. Raises PoseError."""
-    from signatlas.errors import PoseError
-    from signatlas.pose.normalize import check
-
-    if path.suffix == ".pose":
-        from signatlas.pose.posefile import read_pose
-
-        read = read_pose(path)
-        return Query(path.name, check(read.poses, str(path)), read.width, read.height)
-    if path.suffix != ".npy":
-        raise PoseError(f"{path} is neither a .pose file nor a .npy array; other formats cannot be searched yet")
-    import numpy as np
-
-    try:
-        poses = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise PoseError(f"{path} is not a whole .npy array of numbers ({error})") from error
-    return Query(path.name, check(poses, str(path)))
+def _sentence_answer(searcher: SentenceSearch, result: SentenceResult) -> Answer:
+    manifest = searcher.index_version.manifest
+    return {
+        "index_version": manifest.version,
+        "kind": manifest.kind,
+        "synthetic": manifest.corpus.synthetic,
+        "tokens": result.tokens,
+        "scored": result.scored,
+        "entries": manifest.count,
+        "hits": [hit.model_dump(exclude={"confidence"}) for hit in result.hits],
+    }
 
 
-def _ask_service(
+def _search_service(
     url: str, clip: str | None, corpus: str | None, pose: Path | None, top: int, either_hand: bool
-) -> tuple[str, dict[str, Any]]:
-    body: dict[str, Any] = {"top_k": top, "mirror": "best" if either_hand else "none"}
+) -> tuple[str, Answer]:
+    """Return the query's title and the service's answer; a clip without a corpus is one that the service knows."""
+    from cli.search import service
+
+    mirror = "best" if either_hand else "none"
     if clip is not None and corpus is None:
-        return clip, _post(url, {**body, "clip": clip})
-    from signatlas.pose.posejson import to_json
+        return clip, service.search(url, {"top_k": top, "mirror": mirror, "clip": clip})
+    from signatlas.retrieval.queries import read_clip, read_pose_file
 
-    query = read_query(pose) if pose is not None else _clip_query(clip or "", corpus or "", None)
-    body |= {"poses": to_json(query.poses)}
-    body |= {name: getattr(query, name) for name in ("width", "height", "source") if getattr(query, name) is not None}
-    return _describe(query), _post(url, body)
+    query = read_pose_file(pose) if pose is not None else read_clip(clip or "", corpus or "")
+    return str(query), service.search_poses(url, query, top_k=top, mirror=mirror)
 
 
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
-
-    if not url.startswith(("http://", "https://")):
-        raise UserError(f"--url {url} is not an address such as http://127.0.0.1:8000")
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get(KEY):
-        headers["Authorization"] = f"Bearer {key}"
-    request = Request(f"{url.rstrip('/')}/v1/search", jsonlib.dumps(body, allow_nan=False).encode(), headers)
-    try:
-        with urlopen(request, timeout=60) as response:
-            answer: dict[str, Any] = jsonlib.load(response)
-    except HTTPError as error:
-        raise UserError(f"{url} answered {error.code}: {_problem(error.read())}") from error
-    except (URLError, TimeoutError) as error:
-        raise UserError(
-            f"no service at {url} ({getattr(error, 'reason', error)}); start one: 'signatlas serve'"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{url} is not a signatlas service: its answer is not JSON") from error
-    return answer
-
-
-def _problem(content: bytes) -> str:
-    try:
-        problem = jsonlib.loads(content)
-        return str(problem.get("detail") or problem.get("title"))
-    except (ValueError, AttributeError):
-        return content[:200].decode(errors="replace")
-
-
-def _print_table(asked: str, answer: dict[str, Any]) -> None:
+def _print_signs(title: str, answer: Answer) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Signs most like {asked}", title_justify="left")
+    table = Table(title=escape(f"Signs most like {title}"), title_justify="left")
     table.add_column("#", justify="right")
     for name in ("gloss", "language", "score", "confidence", "source", "id"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
     for hit in answer["hits"]:
-        table.add_row(str(hit["rank"]), hit["gloss"] or "", hit["sign_language"], f"{hit['score']:.3f}",
-                      hit["confidence"] or "", hit["source"], hit["id"])  # fmt: skip
+        cells = (
+            hit["gloss"] or "", hit["sign_language"], f"{hit['score']:.3f}", hit["confidence"] or "", hit["source"],
+            hit["id"],
+        )  # fmt: skip
+        table.add_row(str(hit["rank"]), *map(escape, cells))
     console = Console()
     console.print(table)
     if answer["verdict"] == "not found":
-        console.print("Not found: no recording in this index is closer than wrong answers usually are.")
+        console.print("Not found: no recording in this index is closer than wrong results usually are.")
     if answer["synthetic"]:
-        console.print("This index holds synthetic signs: none of this is a result on real signing.")
-    console.print(f"index {answer['index_version']}", style="dim")
+        console.print("This index holds synthetic signs: these are not results on real signing.")
+    console.print(f"index {answer['index_version']}", style="dim", markup=False)
+
+
+def _print_sentences(title: str, answer: Answer) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    heading = "Clips for" if answer["kind"] == "clips" else "Texts for"
+    table = Table(title=escape(f"{heading} {title}"), title_justify="left")
+    table.add_column("#", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("texts", overflow="fold", ratio=3)
+    table.add_column("id", overflow="fold", ratio=2)
+    for hit in answer["hits"]:
+        texts = "\n".join(f"{t['language']}  {t['text']}" for t in hit["texts"])
+        table.add_row(str(hit["rank"]), f"{hit['score']:.3f}", escape(texts), escape(hit["id"]))
+    console = Console()
+    console.print(table)
+    if answer["synthetic"]:
+        console.print("This index holds synthetic signing: these are not results on real signing.")
+    scored = f"{answer['scored']:,} scored token by token, " if answer["scored"] else ""
+    console.print(f"{scored}{answer['entries']:,} entries, index {answer['index_version']}", style="dim", markup=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from signatlas.models.dual_encoder.config import DualEncoderConfig
     from signatlas.models.dual_encoder.encoder import DualEncoder
-    from signatlas.models.language_model import LanguageModel
+    from signatlas.models.language_model.mbart import LanguageModel
     from signatlas.models.registry import load, model_type
     from signatlas.models.sign_classifier import SignClassifier
     from signatlas.models.sign_encoder import SignEncoder, SignEncoderConfig
@@ -31,7 +31,7 @@ __all__ = [
 _MODULES = {
     "DualEncoder": "dual_encoder.encoder",
     "DualEncoderConfig": "dual_encoder.config",
-    "LanguageModel": "language_model",
+    "LanguageModel": "language_model.mbart",
     "SignClassifier": "sign_classifier",
     "SignEncoder": "sign_encoder",
     "SignEncoderConfig": "sign_encoder",

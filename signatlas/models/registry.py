@@ -36,7 +36,7 @@ MODELS = {
     SIGN_CLASSIFIER: ModelEntry("a sign classifier", "signatlas.models.sign_classifier:SignClassifier"),
     DUAL_ENCODER: ModelEntry("a dual encoder", "signatlas.models.dual_encoder.encoder:DualEncoder"),
     TRANSLATOR: ModelEntry("a translator", "signatlas.models.translator.translator:Translator"),
-    LANGUAGE_MODEL: ModelEntry("an mBART language model", "signatlas.models.language_model:LanguageModel"),
+    LANGUAGE_MODEL: ModelEntry("an mBART language model", "signatlas.models.language_model.mbart:LanguageModel"),
 }
 
 

@@ -15,7 +15,7 @@ from signatlas.errors import ModelError
 from signatlas.features.windows import take
 from signatlas.models import folder, registry
 from signatlas.models.sign_encoder import SignEncoderConfig, SignTrunk
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 
 class SignClassifier(SignTrunk):
@@ -45,7 +45,13 @@ class SignClassifier(SignTrunk):
 
     @torch.no_grad()
     def window_features(
-        self, bank: PoseBank, which: np.ndarray, starts: np.ndarray, *, window: int | None = None, batch_size: int = 512
+        self,
+        bank: PreparedClips,
+        which: np.ndarray,
+        starts: np.ndarray,
+        *,
+        window: int | None = None,
+        batch_size: int = 512,
     ) -> np.ndarray:
         """Features float32 [N, width] of windows that begin at ``starts`` of clips ``which`` of a bank."""
         device, training = self.project.weight.device, self.training

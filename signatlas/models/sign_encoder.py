@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from signatlas.corpus.format import Clip
 from signatlas.errors import ModelError
+from signatlas.layers import AttentionPooling, MeanPooling, Transformer
 from signatlas.models import folder, registry
-from signatlas.models.transformer import AttentionPooling, MeanPooling, Transformer
 from signatlas.pose import features
 from signatlas.pose.features import PointSet, Stream
-from signatlas.pose.prepared_clips import PoseBank, aspect_of, clip_aspect
+from signatlas.pose.prepared_clips import PreparedClips, aspect_of, clip_aspect
 from signatlas.pose.skeleton import MIRROR
 
 
@@ -90,7 +90,7 @@ class SignEncoder(SignTrunk):
         return F.normalize(self.head(self.pooled(points_BTPC, present_BTP, valid_BT)).float(), dim=-1)
 
     @torch.no_grad()
-    def embed_bank(self, bank: PoseBank, indices: np.ndarray | None = None, batch_size: int = 256) -> np.ndarray:
+    def embed_bank(self, bank: PreparedClips, indices: np.ndarray | None = None, batch_size: int = 256) -> np.ndarray:
         """Embeddings float32 [N, E] of clips of a bank, without augmentation or dropout."""
         indices = np.arange(len(bank)) if indices is None else indices
         device, training = self.project.weight.device, self.training
@@ -122,7 +122,9 @@ class SignEncoder(SignTrunk):
             poses = [(p * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, MIRROR] for p in poses]
         if not poses:
             return np.zeros((0, self.config.embedding), np.float32)
-        return self.embed_bank(PoseBank(zip(poses, aspects, strict=True), self.config.points), batch_size=batch_size)
+        return self.embed_bank(
+            PreparedClips(zip(poses, aspects, strict=True), self.config.points), batch_size=batch_size
+        )
 
     def embed_clips(self, clips: Iterable[Clip], *, mirror: bool = False, batch_size: int = 256) -> np.ndarray:
         """Like :meth:`embed`, with each clip's own aspect, or that of its source where it has none."""

@@ -1,1 +1,1 @@
-"""Vector indexes, snapshots on disk and search over them."""
+"""Index versions on disk and search in them: signs by a recording, sentences by a text or a clip."""

@@ -1,4 +1,4 @@
-"""The entries of a sentence index: a corpus's clips or its distinct texts, encoded by a dual encoder."""
+"""Entries of a sentence index: a corpus's clips or its distinct texts, encoded by a dual encoder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from signatlas.corpus.format import Corpus
-from signatlas.errors import FeatureError, SnapshotError
+from signatlas.errors import FeatureError, IndexVersionError
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval.index_version import ROW_COLUMNS, ROW_SCHEMA
@@ -22,7 +22,7 @@ BATCH = 64
 
 
 class Entries(NamedTuple):
-    """Rows [N] of ``ROW_SCHEMA``, unit vectors float32 [N, E]; tokens where the model compares token by token."""
+    """Rows [N] of ``ROW_SCHEMA``, unit vectors float32 [N, E], and tokens where the model compares tokens."""
 
     rows: pa.Table
     vectors: np.ndarray
@@ -30,57 +30,44 @@ class Entries(NamedTuple):
 
 
 def check_features(store: FeatureStore, corpus: Corpus, model: DualEncoder) -> None:
-    """Raises FeatureError unless the features are of this corpus and as wide as the model takes them."""
+    """Raise FeatureError unless the features are of this corpus and fit the model."""
     if store.info.corpus_fingerprint != corpus.info.fingerprint:
         raise FeatureError(
             f"{store.path} holds features of another corpus ({store.info.corpus}) than {corpus.path}: "
-            "make them with 'signatlas features extract'"
+            "compute them with 'signatlas features extract'"
         )
+    check_model_features(store, corpus.info.fingerprint, model)
+
+
+def check_model_features(store: FeatureStore, corpus_fingerprint: str, model: DualEncoder) -> None:
+    """Raise FeatureError for features of another width, or other features of the training corpus, than the model's."""
     if store.info.width != model.features:
         raise FeatureError(
-            f"{store.path} holds features {store.info.width} wide, the model takes {model.features}: "
+            f"{store.path} holds features of width {store.info.width}, the model takes {model.features}: "
             "name the features it was trained on"
         )
-    check_same(store, corpus.info.fingerprint, model)
-
-
-def check_same(store: FeatureStore, corpus_fingerprint: str, model: DualEncoder) -> None:
-    """Raises FeatureError for other features of the training corpus than the model was trained on."""
     trained = model.record.get("features_fingerprint")
     if trained and model.record.get("corpus_fingerprint") == corpus_fingerprint and trained != store.fingerprint:
         raise FeatureError(
             f"{store.path} holds other features than the model was trained on ({model.record.get('features')}): name "
-            "those, or make them again with the same sign encoders"
+            "those, or compute them again with the same sign encoders"
         )
 
 
-def clip_batches(model: DualEncoder, store: FeatureStore, ids: Sequence[str]) -> Iterator[Tokens]:
-    """Clips encoded from their features, ``BATCH`` at a time. Raises FeatureError for an id without features."""
-    positions, sign = store.positions(ids), model.config.sign
-    for start in range(0, len(positions), BATCH):
-        chosen = positions[start : start + BATCH]
-        yield model.embed_features([store.batch(chosen, alpha=sign.alpha, limit=sign.max_clips)])
-
-
-def text_batches(model: DualEncoder, texts: Sequence[str]) -> Iterator[Tokens]:
-    for start in range(0, len(texts), BATCH):
-        yield model.embed_texts(texts[start : start + BATCH])
-
-
 def clip_rows(metadata: Sequence[dict[str, Any]]) -> pa.Table:
-    """One row a clip."""
+    """Return one row per clip."""
     return pa.Table.from_pylist([{name: row[name] for name in ROW_COLUMNS} for row in metadata], schema=ROW_SCHEMA)
 
 
 def text_rows(metadata: Sequence[dict[str, Any]], languages: tuple[str, ...] | None = None) -> pa.Table:
-    """One row a distinct text and language, with the data of its first clip by id; ids such as `clip#de`."""
+    """Return one row per distinct text and language, with the data of its first clip by id; ids such as `clip#de`."""
     seen: set[tuple[str, str]] = set()
     rows = []
     for row in sorted(metadata, key=lambda row: str(row["id"])):
-        taken: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for text in row["texts"] or []:
             language = text["language"]
-            taken[language] = number = taken.get(language, 0) + 1
+            counts[language] = number = counts.get(language, 0) + 1
             if (languages and language not in languages) or (language, text["text"]) in seen:
                 continue
             seen.add((language, text["text"]))
@@ -92,18 +79,18 @@ def text_rows(metadata: Sequence[dict[str, Any]], languages: tuple[str, ...] | N
 def encode(
     model: DualEncoder, kind: Kind, rows: pa.Table, store: FeatureStore | None, progress: Progress | None = None
 ) -> Entries:
-    """Encode ``rows``; clips need their features. Raises SnapshotError when there is nothing to encode."""
+    """Encode ``rows``; clips need their features. Raises IndexVersionError when there is nothing to encode."""
     if len(rows) == 0:
-        raise SnapshotError(f"nothing to index: no {kind} were chosen; see --source, --split and --language")
+        raise IndexVersionError(f"nothing to index: no {kind} were chosen; see --source, --split and --language")
     if kind == "texts":
-        batches = text_batches(model, [texts[0]["text"] for texts in rows["texts"].to_pylist()])
+        batches = _text_batches(model, [texts[0]["text"] for texts in rows["texts"].to_pylist()])
     elif store is not None:
         batches = clip_batches(model, store, rows["id"].to_pylist())
     else:
-        raise SnapshotError("clips are indexed from their features: name them with --features")
+        raise IndexVersionError("clips are indexed from their features: name them with --features")
     vectors: list[np.ndarray] = []
 
-    def pooled_too() -> Iterator[Tokens]:
+    def pool() -> Iterator[Tokens]:
         for batch in batches:
             vectors.append(model.pooled(batch).numpy())
             if progress:
@@ -111,9 +98,22 @@ def encode(
             yield batch
 
     if model.config.similarity.kind == "fine_grained":
-        tokens: TokenTable | None = TokenTable.of(pooled_too())
+        tokens: TokenTable | None = TokenTable.from_batches(pool())
     else:
         tokens = None
-        for _ in pooled_too():
+        for _ in pool():
             pass
     return Entries(rows, np.concatenate(vectors), tokens)
+
+
+def clip_batches(model: DualEncoder, store: FeatureStore, ids: Sequence[str]) -> Iterator[Tokens]:
+    """Yield encoded clips, ``BATCH`` at a time. Raises FeatureError for an id without features."""
+    positions, sign = store.positions(ids), model.config.sign
+    for start in range(0, len(positions), BATCH):
+        batch = positions[start : start + BATCH]
+        yield model.embed_features([store.batch(batch, alpha=sign.alpha, limit=sign.max_windows)])
+
+
+def _text_batches(model: DualEncoder, texts: Sequence[str]) -> Iterator[Tokens]:
+    for start in range(0, len(texts), BATCH):
+        yield model.embed_texts(texts[start : start + BATCH])

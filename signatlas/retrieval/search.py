@@ -1,4 +1,4 @@
-"""Search an index snapshot in this process, without Ray; the service gives the same answers."""
+"""Search an index of signs in this process, without Ray; the service returns the same results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.merge import Ranked, merge
+from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.shard import Ranked, merge
 
 Mirror = Literal["none", "best"]
 
@@ -21,7 +21,7 @@ class Text(BaseModel):
 
 
 class Sign(BaseModel):
-    """What an index knows of one recording."""
+    """An indexed recording."""
 
     id: str
     gloss: str | None
@@ -37,7 +37,7 @@ class Sign(BaseModel):
 
 
 class Hit(BaseModel):
-    """One answer: a recording, its score (cosine, -1..1), its rank from 1, and how far the score can be trusted."""
+    """A search result: a recording, its rank from 1, its score (cosine, -1..1), and the confidence in it."""
 
     rank: int
     id: str
@@ -51,29 +51,29 @@ class Hit(BaseModel):
 
 
 class Catalog:
-    """The recordings of an index by id."""
+    """The entries of an index version by id."""
 
-    def __init__(self, snapshot: Snapshot):
-        self.manifest = snapshot.manifest
-        self._rows: pa.Table = snapshot.rows().combine_chunks()
-        self._places = {id: place for place, id in enumerate(self._rows["id"].to_pylist())}
+    def __init__(self, index_version: IndexVersion):
+        self.manifest = index_version.manifest
+        self._rows: pa.Table = index_version.rows().combine_chunks()
+        self._positions = {id: position for position, id in enumerate(self._rows["id"].to_pylist())}
 
     def __contains__(self, id: str) -> bool:
-        return id in self._places
+        return id in self._positions
 
     def sign(self, id: str) -> Sign:
-        """Raises KeyError for an id that is not in the index."""
-        row = self._rows.slice(self._places[id], 1).to_pylist()[0]
+        """Return an entry. Raises KeyError for an id that is not in the index."""
+        row = self._rows.slice(self._positions[id], 1).to_pylist()[0]
         return Sign(**{**row, "texts": row["texts"] or []})
 
     def verdict(self, hits: list[Hit]) -> str | None:
-        """probable, possible, unlikely or not found: the word of the whole answer."""
+        """Return the confidence in the whole result: probable, possible, unlikely or not found."""
         return self.manifest.confidence.verdict(hits[0].score if hits else None)
 
     def hits(self, ranked: Ranked) -> list[Hit]:
-        """Add to each (id, score) what the index knows of it."""
-        places = pa.array([self._places[id] for id, _ in ranked], pa.int64())
-        rows = self._rows.take(places).to_pylist()
+        """Return each (id, score) with the entry's data."""
+        positions = pa.array([self._positions[id] for id, _ in ranked], pa.int64())
+        rows = self._rows.take(positions).to_pylist()
         return [
             Hit(
                 rank=rank,
@@ -87,22 +87,22 @@ class Catalog:
 
 
 def without(ranked: Iterable[tuple[str, float]], id: str | None, k: int) -> Ranked:
-    """The best ``k``, leaving out the recording that asks."""
+    """Return the best ``k`` without the query's own recording."""
     return [pair for pair in ranked if pair[0] != id][:k]
 
 
-class LocalSearch:
-    """All shards of a snapshot in this process."""
+class SignSearch:
+    """Search in all shards of an index of signs."""
 
-    def __init__(self, snapshot: Snapshot):
-        snapshot.require_signs()
-        self.snapshot, self.catalog = snapshot, Catalog(snapshot)
-        self.shards = [snapshot.shard(n) for n in range(len(snapshot.manifest.shards))]
+    def __init__(self, index_version: IndexVersion):
+        index_version.require_signs()
+        self.index_version, self.catalog = index_version, Catalog(index_version)
+        self.shards = [index_version.shard(n) for n in range(len(index_version.manifest.shards))]
 
     def rank(self, vectors: np.ndarray, k: int) -> list[Ranked]:
-        """The ``k`` best (id, score) of each query of unit vectors float32 [Q, E]."""
-        found = [shard.search(vectors, k) for shard in self.shards]
-        return [merge(of_query, k) for of_query in zip(*found, strict=True)]
+        """Return the ``k`` best (id, score) of each query of unit vectors float32 [Q, E]."""
+        rankings = [shard.search(vectors, k) for shard in self.shards]
+        return [merge(query_rankings, k) for query_rankings in zip(*rankings, strict=True)]
 
     def search(
         self,
@@ -114,13 +114,13 @@ class LocalSearch:
         mirror: Mirror = "best",
         leave_out: str | None = None,
     ) -> list[Hit]:
-        """The ``k`` best hits for one clip float32 [frames, 75, 3] in image units.
+        """Return the ``k`` best hits for one clip float32 [frames, 75, 3] in image units.
 
-        ``aspect`` is width/height; where it is unknown, what the model assumes of ``source`` holds.
-        ``mirror="best"`` also asks with the mirrored clip, as a signer of the other hand would perform it, and keeps
-        the better score of each recording. ``leave_out`` is the id of the clip that asks. Raises PoseError.
+        ``aspect`` is width/height; where it is unknown, the model's assumption about ``source`` is used.
+        ``mirror="best"`` also searches with the mirrored clip, as a signer of the other hand would perform it, and
+        keeps the better score of each recording. ``leave_out`` is the id of the query's clip. Raises PoseError.
         """
-        encoder = self.snapshot.encoder()
+        encoder = self.index_version.encoder()
         aspect = aspect or encoder.aspect_of(source, None, None)
         sides = (False, True) if mirror == "best" else (False,)
         vectors = np.concatenate([encoder.embed([poses], aspect=aspect, mirror=side) for side in sides])

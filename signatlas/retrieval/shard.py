@@ -1,17 +1,19 @@
-"""One shard of an index: FAISS and the ids of its vectors in memory, tokens memory-mapped."""
+"""One shard of an index, FAISS and ids in memory and tokens memory-mapped, and the merging of shards' rankings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from signatlas.errors import SnapshotError
-from signatlas.retrieval import faiss_index as faiss_index
-from signatlas.retrieval.merge import Ranked
+from signatlas.errors import IndexVersionError
+from signatlas.retrieval import faiss_index
 from signatlas.retrieval.tokens import SEGMENT_FOLDER, TOKENS, TokenTable
+
+Ranked = list[tuple[str, float]]  # (id, score), by score descending, equal scores by id ascending
 
 
 class Shard:
@@ -29,24 +31,40 @@ class Shard:
 
     @classmethod
     def load(cls, folder: Path) -> Shard:
+        """Load the shard in a folder. Raises IndexVersionError, naming the shard, when its files do not fit."""
         index = faiss_index.read(folder / "index.faiss")
         ids = pq.read_table(folder / "ids.parquet", columns=["id"])["id"].to_pylist()
         if len(ids) != index.ntotal:
-            raise SnapshotError(f"{folder.name} is refused: {index.ntotal} vectors but {len(ids)} ids; build it again")
+            raise IndexVersionError(
+                f"{folder.name} is refused: {index.ntotal} vectors but {len(ids)} ids; build the index again"
+            )
         if not (folder / TOKENS).is_file():
             return cls(folder.name, index, ids)
-        tables = [TokenTable.open(place, folder.name) for place in (folder, folder / SEGMENT_FOLDER)]
+        tables = [TokenTable.open(path, folder.name) for path in (folder, folder / SEGMENT_FOLDER)]
         for table in tables:
             if len(table) != len(ids):
-                raise SnapshotError(
-                    f"{folder.name} is refused: tokens of {len(table)} entries, {len(ids)} ids; build it again"
+                raise IndexVersionError(
+                    f"{folder.name} is refused: {len(table)} entries with tokens, {len(ids)} ids; build the index again"
                 )
         return cls(folder.name, index, ids, *tables)
 
     def search(self, vectors: np.ndarray, k: int) -> list[Ranked]:
-        """The ``k`` best (id, score) of each query of float32 [Q, E]."""
+        """Return the ``k`` best (id, score) of each query of float32 [Q, E]."""
         scores, positions = faiss_index.search(self.index, vectors, k)
         return [
-            [(self.ids[p], s) for p, s in zip(places, found, strict=True) if p >= 0]
-            for places, found in zip(positions.tolist(), scores.tolist(), strict=True)
+            [(self.ids[p], s) for p, s in zip(query_positions, query_scores, strict=True) if p >= 0]
+            for query_positions, query_scores in zip(positions.tolist(), scores.tolist(), strict=True)
         ]
+
+
+def merge(rankings: Iterable[Sequence[tuple[str, float]]], k: int) -> Ranked:
+    """Return the best ``k`` (id, score) of several rankings; an id that occurs twice keeps its best score.
+
+    Deterministic: the same neighbors, however they are distributed over rankings, give the same list.
+    """
+    best: dict[str, float] = {}
+    for ranking in rankings:
+        for id, score in ranking:
+            if score > best.get(id, float("-inf")):
+                best[id] = score
+    return sorted(best.items(), key=lambda item: (-item[1], item[0]))[:k]

@@ -12,7 +12,8 @@ import torch
 
 from signatlas import models
 from signatlas.errors import ModelError
-from signatlas.models import language_model, registry
+from signatlas.models import registry
+from signatlas.models.language_model import mbart
 
 TEXTS = ["morgen regen im norden", "sonne", "kalt und windig am abend"]
 LANGUAGE = {"vocabulary": 40, "width": 16, "layers": 1, "heads": 2, "feedforward": 16, "positions": 40}
@@ -28,7 +29,7 @@ def folders(small_model: Path, small_classifier: Path, tmp_path_factory: pytest.
     models.DualEncoder.build(dual_config, TEXTS, 6).save_pretrained(root / "dual")
     config = models.TranslatorConfig(sign={"width": 8}, language=LANGUAGE, tuning="full")
     models.Translator.build(config, TEXTS, "de", 6).save_pretrained(root / "translator")
-    language_model.save(*language_model.build(config.language, TEXTS, ["de"]), root / "mbart", "card")
+    mbart.save(*mbart.build(config.language, TEXTS, ["de"]), root / "mbart", "card")
     return {
         registry.SIGN_ENCODER: small_model,
         registry.SIGN_CLASSIFIER: small_classifier,

@@ -15,7 +15,7 @@ from signatlas.errors import ModelError
 from signatlas.features import windows
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def model(small_classifier: Path) -> SignClassifier:
 
 
 @pytest.fixture(scope="module")
-def cut(continuous_corpus: Path) -> tuple[PoseBank, np.ndarray, np.ndarray]:
-    bank = PoseBank.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
+def cut(continuous_corpus: Path) -> tuple[PreparedClips, np.ndarray, np.ndarray]:
+    bank = PreparedClips.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
     return bank, *windows.all_starts(bank.lengths, limit=4)
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from signatlas.corpus.format import Clip
 from signatlas.errors import ModelError, PoseError
+from signatlas.layers import AttentionPooling, Block, Transformer
 from signatlas.models.sign_encoder import SignEncoder, SignEncoderConfig
-from signatlas.models.transformer import AttentionPooling, Block, Transformer
 from signatlas.pose import skeleton as sk
 
 SMALL = {

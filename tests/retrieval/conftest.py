@@ -1,9 +1,10 @@
-"""Snapshots written without Ray."""
+"""Index versions written without Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,8 @@ from signatlas.features.store import FeatureInfo, FeatureStore
 from signatlas.models.dual_encoder.config import DualEncoderConfig
 from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.retrieval import index_version as snapshot
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.manifest import CorpusPart
+from signatlas.retrieval import index_version
+from signatlas.retrieval.index_version import CorpusPart, IndexVersion
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def vectors(clips: list[Clip], small_model: Path) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def rows(clips: list[Clip]) -> pa.Table:
-    return snapshot.as_rows([clips_to_table(clips)])
+    return index_version.as_rows([clips_to_table(clips)])
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +43,11 @@ def part(small_corpus: Path) -> CorpusPart:
 
 
 @pytest.fixture
-def write(vectors: np.ndarray, rows: pa.Table, small_model: Path, part: CorpusPart) -> Callable[..., Snapshot]:
-    """Write the small corpus as a snapshot: ``write(root, shards=2)``."""
+def write(vectors: np.ndarray, rows: pa.Table, small_model: Path, part: CorpusPart) -> Callable[..., IndexVersion]:
+    """Write the small corpus as an index version: ``write(root, shards=2)``."""
 
-    def call(root: Path, **options: object) -> Snapshot:
-        return snapshot.write(root, vectors, rows, model=small_model, corpus=part, **options)  # type: ignore[arg-type]
+    def call(root: Path, *, vectors: np.ndarray = vectors, **options: Any) -> IndexVersion:
+        return index_version.write(root, vectors, rows, model=small_model, corpus=part, **options)
 
     return call
 
@@ -75,7 +75,7 @@ def dual_encoder(folder: Path, **similarity: object) -> Path:
     sizes = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
     config = DualEncoderConfig.model_validate(
         {
-            "sign": {"max_clips": 12, **sizes},
+            "sign": {"max_windows": 12, **sizes},
             "text": {"kind": "pieces", "max_tokens": 6, **sizes},
             "similarity": similarity,
             "embedding": 16,

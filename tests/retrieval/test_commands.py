@@ -11,8 +11,8 @@ import pytest
 
 from cli.main import main
 from signatlas.corpus.format import Clip
-from signatlas.pose.posefile import write_pose
-from signatlas.retrieval.index_version import Snapshot, activate
+from signatlas.pose.serialization import write_pose
+from signatlas.retrieval.index_version import IndexVersion, activate
 
 
 def run(*words: object) -> int:
@@ -22,7 +22,7 @@ def run(*words: object) -> int:
 
 
 @pytest.fixture
-def root(write: Callable[..., Snapshot], tmp_path: Path) -> Path:
+def root(write: Callable[..., IndexVersion], tmp_path: Path) -> Path:
     write(tmp_path / "index", shards=2, version="v1")
     activate(tmp_path / "index", "v1")
     return tmp_path / "index"
@@ -62,12 +62,12 @@ def test_mistakes_end_in_one_line(root: Path, tmp_path: Path, capsys: pytest.Cap
     for words, said in [
         (("--index", root, "--clip", "nothing"), "no clip 'nothing' in"),
         (("--index", tmp_path / "none", "--clip", "x"), "no index at"),
-        (("--index", root), "either --clip ID or --pose FILE"),
+        (("--index", root), "name one query: --clip ID, --pose FILE"),
         (("--clip", "x"), "either --index FOLDER or --url"),
         (("--index", root, "--pose", tmp_path / "cut.pose"), "not a whole .pose file"),
         (("--index", root, "--pose", tmp_path / "missing.pose"), "cannot be read"),
-        (("--index", root, "--pose", tmp_path / "cut.npy"), "not a whole .npy"),
-        (("--index", root, "--pose", tmp_path / "objects.npy"), "not a whole .npy"),
+        (("--index", root, "--pose", tmp_path / "cut.npy"), "not a valid .npy"),
+        (("--index", root, "--pose", tmp_path / "objects.npy"), "not a valid .npy"),
         (("--index", root, "--pose", tmp_path / "shape.npy"), "expected [frames, 75, 3]"),
         (("--index", root, "--pose", tmp_path / "film.mp4"), "neither a .pose file nor"),
         (("--url", "http://127.0.0.1:9", "--clip", "x"), "no service at http://127.0.0.1:9"),
@@ -77,7 +77,9 @@ def test_mistakes_end_in_one_line(root: Path, tmp_path: Path, capsys: pytest.Cap
         assert said in error and error.count("\n") == 1, error
 
 
-def test_verify_and_activate(root: Path, write: Callable[..., Snapshot], capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_and_activate(
+    root: Path, write: Callable[..., IndexVersion], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("index", "verify", root) == 0
     assert "all 7 files match, 120 vectors" in capsys.readouterr().out
     write(root, version="v2")

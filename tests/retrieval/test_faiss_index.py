@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signatlas.errors import SnapshotError
+from signatlas.errors import IndexVersionError
 from signatlas.retrieval import faiss_index as index
-from signatlas.retrieval.merge import merge
+from signatlas.retrieval.shard import merge
 
 
 def unit(rng: np.random.Generator, n: int, dims: int = 8) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_other_factories_find_their_own_vectors(factory: str) -> None:
 
 @pytest.mark.parametrize("factory", ["Nonsense9", "IVF4096,Flat"])
 def test_a_factory_that_cannot_be_built_is_one_line(factory: str) -> None:
-    with pytest.raises(SnapshotError, match=f"FAISS cannot build '{factory}' over 10 vectors") as caught:
+    with pytest.raises(IndexVersionError, match=f"FAISS cannot build '{factory}' over 10 vectors") as caught:
         index.build(unit(np.random.default_rng(1), 10), factory)
     assert "\n" not in str(caught.value)
 

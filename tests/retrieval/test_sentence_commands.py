@@ -10,7 +10,7 @@ import pytest
 from cli.main import main
 from signatlas.corpus.format import Clip
 from signatlas.features.store import FeatureStore
-from signatlas.retrieval.index_version import Snapshot
+from signatlas.retrieval.index_version import IndexVersion
 
 
 def run(*words: object) -> int:
@@ -51,7 +51,7 @@ def test_a_text_finds_clips(roots: dict[str, Path], capsys: pytest.CaptureFixtur
     assert [h["rank"] for h in answer["hits"]] == [1, 2, 3, 4] and "confidence" not in answer["hits"][0]
     assert run(*words) == 0
     shown = capsys.readouterr()
-    assert 'Clips that say "W\u00f6rt 3"' in shown.out and "120 entries, index v1" in shown.out
+    assert 'Clips for "W\u00f6rt 3"' in shown.out and "120 entries, index v1" in shown.out
     assert "synthetic signing" in shown.out and shown.err == ""
 
 
@@ -65,7 +65,7 @@ def test_a_language_may_be_written_in_capitals(
 
 def test_what_is_lost_of_a_text_is_said(roots: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("search", "--index", roots["clips"], "--text", "word 1 word 2 word 3 word 4 word 5") == 0
-    assert "note: the text is longer than the 6 tokens" in capsys.readouterr().err
+    assert "note: the text is longer than the model's 6 tokens" in capsys.readouterr().err
     assert run("search", "--index", roots["clips"], "--text", "Xylophon quux") == 0
     assert "did not occur in training" in capsys.readouterr().err
 
@@ -78,7 +78,7 @@ def test_a_clip_finds_texts(
     hits = json.loads(capsys.readouterr().out)["hits"]
     assert len(hits) == 5 and all([t["language"] for t in h["texts"]] == ["en"] for h in hits)
     assert run(*words, "--features", features.path) == 0
-    assert f"Texts of {clips[0].id}"[:40] in capsys.readouterr().out.replace("\n", "")
+    assert f"Texts for {clips[0].id}"[:40] in capsys.readouterr().out.replace("\n", "")
 
 
 def test_mistakes_end_in_one_line(
@@ -100,8 +100,8 @@ def test_mistakes_end_in_one_line(
         (("search", "--index", c, "--text", "  "), "text"),
         (("search", "--index", t, "--text", "word"), "is an index of texts"),
         (("search", "--index", c, "--clip", id), "index of clips, searched with --text"),
-        (("search", "--index", c, "--clip", id, "--text", "word"), "either --clip ID or --pose FILE or --text"),
-        (("search", "--url", "http://127.0.0.1:9", "--text", "word"), "a service answers no texts yet"),
+        (("search", "--index", c, "--clip", id, "--text", "word"), "name one query: --clip ID, --pose FILE or --text"),
+        (("search", "--url", "http://127.0.0.1:9", "--text", "word"), "text search is not supported by this service"),
         (("search", "--index", t, "--clip", id, "--features", tmp_path), "no clip features at"),
         (("serve", "--index", c), "not served yet"),
         ((*build, "--features", tmp_path), "no clip features at"),
@@ -132,6 +132,6 @@ def test_a_text_query_on_an_index_of_signs(
 def write_signs(write: object, tmp_path: Path) -> Path:
     from signatlas.retrieval.index_version import activate
 
-    written: Snapshot = write(tmp_path / "signs", version="v1")  # type: ignore[operator]
+    written: IndexVersion = write(tmp_path / "signs", version="v1")  # type: ignore[operator]
     activate(tmp_path / "signs", written.version)
     return tmp_path / "signs"

@@ -17,7 +17,7 @@ from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval import entries, index_version, two_stage
 from signatlas.retrieval.index_version import CorpusPart, FeaturesPart, IndexVersion
 from signatlas.retrieval.search import SignSearch
-from signatlas.retrieval.sentences import SentenceSearch, features_of, of_language
+from signatlas.retrieval.sentences import SentenceSearch, accept_language
 from signatlas.retrieval.tokens import unit
 from signatlas.similarity import Tokens
 from tests.retrieval.conftest import dual_encoder
@@ -58,7 +58,7 @@ def test_with_all_candidates_it_is_exhaustive_scoring(
     answers = []
     for shards in (1, 3):
         searcher = SentenceSearch(build(tmp_path / "index", model=folder, shards=shards, version=f"s{shards}"))
-        answers.append(searcher.rank(searcher.by_texts(TEXTS), 120, candidates=120))
+        answers.append(searcher.rank(searcher.encode_texts(TEXTS), 120, candidates=120))
         assert searcher.scored == 120 * len(TEXTS)
     assert answers[0] == answers[1]  # ids and scores, to the last bit
     for row, ranked in zip(exact, answers[0], strict=True):
@@ -69,7 +69,7 @@ def test_with_all_candidates_it_is_exhaustive_scoring(
 
 def test_candidates_bound_what_is_scored(build: Build, tmp_path: Path) -> None:
     searcher = SentenceSearch(build(tmp_path, shards=2))
-    query = searcher.by_texts(TEXTS[:1])
+    query = searcher.encode_texts(TEXTS[:1])
     (best,) = searcher.rank(query, 10, candidates=120)
     searcher.scored = 0
     (few,) = searcher.rank(query, 10, candidates=15)
@@ -91,27 +91,27 @@ def test_pooled_similarities_have_no_second_stage(
     written = build(tmp_path / "index", model=folder, shards=2)
     assert written.manifest.tokens == 0 and not list(written.path.rglob("tokens.npy"))
     searcher = SentenceSearch(written)
-    (ranked,) = searcher.rank(searcher.by_texts(TEXTS[:1]), 120)
+    (ranked,) = searcher.rank(searcher.encode_texts(TEXTS[:1]), 120)
     clips = model.embed_features([features.batch(np.arange(len(features)), alpha=0.8, limit=12)])
     exact = model.score(clips, model.embed_texts(TEXTS[:1])).flatten().numpy()
     np.testing.assert_allclose([dict(ranked)[id] for id in features.ids], exact, atol=2e-6)
     assert searcher.scored == 0
 
 
-def test_texts_are_found_by_a_clip(build: Build, features: FeatureStore, clips: list[Clip], tmp_path: Path) -> None:
+def test_a_clip_finds_texts(build: Build, features: FeatureStore, clips: list[Clip], tmp_path: Path) -> None:
     written = build(tmp_path, "texts", shards=2)
     assert written.manifest.languages == ("de", "en") and written.manifest.count == 24  # distinct texts
     searcher = SentenceSearch(written)
     model = searcher.model
-    query = searcher.by_features(features_of(written, model, features.path, clips[3].id))
+    query = searcher.encode_features(searcher.stored_features(features.path, clips[3].id))
     (ranked,) = searcher.rank([query], 24)
     texts = {row["id"]: row["texts"][0]["text"] for row in written.rows().to_pylist()}
     one = features.batch([3], alpha=0.8, limit=12)
     exact = model.score(model.embed_features([one]), model.embed_texts([texts[id] for id, _ in ranked]))[0]
     np.testing.assert_allclose([s for _, s in ranked], exact.numpy(), atol=2e-3)  # tokens are stored in float16
-    (german,) = searcher.rank([query], 24, accept=of_language("de"))
+    (german,) = searcher.rank([query], 24, accept=accept_language("de"))
     assert german == [pair for pair in ranked if pair[0].endswith("#de")] and len(german) == 12
-    (few,) = searcher.rank([query], 3, candidates=4, accept=of_language("en"))
+    (few,) = searcher.rank([query], 3, candidates=4, accept=accept_language("en"))
     assert len(few) == 3 and all(id.endswith("#en") for id, _ in few)
 
 
@@ -154,9 +154,9 @@ def test_kinds_are_not_mixed_up(build: Build, write: Callable[..., IndexVersion]
     with pytest.raises(IndexVersionError, match="search --text"):
         SignSearch(clips)
     with pytest.raises(IndexVersionError, match="index of clips, searched with --text"):
-        SentenceSearch(clips).by_features(np.zeros((2, 24), np.float32))
+        SentenceSearch(clips).encode_features(np.zeros((2, 24), np.float32))
     with pytest.raises(IndexVersionError, match="index of texts"):
-        SentenceSearch(texts).by_texts(["word"])
+        SentenceSearch(texts).encode_texts(["word"])
 
 
 def test_features_must_belong(build: Build, features: FeatureStore, small_corpus: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_features_must_belong(build: Build, features: FeatureStore, small_corpus
     with pytest.raises(FeatureError, match="another corpus"):
         entries.check_features(other, corpus, model)
     wide = FeatureStore(features.path, features.info.model_copy(update={"width": 7}), rows_of(features))
-    with pytest.raises(FeatureError, match="7 wide, the model takes 24"):
+    with pytest.raises(FeatureError, match="width 7, the model takes 24"):
         entries.check_features(wide, corpus, model)
 
 
@@ -191,7 +191,7 @@ def rows_of(features: FeatureStore):  # type: ignore[no-untyped-def]
     return pq.read_table(features.path / "rows.parquet")
 
 
-def test_an_index_of_before_opens_as_it_did(
+def test_an_index_without_the_later_keys_still_opens(
     write: Callable[..., IndexVersion], clips: list[Clip], tmp_path: Path
 ) -> None:
     written = write(tmp_path, shards=2, version="v1")
@@ -208,8 +208,8 @@ def test_an_index_of_before_opens_as_it_did(
 def test_a_running_service_does_not_take_sentences_up(
     build: Build, write: Callable[..., IndexVersion], tmp_path: Path
 ) -> None:
-    from serve.service import switch_version
     from serve.config import ServeConfig
+    from serve.service import switch_version
 
     write(tmp_path, version="v1")
     index_version.activate(tmp_path, build(tmp_path, version="v2").version)

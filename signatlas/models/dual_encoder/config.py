@@ -19,7 +19,7 @@ class SignConfig(_Part):
 
     pretrained: LocalPath | None = Field(None, description="a CLIP model, of the Hub or a folder; its sizes then hold")
     features: int | None = Field(None, ge=1, description="width of the clip features; that of the folder when left out")
-    max_clips: int = Field(64, ge=1, description="longer sequences of clips are subsampled evenly")
+    max_windows: int = Field(64, ge=1, description="longer sequences of clips are subsampled evenly")
     alpha: float = Field(
         0.8, ge=0, le=1, description="share of the domain-agnostic features, x = (1-alpha) aware + alpha agnostic"
     )

@@ -24,7 +24,7 @@ class SignTransformer(nn.Module):
         self.width: int = vision.hidden_size
         self.project = nn.Linear(features, self.width)
         self.cls = nn.Parameter(torch.randn(self.width) * self.width**-0.5)
-        self.positions = nn.Parameter(torch.randn(config.max_clips + 1, self.width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(config.max_windows + 1, self.width) * 0.02)
         if trunk is None:
             from transformers.models.clip.modeling_clip import CLIPEncoder
 

@@ -2,35 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError
+from signatlas.models.translator.backbones import FeatureBackbone, PoseBackbone, ResNetBackbone, build_resnet
 from signatlas.models.translator.config import BackboneConfig, SignEmbeddingConfig
-from signatlas.models.translator.pose_backbone import PoseBackbone
-from signatlas.models.translator.temporal_convolution import TemporalConvolution
+from signatlas.models.translator.masked_norm import MaskedBatchNorm
 from signatlas.pose import features as pose_features
 
-if TYPE_CHECKING:
-    from signatlas.models.translator.resnet_backbone import ResNetBackbone
 
+class TemporalConvolution(nn.Module):
+    """Frames [B, L, inputs] with mask bool [B, L] to fewer tokens [B, L', width] with their mask [B, L'].
 
-class FeatureBackbone(nn.Module):
-    """Clip features [B, L, features] to [B, L, width]: LayerNorm and a linear layer.
-
-    LayerNorm because features of different encoders, and of windows full and half empty, differ in length; what
-    follows may have no BatchNorm (``blocks: 0``).
+    ``blocks`` times a convolution of ``kernel`` frames, BatchNorm, ReLU and the maximum of ``pool`` frames.
+    ``padding='same'``: zeros around a clip, ceil(n / pool) frames a block. ``'valid'``: only windows that lie inside a
+    clip count, floor((n - kernel + 1) / pool) frames. What comes out for a clip does not depend on the batch around
+    it, in training but for BatchNorm's statistics.
     """
 
-    def __init__(self, features: int, width: int):
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        blocks: int = 2,
+        kernel: int = 5,
+        pool: int = 2,
+        padding: Literal["same", "valid"] = "same",
+        dropout: float = 0.0,
+    ):
         super().__init__()
-        self.width = width
-        self.norm, self.linear = nn.LayerNorm(features), nn.Linear(features, width)
+        self.kernel, self.pool, self.padding = kernel, pool, padding
+        self.width = width if blocks else inputs
+        sizes = [inputs, *[width] * blocks]
+        around = (kernel - 1) // 2 if padding == "same" else 0
+        self._after = kernel - 1 - 2 * around if padding == "same" else 0  # an even kernel sees one frame more ahead
+        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, kernel, padding=around) for a, b in pairwise(sizes))
+        self.norms = nn.ModuleList(MaskedBatchNorm(width) for _ in range(blocks))
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BLF: Tensor, mask_BL: Tensor) -> Tensor:
-        x = x_BLF.masked_fill(~mask_BL[..., None], 0.0).to(self.linear.weight.dtype)
-        return self.linear(self.norm(x))
+    @property
+    def shortest(self) -> int:
+        """Frames that a clip must have for one token."""
+        frames = 1
+        if self.padding == "valid":
+            for _ in self.convolutions:
+                frames = frames * self.pool + self.kernel - 1
+        return frames
+
+    def output_length(self, frames: int) -> int:
+        """Tokens of a clip of so many frames. Raises ValueError for fewer than :attr:`shortest`."""
+        self._check(frames)
+        for _ in self.convolutions:
+            frames = -(-frames // self.pool) if self.padding == "same" else (frames - self.kernel + 1) // self.pool
+        return frames
+
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        if self.padding == "valid":
+            self._check(int(mask_BL.sum(1).min()))
+        x, mask = x_BLD.masked_fill(~mask_BL[..., None], 0.0).transpose(1, 2), mask_BL
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = convolution(F.pad(x, (0, self._after)) if self._after else x)
+            if self.padding == "valid":
+                mask = mask.unfold(1, self.kernel, 1).all(-1)
+            # Zero outside the mask, and nothing is below that after ReLU: padding is never a maximum that counts.
+            x, mask = self._pooled(F.relu(norm(x, mask)), mask)
+            x = self.dropout(x)
+        return x.transpose(1, 2), mask
+
+    def _pooled(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if self.pool == 1:
+            return x, mask
+        if self.padding == "valid":
+            whole = mask.unfold(1, self.pool, self.pool).all(-1)
+            return F.max_pool1d(x, self.pool).masked_fill(~whole[:, None], 0.0), whole
+        some = F.max_pool1d(mask[:, None].to(x.dtype), self.pool, ceil_mode=True)[:, 0] > 0
+        return F.max_pool1d(x, self.pool, ceil_mode=True), some
+
+    def _check(self, frames: int) -> None:
+        if frames < self.shortest:
+            raise ValueError(
+                f"a clip of {frames} frames is too short: {len(self.convolutions)} convolutions without padding need "
+                f"{self.shortest}"
+            )
 
 
 class SignEmbedding(nn.Module):
@@ -85,9 +143,7 @@ def _backbone(
 ) -> tuple[FeatureBackbone | PoseBackbone | ResNetBackbone, SignEmbeddingConfig]:
     backbone = config.backbone
     if backbone.kind == "resnet":
-        from signatlas.models.translator import resnet_backbone
-
-        model, sizes = resnet_backbone.build(backbone, load_pretrained)
+        model, sizes = build_resnet(backbone, load_pretrained)
         known = backbone.model_copy(update={"sizes": sizes})
         return model, config.model_copy(update={"backbone": known})
     inputs = input_width(backbone, features)

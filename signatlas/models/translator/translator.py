@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError
-from signatlas.losses.translation import label_smoothed
-from signatlas.models import folder, language_model, lora, registry
+from signatlas.losses import label_smoothed
+from signatlas.models import folder, registry
+from signatlas.models.language_model import lora, mbart
 from signatlas.models.translator.config import TranslatorConfig
 from signatlas.models.translator.sign_embedding import SignEmbedding
 from signatlas.similarity import Tokens, concatenate, mean_pooled
@@ -84,13 +85,13 @@ class Translator(nn.Module):
         cls, config: TranslatorConfig, texts: Sequence[str], language_code: str, features: int | None, **options: Any
     ) -> Translator:
         """A model to train; ``texts`` of the training split decide on the vocabulary. Raises ModelError, TextError."""
-        language, vocabulary = language_model.build(config.language, texts, [language_code])
+        language, vocabulary = mbart.build(config.language, texts, [language_code])
         return cls(config, language, vocabulary, language_code, features, load_pretrained=True, **options)
 
     def _choose_what_learns(self) -> None:
         """Adapters, everything or nothing of mBART; the text encoder only where the settings say so."""
         c, core = self.config, self.language.model
-        trained = [language_model.is_trained(self.language, part) for part in ("encoder", "decoder")]
+        trained = [mbart.is_trained(self.language, part) for part in ("encoder", "decoder")]
         if c.tuning == "lora":
             for part, was_trained in zip((core.encoder, core.decoder), trained, strict=True):
                 lora.add_lora(part, c.lora, trained=was_trained)
@@ -274,7 +275,7 @@ class Translator(nn.Module):
             "language": self.language_code,
             "features": self.features,
             "text_side": self.text_encoder is not None,
-            "mbart": language_model.architecture(self.language),
+            "mbart": mbart.architecture(self.language),
             "record": self.record,
             # With the sizes of a backbone that was loaded by name.
             "translator": self.config.model_copy(update={"sign": self.sign.config}).model_dump(mode="json"),
@@ -292,7 +293,7 @@ class Translator(nn.Module):
         try:
             # Layers of the sign side are cut off after the text side was copied, so sizes are those of before.
             model = cls(
-                TranslatorConfig(**raw["translator"]), language_model.from_architecture(raw["mbart"]),
+                TranslatorConfig(**raw["translator"]), mbart.from_architecture(raw["mbart"]),
                 Vocabulary.load(path / TEXT), raw["language"], raw["features"],
                 with_text=raw["text_side"], record=raw["record"],
             )  # fmt: skip

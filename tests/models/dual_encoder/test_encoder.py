@@ -19,7 +19,7 @@ SIZES = {"width": 32, "depth": 1, "heads": 2, "feedforward": 32}
 
 
 def config_of(**changes) -> DualEncoderConfig:
-    settings = {"sign": {"max_clips": 9, **SIZES}, "text": {"max_tokens": 12, **SIZES}, "embedding": 16}
+    settings = {"sign": {"max_windows": 9, **SIZES}, "text": {"max_tokens": 12, **SIZES}, "embedding": 16}
     return DualEncoderConfig(**{name: {**settings.get(name, {}), **value} if isinstance(value, dict) else value
                                 for name, value in {**settings, **changes}.items()})  # fmt: skip
 

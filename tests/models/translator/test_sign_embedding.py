@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from signatlas.errors import ModelError
+from signatlas.models.translator.backbones import PictureNorm
 from signatlas.models.translator.config import BackboneConfig, ResNetSizes, SignEmbeddingConfig
-from signatlas.models.translator.resnet_backbone import PictureNorm
 from signatlas.models.translator.sign_embedding import SignEmbedding
 
 TINY = ResNetSizes(embedding=4, hidden=(4, 8), depths=(1, 1))

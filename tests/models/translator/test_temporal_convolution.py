@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from signatlas.models.translator.temporal_convolution import TemporalConvolution
+from signatlas.models.translator.sign_embedding import TemporalConvolution
 
 
 def reference(model: TemporalConvolution, clip: torch.Tensor) -> torch.Tensor:

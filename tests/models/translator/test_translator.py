@@ -11,7 +11,7 @@ import torch
 from transformers import MBartForConditionalGeneration
 
 from signatlas.errors import ModelError
-from signatlas.models import language_model
+from signatlas.models.language_model import mbart
 from signatlas.models.translator.config import TranslatorConfig
 from signatlas.models.translator.translator import Translator
 
@@ -194,9 +194,9 @@ def test_inputs_of_another_width_are_one_line():
 def test_a_pretrained_mbart_gives_both_encoders_and_the_decoder(tmp_path):
     torch.manual_seed(0)
     config = TranslatorConfig(language=LANGUAGE).language
-    language, vocabulary = language_model.build(config, TEXTS, ["de"])
-    language_model.mark_trained(language)
-    language_model.save(language, vocabulary, tmp_path / "mbart", "# A card\n")
+    language, vocabulary = mbart.build(config, TEXTS, ["de"])
+    mbart.mark_trained(language)
+    mbart.save(language, vocabulary, tmp_path / "mbart", "# A card\n")
     model = made(language={"pretrained": str(tmp_path / "mbart")}, lora={"force": False, "rank": 4})
     own = MBartForConditionalGeneration.from_pretrained(tmp_path / "mbart")
     for encoder in (model.text_encoder, model.language.model.encoder):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from signatlas.errors import ModelError, TextError
-from signatlas.models import language_model as lm
-from signatlas.models.lora import add_lora
-from signatlas.models.translator.config import LanguageConfig, LoraSettings
+from signatlas.models.language_model import mbart as lm
+from signatlas.models.language_model.config import LanguageConfig, LoraSettings
+from signatlas.models.language_model.lora import add_lora
 
 TEXTS = [f"{who} kauft {when} {what}." for who in ("Der Mann", "Die Frau") for when in ("morgen", "heute")
          for what in ("Brot", "Äpfel", "den blauen Hut")]  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 
 from signatlas.errors import ModelError
 from signatlas.files import folder_atomically
-from signatlas.models.translator.config import LanguageConfig
+from signatlas.models.language_model.config import LanguageConfig
 from signatlas.text.vocabulary.trimming import trim_model, trim_vocabulary
 from signatlas.text.vocabulary.vocabulary import Vocabulary
 

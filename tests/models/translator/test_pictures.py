@@ -9,9 +9,9 @@ import torch
 from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
 from signatlas.errors import FeatureError, MediaError
 from signatlas.models.translator.config import BackboneConfig, ResNetSizes, SignEmbeddingConfig
-from signatlas.models.translator.picture_inputs import Change, located, pictures
+from signatlas.models.translator.inputs import SignInputs, inputs_of_video
+from signatlas.models.translator.pictures import Change, located, pictures
 from signatlas.models.translator.sign_embedding import SignEmbedding
-from signatlas.models.translator.sign_inputs import SignInputs, inputs_of_video
 
 SIZES = ResNetSizes(embedding=4, hidden=(4, 8), depths=(1, 1))
 RESNET = BackboneConfig(kind="resnet", sizes=SIZES, size=32, max_frames=8)

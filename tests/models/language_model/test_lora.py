@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from signatlas.errors import ModelError
-from signatlas.models.lora import add_lora, merge, trainable
-from signatlas.models.translator.config import LoraSettings
+from signatlas.models.language_model.config import LoraSettings
+from signatlas.models.language_model.lora import add_lora, merge, trainable
 
 
 class Attention(nn.Module):

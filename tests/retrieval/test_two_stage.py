@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from signatlas.models.dual_encoder.config import SimilarityConfig
-from signatlas.retrieval.rerank import Side, scores
 from signatlas.retrieval.tokens import TokenTable, unit
+from signatlas.retrieval.two_stage import Side, scores
 from signatlas.similarity.reference import fine_grained
 
 

@@ -9,8 +9,8 @@ from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
 from signatlas.errors import FeatureError, PoseError
 from signatlas.features import store
 from signatlas.models.translator.config import BackboneConfig, SignEmbeddingConfig
+from signatlas.models.translator.inputs import SignInputs, inputs_of_poses, inputs_of_video, pose_inputs
 from signatlas.models.translator.sign_embedding import SignEmbedding, input_width
-from signatlas.models.translator.sign_inputs import SignInputs, inputs_of_poses, inputs_of_video, pose_inputs
 
 POSE = BackboneConfig(kind="pose", max_frames=10)
 

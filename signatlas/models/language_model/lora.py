@@ -7,7 +7,7 @@ import difflib
 from torch import nn
 
 from signatlas.errors import ModelError
-from signatlas.models.translator.config import LoraSettings
+from signatlas.models.language_model.config import LoraSettings
 
 
 def add_lora(module: nn.Module, settings: LoraSettings, *, trained: bool) -> int:

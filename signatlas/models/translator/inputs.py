@@ -17,9 +17,8 @@ from signatlas.errors import FeatureError, PoseError
 from signatlas.features.store import FeatureStore, subsample
 from signatlas.models.translator.config import BackboneConfig
 from signatlas.pose import features as pose_features
-from signatlas.pose.normalize import fill, normalize
+from signatlas.pose.normalize import at_times, fill, normalize
 from signatlas.pose.prepared_clips import clip_aspect
-from signatlas.pose.resample import at_times
 
 _LARGEST = 6e4  # float16 holds it
 
@@ -67,7 +66,7 @@ class SignInputs:
         elif backbone.kind == "pose":
             source = _Poses(backbone, corpus)
         else:
-            from signatlas.models.translator.picture_inputs import Pictures
+            from signatlas.models.translator.pictures import Pictures
 
             source = Pictures(backbone, corpus, frames)
         return cls(source, backbone.max_frames, readers if backbone.kind == "resnet" else 1)
@@ -137,7 +136,7 @@ def inputs_of_video(backbone: BackboneConfig, path: str | os.PathLike[str]) -> t
     """
     if backbone.kind != "resnet":
         raise FeatureError(f"a translator with the backbone '{backbone.kind}' reads no pictures: extract poses first")
-    from signatlas.models.translator.picture_inputs import pictures
+    from signatlas.models.translator.pictures import pictures
 
     return padded([pictures(path, backbone, None)])
 

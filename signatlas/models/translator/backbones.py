@@ -1,4 +1,4 @@
-"""Pictures of frames to vectors: a ResNet of transformers over the valid frames of a batch, a few at a time."""
+"""Backbones of the sign embedding: one vector per frame or window, from clip features, poses or pictures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,40 @@ from signatlas.models.translator.config import BackboneConfig, ResNetSizes
 from signatlas.models.translator.masked_norm import in_fp32, replaying, summed
 from signatlas.render.frames import IMAGENET_MEAN, IMAGENET_STD
 from signatlas.text.encoders.hub import fetched, refuse_missing
+
+
+class FeatureBackbone(nn.Module):
+    """Clip features [B, L, features] to [B, L, width]: LayerNorm and a linear layer.
+
+    LayerNorm because features of different encoders, and of windows full and half empty, differ in length; what
+    follows may have no BatchNorm (``blocks: 0``).
+    """
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.width = width
+        self.norm, self.linear = nn.LayerNorm(features), nn.Linear(features, width)
+
+    def forward(self, x_BLF: Tensor, mask_BL: Tensor) -> Tensor:
+        x = x_BLF.masked_fill(~mask_BL[..., None], 0.0).to(self.linear.weight.dtype)
+        return self.linear(self.norm(x))
+
+
+class PoseBackbone(nn.Module):
+    """Pose inputs [B, L, inputs] (``signatlas.pose.features.build``) to frame vectors [B, L, width].
+
+    Movement is in the inputs (velocities) and in the temporal convolutions that follow. LayerNorm first: coordinates,
+    velocities and presence are of different sizes.
+    """
+
+    def __init__(self, inputs: int, width: int):
+        super().__init__()
+        self.width = width
+        self.norm, self.linear, self.out = nn.LayerNorm(inputs), nn.Linear(inputs, width), nn.Linear(width, width)
+
+    def forward(self, x_BLF: Tensor, mask_BL: Tensor) -> Tensor:
+        x = x_BLF.masked_fill(~mask_BL[..., None], 0.0).to(self.linear.weight.dtype)
+        return self.out(nn.functional.gelu(self.linear(self.norm(x))))
 
 
 class ResNetBackbone(nn.Module):
@@ -114,7 +148,7 @@ class PictureNorm(nn.BatchNorm2d):
         return F.batch_norm(x, mean, variance, weight, bias, self.training, self.momentum or 0.0, self.eps)
 
 
-def build(config: BackboneConfig, load_pretrained: bool) -> tuple[ResNetBackbone, ResNetSizes]:
+def build_resnet(config: BackboneConfig, load_pretrained: bool) -> tuple[ResNetBackbone, ResNetSizes]:
     """The backbone of a model, and its sizes, which are saved. ``load_pretrained``: with the weights that are named.
 
     Raises ModelError for a model that is not there, or is no ResNet.
