@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 
 from signatlas.errors import UserError
-from signatlas.sampling.curriculum import alpha
-from signatlas.sampling.pair_selection.greedy import DenseDelta, LowRankDelta, plan_epoch, select_batches
+from signatlas.sampling import DenseDelta, LowRankDelta, curriculum_alpha, plan_epoch, select_batches
 from signatlas.sampling.pair_selection.reference import select_batches as plain
 
 REPOSITORY = Path(__file__).parents[1]
@@ -54,7 +53,7 @@ def plan_seconds(clips: int, batch_size: int, seed: int, rounds: int) -> dict[st
     started = time.perf_counter()
     source.gains(None)
     once = time.perf_counter() - started
-    middle = alpha("log", EPOCHS // 2, EPOCHS)
+    middle = curriculum_alpha("log", EPOCHS // 2, EPOCHS)
     seconds = []
     for epoch in range(rounds):
         started = time.perf_counter()
@@ -138,7 +137,7 @@ def large_plan(folder: Path, batch_size: int, pool: int, seed: int) -> dict[str,
     source = LowRankDelta(
         [arrays["visual_first"], arrays["visual_last"]], [arrays["text_first"], arrays["text_last"]], (-1.0, 1.0)
     )
-    middle = alpha("log", EPOCHS // 2, EPOCHS)
+    middle = curriculum_alpha("log", EPOCHS // 2, EPOCHS)
     with Peak() as peak:
         started = time.perf_counter()
         plan = plan_epoch(source, batch_size, middle, seed=[seed, 0], pool=pool)

@@ -7,13 +7,13 @@ import os
 import numpy as np
 
 from signatlas.plots.figures import BLACK, BLUE, GRAY, GREEN, ORANGE, VERMILION, figure, save
-from signatlas.sampling.trajectories.classes import CLASSES, Classes
+from signatlas.sampling.trajectories.classes import CLASSES, NegativeClasses
 
 COLORS = dict(zip(CLASSES, (BLUE, ORANGE, VERMILION, GREEN), strict=True))
 PAPER = {"H->L": 0.359, "H->H": 0.319, "L->H": 0.178}  # of SCL-SLT, on PHOENIX-2014T; the rest is L->L
 
 
-def classes(found: Classes, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+def classes(found: NegativeClasses, path: str | os.PathLike[str], *, title: str | None = None) -> None:
     """Save a PNG of three panels; gray marks the shares that SCL-SLT reports."""
     picture = figure(13.5, 4.2)
     shares, curves, ends = picture.subplots(1, 3, width_ratios=(1, 1.5, 1.2))
@@ -25,7 +25,7 @@ def classes(found: Classes, path: str | os.PathLike[str], *, title: str | None =
     save(picture, path)
 
 
-def _shares(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
+def _shares(axes, found: NegativeClasses) -> None:  # type: ignore[no-untyped-def]
     for place, name in enumerate(CLASSES):
         share = found.shares[name]
         axes.bar(place, share, color=COLORS[name], width=0.7)
@@ -41,7 +41,7 @@ def _shares(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
     axes.legend(fontsize=8, frameon=False)
 
 
-def _curves(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
+def _curves(axes, found: NegativeClasses) -> None:  # type: ignore[no-untyped-def]
     for name in CLASSES:
         if found.curves[name][0] is not None:
             axes.plot(found.epochs, found.curves[name], color=COLORS[name], marker=".", label=name)
@@ -59,7 +59,7 @@ def _curves(axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
     axes.set_title("along the checkpoints")
 
 
-def _ends(picture, axes, found: Classes) -> None:  # type: ignore[no-untyped-def]
+def _ends(picture, axes, found: NegativeClasses) -> None:  # type: ignore[no-untyped-def]
     """Early against late as a histogram, cut into the four classes; on the diagonal nothing has changed."""
     counts, edges = np.array(found.histogram, float), np.array(found.edges)
     image = axes.pcolormesh(edges, edges, np.ma.masked_equal(counts.T, 0), cmap="Grays", norm="log")

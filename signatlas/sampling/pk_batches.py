@@ -9,12 +9,6 @@ import numpy as np
 from signatlas.errors import UserError
 
 
-def _cycle(items: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
-    """Items in random order, again and again, each order new."""
-    while True:
-        yield from rng.permutation(items).tolist()
-
-
 def pk_batches(
     labels: np.ndarray,
     classes_per_batch: int,
@@ -24,15 +18,15 @@ def pk_batches(
     epoch: int,
     batches: int | None = None,
 ) -> np.ndarray:
-    """Clip positions int [batches, P * K]: a function of (seed, epoch) alone.
+    """Return clip positions int [batches, P * K], which depend on (seed, epoch) alone.
 
-    Classes come round in turn; within a class clips do too, so a class smaller than K repeats a clip (draw another
+    Classes take turns, and so do the clips of a class, so a class smaller than K repeats a clip (draw another
     augmentation for each). ``batches`` defaults to one pass over the clips. Raises UserError for too few classes.
     """
     classes = np.unique(labels)
     if len(classes) < classes_per_batch:
         raise UserError(
-            f"P-K batches want {classes_per_batch} classes, the training clips have {len(classes)}: "
+            f"P-K batches need {classes_per_batch} classes, the training clips have {len(classes)}: "
             "lower classes_per_batch or add words"
         )
     rng = np.random.default_rng([seed, epoch])
@@ -45,16 +39,22 @@ def pk_batches(
     return np.array([[next(members[c]) for c in run for _ in range(samples_per_class)] for run in runs])
 
 
+def _cycle(items: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
+    """Yield items forever, in a new random order each pass."""
+    while True:
+        yield from rng.permutation(items).tolist()
+
+
 def _distinct_runs(classes: np.ndarray, per_batch: int, count: int, rng: np.random.Generator) -> list[list[int]]:
-    """``count`` runs of ``per_batch`` distinct classes each; all classes are used equally often, give or take one."""
+    """Return ``count`` runs of ``per_batch`` distinct classes; the uses of two classes differ by at most one."""
     runs: list[list[int]] = []
     waiting: list[int] = []
     for _ in range(count):
         if len(waiting) < per_batch:
             fresh = [c for c in rng.permutation(classes).tolist() if c not in waiting]
-            later = waiting + fresh
-            # Classes that are already waiting come round once more after the fresh ones.
-            waiting = later + rng.permutation(waiting).tolist() if waiting else later
+            extended = waiting + fresh
+            # Waiting classes take another turn after the fresh ones.
+            waiting = extended + rng.permutation(waiting).tolist() if waiting else extended
         run: list[int] = []
         rest: list[int] = []
         for c in waiting:

@@ -32,7 +32,7 @@ def translations(folder: Path) -> TranslationData:
         "data": {"corpus": str(corpus), "features": str(features)},
         "model": {"sign": {"width": 16, "kernel": 3, "pool": 2, "blocks": 1}, "language": sizes, "tuning": "full"},
         "alignment": {"contrast": "selective", "batch_size": 8, "optimizer": {"epochs": 4}},
-        "selection": {"every": 2}, "translation": None,
+        "negative_selection": {"keep_every": 2}, "translation": None,
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip
     return TranslationData(runs(parse(TranslationRecipe, settings, "recipe"))["alignment"])
@@ -71,7 +71,7 @@ def test_every_snapshot_is_cached_once(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_allclose(made.similarity(1, everyone, everyone), expected.numpy(), atol=1e-3)
     for side, tokens in (("visual", visual), ("text", text)):
         pooled = mean_pooled(tokens.tokens, tokens.mask).numpy()
-        np.testing.assert_allclose(made.snapshots[1].arrays[f"{side}_pooled"], pooled, atol=1e-3)
+        np.testing.assert_allclose(made.token_caches[1].arrays[f"{side}_pooled"], pooled, atol=1e-3)
 
     # What selection needs is there before workers ask for it; nothing is made twice.
     before = changed(out)

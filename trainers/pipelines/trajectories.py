@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signatlas.errors import FeatureError, UserError
-from signatlas.files import absolute, sha256_file, write_text_atomically
+from signatlas.files import absolute, sha256_file
 from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.models.translator.config import BackboneConfig
 from signatlas.sampling.trajectories import store as store
-from signatlas.sampling.trajectories.similarities import Trajectories, enough, moments
+from signatlas.sampling.trajectories.similarities import Trajectories, check_checkpoints, similarity_moments
 from trainers.run_folder import KEPT_CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -47,18 +47,18 @@ class TokenEncoder:
         self.at: str | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Rows of `model`, `first`, `last` to rows of `problem` and, as bytes, what :class:`store.Encoded` holds."""
+        """Return rows of `problem` and the bytes of :class:`store.EncodedClips` for rows of `model`, `first`, `last`."""
         rows: list[dict[str, Any]] = []
         for row in table.to_pylist():
             try:
                 rows.append({"problem": None} | _as_bytes(self._encoded(**row)))
             except (UserError, ValueError) as error:
                 # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
-                rows.append({"problem": f"{row['model']}: {error}"} | dict.fromkeys(store.Encoded._fields, b""))
-        columns: list[tuple[str, Any]] = [(name, pa.large_binary()) for name in store.Encoded._fields]
+                rows.append({"problem": f"{row['model']}: {error}"} | dict.fromkeys(store.EncodedClips._fields, b""))
+        columns: list[tuple[str, Any]] = [(name, pa.large_binary()) for name in store.EncodedClips._fields]
         return pa.Table.from_pylist(rows, schema=pa.schema([("problem", pa.string()), *columns]))
 
-    def _encoded(self, model: str, first: int, last: int) -> store.Encoded:
+    def _encoded(self, model: str, first: int, last: int) -> store.EncodedClips:
         import torch
 
         self._prepare(model)
@@ -72,7 +72,7 @@ class TokenEncoder:
                 parts[side] = unit[tokens.mask].numpy().astype(np.float16)
                 parts[f"{side}_counts"] = tokens.mask.sum(1).numpy().astype(np.int64)
                 parts[f"{side}_pooled"] = pooled(tokens, self.model.config.similarity).numpy().astype(np.float16)
-        return store.Encoded(**parts)
+        return store.EncodedClips(**parts)
 
     def _prepare(self, model: str) -> None:
         import torch
@@ -106,17 +106,17 @@ def pooled(tokens: Any, similarity: SimilarityConfig) -> Any:
     return vectors if similarity.kind == "fine_grained" else torch.nn.functional.normalize(vectors.float(), dim=-1)
 
 
-def _as_bytes(encoded: store.Encoded) -> dict[str, bytes]:
+def _as_bytes(encoded: store.EncodedClips) -> dict[str, bytes]:
     return {name: getattr(encoded, name).tobytes() for name in encoded._fields}
 
 
-def _from_bytes(row: dict[str, bytes], width: int) -> store.Encoded:
+def _from_bytes(row: dict[str, bytes], width: int) -> store.EncodedClips:
     parts = {}
-    for name in store.Encoded._fields:
+    for name in store.EncodedClips._fields:
         counts = name.endswith("_counts")
         parts[name] = np.frombuffer(row[name], np.int64 if counts else np.float16)
         parts[name] = parts[name] if counts else parts[name].reshape(-1, width)
-    return store.Encoded(**parts)
+    return store.EncodedClips(**parts)
 
 
 def cache(
@@ -159,7 +159,7 @@ def _cached(
         started, told = time.monotonic(), _teller(quiet)
         rows = _encoded({epoch: snapshots[epoch] for epoch in missing}, data, clips, workers, gpus)
         for made in missing.values():
-            store.write_snapshot(out, made, data.ids, data.groups, _parts(rows, made, len(data.ids), told))
+            store.write_token_cache(out, made, data.ids, data.groups, _parts(rows, made, len(data.ids), told))
         clips.unlink()
         _finish(out, info)
         if not quiet and missing:
@@ -171,20 +171,20 @@ def _cached(
 def _snapshots(reference: Path) -> dict[int, Path]:
     """Model folders by the epochs that were done. Raises FeatureError for fewer than two."""
     found = {int(path.name.removeprefix("epoch_")): path for path in (reference / KEPT_CHECKPOINTS).glob("epoch_*")}
-    enough(len(found), reference / KEPT_CHECKPOINTS)
+    check_checkpoints(len(found), reference / KEPT_CHECKPOINTS)
     return dict(sorted(found.items()))
 
 
 def _wanted(
     snapshots: dict[int, Path], data: TranslationData, out: Path
-) -> tuple[dict[int, store.SnapshotInfo] | None, store.TrajectoriesInfo]:
+) -> tuple[dict[int, store.TokenCacheInfo] | None, store.TrajectoriesInfo]:
     """What there is to encode, None when everything is there; and what trajectories.json is to say."""
     from pyarrow.fs import LocalFileSystem
 
     from signatlas.models import folder
     from signatlas.models.translator.translator import Translator
 
-    clips = store.digest_of(value for pair in zip(data.ids, data.texts, strict=True) for value in pair)
+    clips = store.digest(value for pair in zip(data.ids, data.texts, strict=True) for value in pair)
     infos, similarity = {}, None
     for epoch, path in snapshots.items():
         model = Translator.from_pretrained(path)
@@ -195,16 +195,16 @@ def _wanted(
             raise FeatureError(f"{path} compares otherwise than the recipe (model.similarity): name another reference")
         made = {
             "model": sha256_file(LocalFileSystem(), str(path / folder.WEIGHTS))[:16],
-            "settings": store.digest_of([(path / "config.json").read_text(encoding="utf-8")]),
+            "settings": store.digest([(path / "config.json").read_text(encoding="utf-8")]),
             "clips": clips, "corpus": data.info.fingerprint, "inputs": data.inputs.fingerprint,
         }  # fmt: skip
         width = model.config.projection or model.language.config.d_model
-        infos[epoch] = store.SnapshotInfo(epoch=epoch, width=width, made=made)
+        infos[epoch] = store.TokenCacheInfo(epoch=epoch, width=width, sources=made)
     info = store.TrajectoriesInfo(
         epochs=tuple(infos), similarity=similarity or SimilarityConfig(), corpus=data.info.name,
-        snapshots=tuple(i.made for i in infos.values()),
+        sources=tuple(i.sources for i in infos.values()),
     )  # fmt: skip
-    missing = {epoch: i for epoch, i in infos.items() if not store.is_written(out, i)}
+    missing = {epoch: i for epoch, i in infos.items() if not store.is_cached(out, i)}
     try:
         said = store.read_info(out)
     except FeatureError:
@@ -259,7 +259,9 @@ def _absolute_backbone(backbone: BackboneConfig) -> dict[str, Any]:
     return found
 
 
-def _parts(rows: Iterator[dict], made: store.SnapshotInfo, clips: int, told: Progress) -> Iterator[store.Encoded]:
+def _parts(
+    rows: Iterator[dict], made: store.TokenCacheInfo, clips: int, told: Progress
+) -> Iterator[store.EncodedClips]:
     """The rows of one snapshot."""
     done = 0
     while done < clips:
@@ -277,18 +279,18 @@ def _finish(out: Path, info: store.TrajectoriesInfo) -> None:
             shutil.rmtree(path)
     for path in out.glob("delta-*.npy"):
         path.unlink()
-    found = [moments(store.Snapshot.open(out / store.folder_name(epoch)), info) for epoch in info.epochs]
+    found = [similarity_moments(store.TokenCache.open(out / store.folder_name(epoch)), info) for epoch in info.epochs]
     info = info.model_copy(update={"moments": {name: tuple(f[name] for f in found) for name in found[0]}})
-    write_text_atomically(out / store.INFO, info.model_dump_json(indent=2) + "\n")
+    store.write_info(out, info)
 
 
 def _computed(trajectories: Trajectories, data: TranslationData, quiet: bool) -> Trajectories:
     """What the recipe's selection needs is computed now, once, before any worker asks for it."""
-    settings = data.recipe.selection
+    settings = data.recipe.negative_selection
     if settings is not None:
         told = _teller(quiet, "changes of similarity: ")
         trajectories.source(
-            trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool,
+            trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool_size,
             progress=lambda done: told(trajectories.epochs[-1], done),
         )  # fmt: skip
     return trajectories

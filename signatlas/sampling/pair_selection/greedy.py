@@ -1,31 +1,49 @@
-"""Which clips meet in a batch: greedy selection of negatives by how their similarity changed (SCL-SLT, Algorithm 1).
+"""Greedy selection of the clips of each batch by how their similarity changed (SCL-SLT, Algorithm 1).
 
-The paper leaves points open; this is how they are read. delta_iu is the change of the similarity of clip i and text u
-between an early and a late checkpoint of a reference model. Candidate u adds Delta(u; C) = sum over i in C of
-(delta_iu + delta_ui) to the score of batch C. Each batch starts with an item drawn at random; after each addition the
-item at rank floor(alpha (M - 1)) of the M candidates in ascending Delta follows, ties by index.
+What the paper leaves open is read as follows. delta_iu is the change of the similarity of clip i and text u between an
+early and a late checkpoint of a reference model. Candidate u adds Delta(u; C) = sum over i in C of (delta_iu +
+delta_ui) to the score of batch C. Each batch starts with an item drawn at random; each further item is the one at rank
+floor(alpha (M - 1)) of the M candidates in ascending Delta, ties by index.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from signatlas.sampling.pair_selection.sources import (
-    DeltaSource,
-    DenseDelta,
-    Gains,
-    Integers,
-    LowRankDelta,
-    TokenDelta,
-)
+from signatlas.sampling.pair_selection.sources import DeltaSource, DenseDelta, Gains, Integers
 
-__all__ = ["DeltaSource", "DenseDelta", "LowRankDelta", "TokenDelta", "plan_epoch", "select_batches"]
-
+Schedule = Literal["easy", "hard", "linear", "sqrt", "log", "log2"]
 Seed = int | Sequence[int]
-MANY, SAMPLE = 2048, 256  # of more scores than MANY, at least SAMPLE are looked at first
+MANY, SAMPLE = 2048, 256  # of more than MANY scores, about SAMPLE bound the range in which the rank is searched
+
+
+def curriculum_alpha(schedule: Schedule, epoch: int, epochs: int) -> float:
+    """Return alpha, in 0..1, of ``epoch`` (from 0) of ``epochs``: 0 selects the easiest pairs, 1 the hardest.
+
+    With p = epoch / (epochs - 1), and p = 0 if there is one epoch: ``easy`` 0, ``hard`` 1, ``linear`` p, ``sqrt``
+    sqrt(p), ``log`` log(1 + (epochs - 1) p) / log(epochs), ``log2`` log2(1 + p). The "log" of SCL-SLT may be either of
+    the last two, which differ: 0.50 and 0.14 at p = 0.1 of 80 epochs. Raises ValueError.
+    """
+    if not 0 <= epoch < epochs:
+        raise ValueError(f"epoch {epoch} is not one of {epochs}, counted from 0")
+    if schedule not in get_args(Schedule):
+        raise ValueError(f"schedule {schedule!r}: use one of {', '.join(get_args(Schedule))}")
+    p = epoch / (epochs - 1) if epochs > 1 else 0.0
+    if schedule in ("easy", "hard"):
+        return float(schedule == "hard")
+    if schedule == "linear":
+        return p
+    if schedule == "sqrt":
+        return math.sqrt(p)
+    if schedule == "log2":
+        return math.log2(1 + p)
+    # Rounding may take the quotient above 1.
+    return min(1.0, math.log(1 + epoch) / math.log(epochs)) if epochs > 1 else 0.0
 
 
 def select_batches(
@@ -37,16 +55,16 @@ def select_batches(
     groups: ArrayLike | None = None,
     window: float = 0.0,
 ) -> Integers:
-    """Batches [N // batch_size, batch_size] of positions, none twice, in the order in which they were added.
+    """Return batches [N // batch_size, batch_size] of distinct positions, each in the order of selection.
 
     ``delta`` [N, N]: row i, column j is the change of the similarity of clip i and text j. ``alpha`` in 0..1: 0 adds
-    what was pushed apart most (easy), 1 what was pulled together most (hard). The N mod batch_size clips that sit out
-    are drawn first, by ``seed``, whoever they are, so that they are others with another seed. ``groups`` int [N],
-    equal for identical texts: a text that the batch holds already is no candidate as long as there is another.
-    ``window``, a share of the candidates, draws the item evenly from so many around the rank (as a whole among them:
-    at the ends it reaches to one side only); 1 draws from all. A function of its arguments alone.
+    the clips pushed apart most (easy), 1 those pulled together most (hard). The N mod batch_size clips left out are
+    drawn first, by ``seed`` alone, so that they differ between seeds. ``groups`` int [N] are equal for identical
+    texts: a text that is in the batch already is a candidate only if nothing else is left. ``window``, a share of the
+    candidates, draws the item uniformly from that many around the rank (shifted inwards at the ends); 1 draws from
+    all. The result depends on the arguments alone.
 
-    Raises ValueError, in one line, for a matrix that is not square or not finite and for settings out of range.
+    Raises ValueError for a matrix that is not square or not finite and for settings out of range.
     """
     return plan_epoch(DenseDelta(np.asarray(delta)), batch_size, alpha, seed=seed, groups=groups, window=window)
 
@@ -61,40 +79,41 @@ def plan_epoch(
     window: float = 0.0,
     pool: int | None = None,
 ) -> Integers:
-    """The same over any source, and within shuffled pools of at most ``pool`` clips where that is given.
+    """Return batches like :func:`select_batches`, from any source, selected within shuffled pools of clips.
 
-    Pools are as equal as whole batches allow; batches come pool after pool. Without ``pool`` they are as large as the
-    source can serve; with one that takes in all clips this is :func:`select_batches`. ``seed`` may be several numbers,
-    such as those of run and epoch.
+    Pools have at most ``pool`` clips and are as equal as whole batches allow; batches come pool after pool. By default
+    a pool is as large as the source can serve; one pool of all clips is :func:`select_batches`. ``seed`` may be
+    several numbers, such as those of run and epoch.
     """
     count = len(source)
-    pool = source.most if pool is None else pool
-    of = _checked(count, batch_size, alpha, groups, window)
+    pool = source.max_pool if pool is None else pool
+    group_numbers = _checked_groups(count, batch_size, alpha, groups, window)
     if pool is None or pool >= count:
         rng = np.random.default_rng(seed)
-        return _select(source.gains(None), _seated(count, batch_size, rng), batch_size, alpha, rng, of, window)
+        clips = _participants(count, batch_size, rng)
+        return _select(source.gains(None), clips, batch_size, alpha, rng, group_numbers, window)
     if pool < batch_size:
         raise ValueError(f"a pool of {pool} clips does not fill a batch of {batch_size}")
-    numbers = [seed] if isinstance(seed, int | np.integer) else list(seed)
-    order = np.random.default_rng(numbers).permutation(count)
+    seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
+    order = np.random.default_rng(seeds).permutation(count)
     parts = []
     for number, rows in enumerate(_pools(order, batch_size, pool)):
-        rng = np.random.default_rng([*numbers, number + 1])
-        mine = None if of is None else of[rows]
-        everyone = np.arange(len(rows))
-        parts.append(rows[_select(source.gains(rows), everyone, batch_size, alpha, rng, mine, window)])
+        rng = np.random.default_rng([*seeds, number + 1])
+        pool_groups = None if group_numbers is None else group_numbers[rows]
+        clips = np.arange(len(rows))
+        parts.append(rows[_select(source.gains(rows), clips, batch_size, alpha, rng, pool_groups, window)])
     return np.concatenate(parts)
 
 
-def _checked(
+def _checked_groups(
     count: int, batch_size: int, alpha: float, groups: ArrayLike | None, window: float
 ) -> NDArray[np.int64] | None:
-    """The groups as numbers from 0, or None where no two clips share one."""
+    """Return the groups as numbers from 0, or None if no two clips share one. Raises ValueError."""
     if batch_size < 1 or count < batch_size:
-        raise ValueError(f"batches of {batch_size} cannot be chosen from {count} clips")
+        raise ValueError(f"cannot select batches of {batch_size} from {count} clips")
     for name, value in (("alpha", alpha), ("window", window)):
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} is a share, 0 to 1, not {value}")
+            raise ValueError(f"{name} must be in 0..1, got {value}")
     if groups is None:
         return None
     names = np.asarray(groups)
@@ -104,18 +123,18 @@ def _checked(
     return None if len(distinct) == count else numbers.astype(np.int64)
 
 
-def _seated(count: int, batch_size: int, rng: np.random.Generator) -> Integers:
-    """The clips that take part, in order: as many as fill batches, drawn at random."""
-    left_out = count % batch_size
-    if not left_out:
+def _participants(count: int, batch_size: int, rng: np.random.Generator) -> Integers:
+    """Return the clips of an epoch in ascending order: as many as fill batches, drawn at random."""
+    excess = count % batch_size
+    if not excess:
         return np.arange(count)
-    return np.setdiff1d(np.arange(count), rng.choice(count, left_out, replace=False), assume_unique=True)
+    return np.setdiff1d(np.arange(count), rng.choice(count, excess, replace=False), assume_unique=True)
 
 
 def _pools(order: Integers, batch_size: int, pool: int) -> list[Integers]:
-    """The shuffled clips cut into pools of whole batches, as equal as can be; each in ascending order.
+    """Return the shuffled clips as pools of whole batches of nearly equal size, each in ascending order.
 
-    Ascending, so that ties within a pool go by the index of the clip, and a mapped file is read forwards.
+    Ascending, so that ties within a pool go by clip index, and a memory-mapped file is read forwards.
     """
     batches = len(order) // batch_size
     number = -(-batches // (pool // batch_size))
@@ -134,9 +153,9 @@ def _select(
 ) -> Integers:
     batches = np.empty((len(remaining) // batch_size, batch_size), np.int64)
     for batch in batches:
-        places = _fill(gains, remaining, batch_size, alpha, rng, groups, window)
-        batch[:] = remaining[places]
-        remaining = np.delete(remaining, places)
+        selected = _fill(gains, remaining, batch_size, alpha, rng, groups, window)
+        batch[:] = remaining[selected]
+        remaining = np.delete(remaining, selected)
     return batches
 
 
@@ -149,31 +168,31 @@ def _fill(
     groups: NDArray[np.int64] | None,
     window: float,
 ) -> list[int]:
-    """One batch, as places in ``remaining``. Scores run along; those of items that are no candidates are infinite."""
+    """Return one batch as indices into ``remaining``. Running scores; those of non-candidates are infinite."""
     texts = None if groups is None else groups[remaining]
     scores = np.zeros(len(remaining))
     candidates = len(remaining)
-    places = [int(rng.integers(candidates))]
+    selected = [int(rng.integers(candidates))]
     while True:
-        place = places[-1]
-        if len(places) == batch_size:
-            return places
-        scores += gains(int(remaining[place]), remaining)
+        last = selected[-1]
+        if len(selected) == batch_size:
+            return selected
+        scores += gains(int(remaining[last]), remaining)
         if texts is None:
-            scores[place] = np.inf
+            scores[last] = np.inf
             candidates -= 1
         else:
-            same = np.flatnonzero(texts == texts[place])
-            candidates -= len(same)  # its text is new to the batch: all of them were candidates
-            scores[same] = np.inf
-        if not candidates:  # only texts that the batch holds already are left
+            identical = np.flatnonzero(texts == texts[last])
+            candidates -= len(identical)  # its text was not in the batch, so all of them were candidates
+            scores[identical] = np.inf
+        if not candidates:  # only texts that are in the batch already are left
             texts = None
             scores = np.zeros(len(remaining))
-            for chosen in places:
-                scores += gains(int(remaining[chosen]), remaining)
-            scores[places] = np.inf
-            candidates = len(remaining) - len(places)
-        places.append(_at_rank(scores, _rank(candidates, alpha, window, rng)))
+            for index in selected:
+                scores += gains(int(remaining[index]), remaining)
+            scores[selected] = np.inf
+            candidates = len(remaining) - len(selected)
+        selected.append(_at_rank(scores, _rank(candidates, alpha, window, rng)))
 
 
 def _rank(candidates: int, alpha: float, window: float, rng: np.random.Generator) -> int:
@@ -186,30 +205,30 @@ def _rank(candidates: int, alpha: float, window: float, rng: np.random.Generator
 
 
 def _at_rank(scores: np.ndarray, rank: int) -> int:
-    """The place of the item at ``rank`` from 0 in ascending order, ties by place; without sorting all of them.
+    """Return the index of the item at ``rank`` (from 0) in ascending order, ties by index, without a full sort.
 
-    Of many scores only those between two bounds are looked at, which a sample says the rank lies between; where the
-    sample is wrong, all of them.
+    A sample bounds the scores around the rank, and only those between the bounds are searched; all of them if the rank
+    is outside.
     """
     if rank == 0:
         return int(scores.argmin())
-    least, most = _bounds(scores, rank) if len(scores) > MANY else (-np.inf, np.inf)
-    below = int(np.count_nonzero(scores < least))
-    # Whoever ties with a bound is inside, so that ties are all there or all not.
-    inside = np.flatnonzero((scores >= least) & (scores <= most))
+    low, high = _bounds(scores, rank) if len(scores) > MANY else (-np.inf, np.inf)
+    below = int(np.count_nonzero(scores < low))
+    # Scores equal to a bound are inside, so that ties are not split.
+    inside = np.flatnonzero((scores >= low) & (scores <= high))
     if not below <= rank < below + len(inside):
         below, inside = 0, np.arange(len(scores))
-    values, place = scores[inside], rank - below
-    value = np.partition(values, place)[place]
+    values, position = scores[inside], rank - below
+    value = np.partition(values, position)[position]
     equal = np.flatnonzero(values == value)
-    return int(inside[equal[0] if len(equal) == 1 else equal[place - np.count_nonzero(values < value)]])
+    return int(inside[equal[0] if len(equal) == 1 else equal[position - np.count_nonzero(values < value)]])
 
 
 def _bounds(scores: np.ndarray, rank: int) -> tuple[float, float]:
-    """Scores of a sample some places below and above where the rank would be in it: three deviations or more."""
+    """Return scores of a sample at least three deviations below and above where the rank would be in it."""
     sample = np.sort(scores[:: len(scores) // SAMPLE])
-    place, away = rank * len(sample) // len(scores), int(1.5 * len(sample) ** 0.5) + 1
+    position, margin = rank * len(sample) // len(scores), int(1.5 * len(sample) ** 0.5) + 1
     return (
-        sample[place - away] if place >= away else -np.inf,
-        sample[place + away] if place + away < len(sample) else np.inf,
+        sample[position - margin] if position >= margin else -np.inf,
+        sample[position + margin] if position + margin < len(sample) else np.inf,
     )

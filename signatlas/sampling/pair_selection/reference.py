@@ -1,4 +1,4 @@
-"""Pair selection as its definition says it: all scores summed and sorted anew after each addition. Slow and plain."""
+"""Pair selection written out from its definition: all scores summed and sorted anew after each addition. Slow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def select_batches(
     groups: Sequence[int] | np.ndarray | None = None,
     window: float = 0.0,
 ) -> np.ndarray:
-    """What :func:`signatlas.sampling.pair_selection.greedy.select_batches` is to give."""
+    """Return the expected result of :func:`signatlas.sampling.pair_selection.select_batches`."""
     count, rng = len(delta), np.random.default_rng(seed)
     left_out: set[int] = set()
     if count % batch_size:
@@ -26,8 +26,8 @@ def select_batches(
     while remaining:
         batch = [remaining.pop(int(rng.integers(len(remaining))))]
         while len(batch) < batch_size:
-            held = {groups[i] for i in batch} if groups is not None else set()
-            candidates = [u for u in remaining if groups is None or groups[u] not in held] or remaining
+            present = {groups[i] for i in batch} if groups is not None else set()
+            candidates = [u for u in remaining if groups is None or groups[u] not in present] or remaining
             scored = sorted((_score(delta, batch, u), u) for u in candidates)
             rank = int(np.floor(alpha * (len(scored) - 1)))
             width = round(window * len(scored))
@@ -41,7 +41,7 @@ def select_batches(
 
 
 def _score(delta: np.ndarray, batch: list[int], u: int) -> float:
-    """Delta(u; C), the sum over i in C of delta_iu + delta_ui, in the order in which the batch was filled."""
+    """Return Delta(u; C), the sum over i in C of delta_iu + delta_ui, in the order of selection."""
     score = 0.0
     for i in batch:
         score += float(delta[i, u]) + float(delta[u, i])

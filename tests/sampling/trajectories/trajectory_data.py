@@ -1,4 +1,4 @@
-"""Trajectories of made-up tokens: three checkpoints of 41 clips, as a reference run leaves them."""
+"""Trajectories of synthetic tokens: three checkpoints of 41 clips, as a reference run leaves them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from signatlas.files import write_text_atomically
 from signatlas.models.dual_encoder.config import SimilarityConfig
-from signatlas.sampling.trajectories import store as store
-from signatlas.sampling.trajectories.similarities import Trajectories, moments
+from signatlas.sampling.trajectories import Trajectories, store
+from signatlas.sampling.trajectories.similarities import similarity_moments
 
 EPOCHS = (5, 10, 20)
 WIDTH = 12
@@ -20,21 +19,21 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def tokens(clips: int, epochs: tuple[int, ...] = EPOCHS) -> dict[int, dict[str, list[np.ndarray]]]:
-    """Unit tokens [n, WIDTH] of clips and texts by epoch; those of a clip and its text come closer."""
+    """Unit tokens [n, WIDTH] of clips and texts by epoch; a clip and its text become more similar."""
     rng = np.random.default_rng(0)
     meanings = rng.normal(size=(clips, WIDTH))
-    found: dict[int, dict[str, list[np.ndarray]]] = {}
+    by_epoch: dict[int, dict[str, list[np.ndarray]]] = {}
     lengths = {"visual": rng.integers(1, 6, clips), "text": rng.integers(1, 5, clips)}
     for step, epoch in enumerate(epochs):
-        found[epoch] = {
+        by_epoch[epoch] = {
             side: [unit(rng.normal(size=(n, WIDTH)) + step * m) for n, m in zip(lengths[side], meanings, strict=True)]
             for side in ("visual", "text")
         }
-    return found
+    return by_epoch
 
 
 def groups(clips: int) -> list[int]:
-    """The last two clips say the same."""
+    """The last two clips have the same text."""
     return [*range(clips - 1), clips - 2]
 
 
@@ -43,30 +42,32 @@ def write(
 ) -> Trajectories:
     """Write trajectories and open them; ``ids`` are those of the clips."""
     info = store.TrajectoriesInfo(
-        epochs=epochs, similarity=SimilarityConfig.model_validate(similarity), corpus="made",
-        snapshots=tuple({"model": str(epoch)} for epoch in epochs),
+        epochs=epochs, similarity=SimilarityConfig.model_validate(similarity), corpus="synthetic",
+        sources=tuple({"model": str(epoch)} for epoch in epochs),
     )  # fmt: skip
     ids = ids or [f"clip/{number}" for number in range(clips)]
-    found: list[dict[str, tuple[float, float]]] = []
+    moments: list[dict[str, tuple[float, float]]] = []
     for epoch, sides in tokens(clips, epochs).items():
-        made = store.SnapshotInfo(epoch=epoch, width=WIDTH, made={"model": str(epoch)})
-        store.write_snapshot(
-            folder, made, ids, groups(clips), parts(sides, compared=info.similarity.kind != "fine_grained")
-        )
-        found.append(moments(store.Snapshot.open(folder / store.folder_name(epoch)), info))
-    info = info.model_copy(update={"moments": {n: tuple(f[n] for f in found) for n in ("similarity", "pooled")}})
-    write_text_atomically(folder / store.INFO, info.model_dump_json())
+        cache_info = store.TokenCacheInfo(epoch=epoch, width=WIDTH, sources={"model": str(epoch)})
+        parts = encoded(sides, unit_pooled=info.similarity.kind != "fine_grained")
+        store.write_token_cache(folder, cache_info, ids, groups(clips), parts)
+        moments.append(similarity_moments(store.TokenCache.open(folder / store.folder_name(epoch)), info))
+    names = ("similarity", "pooled")
+    store.write_info(folder, info.model_copy(update={"moments": {n: tuple(m[n] for m in moments) for n in names}}))
     return Trajectories.open(folder)
 
 
-def parts(sides: dict[str, list[np.ndarray]], *, compared: bool = False, step: int = 7) -> list[store.Encoded]:
-    """Of ``step`` clips each; pooled vectors are of length one where they are what is compared."""
-    made = []
+def encoded(
+    sides: dict[str, list[np.ndarray]], *, unit_pooled: bool = False, step: int = 7
+) -> list[store.EncodedClips]:
+    """Parts of ``step`` clips; pooled vectors have unit length where they are what is compared."""
+    parts = []
     for first in range(0, len(sides["text"]), step):
         values = []
         for side in ("visual", "text"):
             rows = sides[side][first : first + step]
             pooled = np.stack([row.astype(np.float32).mean(0) for row in rows])
-            values += [np.concatenate(rows), np.array([len(row) for row in rows]), unit(pooled) if compared else pooled]
-        made.append(store.Encoded(*values))
-    return made
+            counts = np.array([len(row) for row in rows])
+            values += [np.concatenate(rows), counts, unit(pooled) if unit_pooled else pooled]
+        parts.append(store.EncodedClips(*values))
+    return parts
