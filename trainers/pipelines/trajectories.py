@@ -47,7 +47,7 @@ class TokenEncoder:
         self.at: str | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return rows of `problem` and the bytes of :class:`store.EncodedClips` for rows of `model`, `first`, `last`."""
+        """Return rows of `problem` and the bytes of :class:`store.EncodedClips` of rows `model`, `first`, `last`."""
         rows: list[dict[str, Any]] = []
         for row in table.to_pylist():
             try:
