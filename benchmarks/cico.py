@@ -1,7 +1,7 @@
-"""Arms of sentence retrieval on a composed corpus, trained and evaluated side by side on one budget.
+"""Ablation of CiCo: arms of sentence retrieval on a composed corpus, trained and evaluated with the same budget.
 
-Each arm is the recipe with one setting changed; the gloss oracle and shuffled pairing are its controls. Arms that have
-finished are not run again. Example: python -m benchmarks.cico --corpus multi --parallel 2
+Each arm is the recipe with one setting changed; the gloss oracle and shuffled pairs are controls. Finished arms are not
+run again. Example: python -m benchmarks.cico --corpus multi --parallel 2
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.commands import arms_parser, say
+from benchmarks.arms import arms_parser, run_signatlas
 
-# Corpus -> (recipe, corpus folder, folder of true glosses as features).
+# Corpus -> (recipe, corpus folder, features folder of the gloss oracle).
 CORPORA = {
     "multi": ("recipes/cico_multi_composed.yaml", "data/multi-composed", "data/features/multi-glosses"),
     "phoenix": ("recipes/cico_phoenix_composed.yaml", "data/phoenix-composed", "data/features/phoenix-glosses"),
 }
-# What each arm changes. Epochs are the same, so that a larger batch means fewer updates; learning rates go with the
-# square root of the batch. A last batch that is not full is left out: on multi-composed 512 sees 85 % of the clips an
-# epoch, 64 and 128 see 98 %.
+# Settings of each arm. All arms train for the same number of epochs, so a larger batch means fewer updates; learning
+# rates scale with the square root of the batch size. The last, incomplete batch is dropped: on multi-composed a batch
+# size of 512 sees 85 % of the clips in an epoch, 64 and 128 see 98 %.
 ARMS: dict[str, list[str]] = {
     "cico": [],
     "clip": ["model.similarity.kind=cls"],
@@ -35,7 +35,7 @@ ARMS: dict[str, list[str]] = {
     "batch512": ["loss.batch_size=512", "optimizer.lr=2.0e-3"],
     "en": ["data.languages=[en]"],
     "batch512_long": ["loss.batch_size=512", "optimizer.lr=2.0e-3", "optimizer.epochs=64"],
-    "de_en": ["data.languages=[de,en]", "loss.identical=share"],
+    "de_en": ["data.languages=[de,en]", "loss.identical_texts=share"],
     "de_en_mask": ["data.languages=[de,en]"],
     "agnostic": ["model.sign.alpha=1.0"],
     "aware": ["model.sign.alpha=0.0"],
@@ -44,45 +44,45 @@ ARMS: dict[str, list[str]] = {
     "oracle": [],
     "shuffled": ["data.shuffle_pairs=true"],
 }
-FIRST = ("cico", "clip", "clip_mean", "max", "batch64", "batch512", "en", "de_en", "oracle", "shuffled")
+DEFAULT_ARMS = ("cico", "clip", "clip_mean", "max", "batch64", "batch512", "en", "de_en", "oracle", "shuffled")
 
 
-def run_arm(corpus: str, arm: str, seed: int, more: list[str]) -> tuple[str, float]:
-    """Train and evaluate one arm; returns its evaluation folder and the seconds it took."""
+def run_arm(corpus: str, arm: str, seed: int, extra_settings: list[str]) -> tuple[str, float]:
+    """Train and evaluate one arm; return its evaluation folder and the duration in seconds."""
     recipe, folder, glosses = CORPORA[corpus]
     name = f"cico_{corpus}_{arm}_{seed}"
-    settings = [*ARMS[arm], *more, f"seed={seed}"]
+    settings = [*ARMS[arm], *extra_settings, f"seed={seed}"]
     if arm == "oracle":
         settings.append(f"data.features={glosses}")
     started = time.monotonic()
     train = ["train", recipe, "--name", name, "--json"]
     for setting in settings:
         train += ["--set", setting]
-    say(train)
+    run_signatlas(train)
     out = f"runs/evaluations/{name}"
     languages = {"en": "en", "de_en": "de,en", "de_en_mask": "de,en"}.get(arm, "de")
-    say(["evaluate", f"runs/{name}/model", "--corpus", folder, "--languages", languages, "--out", out,
-         "--pictures", "1"])  # fmt: skip
+    run_signatlas(["evaluate", f"runs/{name}/model", "--corpus", folder, "--languages", languages, "--out", out,
+                   "--pictures", "1"])  # fmt: skip
     return out, time.monotonic() - started
 
 
 def main() -> None:
-    arguments = arms_parser(__doc__, CORPORA, ARMS, FIRST).parse_args()
+    arguments = arms_parser(__doc__, CORPORA, ARMS, DEFAULT_ARMS).parse_args()
     jobs = [(arm, seed) for arm in arguments.arms for seed in arguments.seeds]
     seconds: dict[str, float] = {}
     folders = []
     with ThreadPoolExecutor(arguments.parallel) as pool:
         futures = {job: pool.submit(run_arm, arguments.corpus, *job, arguments.set) for job in jobs}
         for (arm, seed), future in futures.items():
-            folder, took = future.result()
+            folder, duration = future.result()
             folders.append(folder)
-            seconds[f"{arm}_{seed}"] = round(took, 1)
-            print(f"{arm} {seed}: {took:.0f} s, {folder}", flush=True)
-    compared = subprocess.run(
+            seconds[f"{arm}_{seed}"] = round(duration, 1)
+            print(f"{arm} {seed}: {duration:.0f} s, {folder}", flush=True)
+    comparison = subprocess.run(
         [str(Path(sys.executable).with_name("signatlas")), "compare", *folders, "--markdown"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    print(compared.stdout)
+    print(comparison.stdout)
     print(json.dumps({"benchmark": "cico", "corpus": arguments.corpus, "seeds": arguments.seeds, "seconds": seconds,
                       "reports": folders, "cores": os.cpu_count()}))  # fmt: skip
 

@@ -36,7 +36,7 @@ def prepare(corpus: str | None, folder: Path) -> SignEncoderRecipe:
         info, clips = compose(signs=30, signers=6, takes=5, seed=0)
         write_corpus(corpus, info, clips)
         groups = "data.groups=[{classes_per_batch: 30, samples_per_class: 3}]"
-        sources = ["select.gallery_source=null", "select.query_source=null"]
+        sources = ["checkpoint_selection.gallery_source=null", "checkpoint_selection.query_source=null"]
         recipe = load(RECIPE, [f"data.corpus={corpus}", groups, *sources])
     else:
         recipe = load(RECIPE, [f"data.corpus={Path(corpus).absolute()}"])
@@ -45,7 +45,7 @@ def prepare(corpus: str | None, folder: Path) -> SignEncoderRecipe:
 
 
 def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
-    """The same training as a loop that a researcher would write: AdamW, clipping, DDP where there are two."""
+    """The same training as a loop that a researcher would write: AdamW, gradient clipping, DDP where there are two."""
     import torch
     import torch.distributed as dist
 
@@ -67,7 +67,7 @@ def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
         loss = task.loss(model, step % task.steps_per_epoch)
         optimizer.zero_grad()
         (loss * world()[1]).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), c.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), c.max_grad_norm or torch.inf)
         optimizer.step()
         times.append(time.perf_counter() - started)
     return times[warmup:]

@@ -43,7 +43,7 @@ def worker(config: dict[str, Any]) -> None:
         task,
         recipe.optimizer,
         seed=recipe.seed,
-        evaluate_every=recipe.select.every,
+        evaluate_every=recipe.checkpoint_selection.evaluate_every,
         keep_every=spec.keep_every(recipe),
         queue=config["queue"],
     )

@@ -68,7 +68,7 @@ class Task(Protocol):
 
 def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """Return the learning rate of a step: linear warm-up to ``lr``, then cosine decay to zero."""
-    warmup = max(1, round(config.warmup * total))
+    warmup = max(1, round(config.warmup_ratio * total))
     if step < warmup:
         return config.lr * (step + 1) / warmup
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
@@ -79,9 +79,9 @@ def deepspeed_config(config: OptimizerConfig, batch_size: int, ranks: int, parts
     return {
         "train_micro_batch_size_per_gpu": -(-batch_size // (ranks * parts)),
         "gradient_accumulation_steps": parts,
-        "gradient_clipping": config.clip,
+        "gradient_clipping": config.max_grad_norm or 0.0,  # 0: no clipping
         "bf16": {"enabled": config.precision == "bf16"},
-        "zero_optimization": {"stage": config.zero},
+        "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 10**9,
     }

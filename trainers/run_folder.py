@@ -11,6 +11,7 @@ import yaml
 
 from signatlas.errors import RecipeError
 from signatlas.files import filesystem, read_bytes, write_text_atomically
+from signatlas.recipe.keys import has_former_keys
 
 KEPT_CHECKPOINTS = "kept_checkpoints"  # holds a model folder for each kept checkpoint, such as epoch_0005
 
@@ -44,6 +45,8 @@ class RunFolder:
             self.publish()
             return False
         advice = "pass --name NEW, or --fresh to replace it"
+        if any(has_former_keys(settings) for settings in _settings(earlier)):
+            raise RecipeError(f"{self} holds a run of an earlier version, which cannot be resumed: {advice}")
         if _settings(earlier) != _settings(recipe):
             raise RecipeError(f"{self} holds a run of another recipe or other settings: {advice}")
         if self.read("corpus.json") != claim:

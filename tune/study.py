@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from signatlas.errors import RecipeError
 from signatlas.recipe import Recipe, Strict, load, parse
+from signatlas.recipe.keys import renamed
 
 Point = dict[str, Any]  # a value for each path of a study's space
 METRIC, TIME = "best", "epochs"  # keys of a trial's reports: the best value so far, after so many epochs
@@ -212,8 +213,9 @@ def _child(node: Any, part: str, path: str, source: str) -> Any:
         return node[int(part)]
     if isinstance(node, dict) and part in node:
         return node[part]
+    present = renamed(path)
     matches = difflib.get_close_matches(part, node, n=1) if isinstance(node, dict) else []
-    hint = f", did you mean '{matches[0]}'?" if matches else ""
+    hint = f": it is now '{present}'" if present else f", did you mean '{matches[0]}'?" if matches else ""
     raise RecipeError(f"{source}: unknown setting '{path}'{hint}")
 
 

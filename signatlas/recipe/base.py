@@ -18,19 +18,19 @@ class OptimizerConfig(Strict):
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of all steps")
-    clip: float = Field(1.0, gt=0, description="largest global gradient norm")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of all steps")
+    max_grad_norm: float | None = Field(1.0, gt=0, description="global norm to clip gradients to; null: no clipping")
     precision: Literal["fp32", "bf16"] = "fp32"
-    zero: Literal[0, 1, 2, 3] = 0
-    batches_per_epoch: int | None = Field(None, ge=1, description="default: one pass over the largest group")
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    batches_per_epoch: int | None = Field(None, ge=1, description="default: one pass over the training data")
 
 
 class ScalingConfig(Strict):
     workers: int = Field(1, ge=1)
     gpu: bool = False
     cpus_per_worker: float = Field(1, gt=0)
-    threads: int = Field(1, ge=1, description="torch threads a worker")
+    threads: int = Field(1, ge=1, description="torch threads per worker")
 
 
 class Recipe(Strict):
@@ -44,14 +44,14 @@ class Recipe(Strict):
     scaling: ScalingConfig = ScalingConfig()
 
 
-class SelectConfig(Strict):
+class SelectionConfig(Strict):
     """How the best checkpoint is chosen; always on dev."""
 
-    every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
+    evaluate_every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
 
 
 class RunRecipe(Recipe):
     """Base class of the recipes of one training run."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
-    select: SelectConfig = SelectConfig()
+    checkpoint_selection: SelectionConfig = SelectionConfig()

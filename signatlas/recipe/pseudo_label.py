@@ -1,4 +1,4 @@
-"""The recipe of the domain-aware encoder: pseudo-labels of continuous signing, and fine-tuning on them (CiCo)."""
+"""The recipe of the domain-aware encoder: pseudo-labels on continuous signing, fine-tuning on them (CiCo)."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from pydantic import Field
 
 from signatlas.config import LocalPath, Strict
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import OptimizerConfig, RunRecipe, SelectConfig
+from signatlas.recipe.base import OptimizerConfig, RunRecipe, SelectionConfig
 
 
 class SpotConfig(Strict):
-    """How windows become segments; the defaults are CiCo's."""
+    """How windows become segments; the defaults are those of CiCo."""
 
-    threshold: float = Field(0.6, ge=0, lt=1, description="least softmax value of a window's best class")
-    merge: int = Field(3, ge=0, description="windows of a class that start so many frames apart are one segment")
-    suppress: int = Field(24, ge=0, description="at most so many frames from a segment no other of its class begins")
-    stride: int = Field(1, ge=1, description="frames from one window to the next")
+    threshold: float = Field(0.6, ge=0, lt=1, description="minimum softmax probability of a window's best class")
+    merge: int = Field(3, ge=0, description="merge windows of a class that start at most this many frames apart")
+    suppress: int = Field(24, ge=0, description="no second segment of a class starts within this many frames")
+    stride: int = Field(1, ge=1, description="frames between windows")
 
 
 class PseudoLabelDataConfig(Strict):
     corpus: LocalPath = Field(description="of continuous signing; trains on its train split, selects on its dev split")
     model: LocalPath = Field(description="the sign classifier to start from: a folder or a Hub name")
     segments: LocalPath | None = Field(None, description="folder of 'signatlas spot' on train; default: spotted first")
-    dev_segments: LocalPath | None = Field(None, description="the same on dev")
+    dev_segments: LocalPath | None = Field(None, description="the same for dev")
 
 
-class PseudoLabelSelectConfig(SelectConfig):
-    """How the best checkpoint is chosen: on the first model's segments of dev, never on true spans."""
+class PseudoLabelSelectionConfig(SelectionConfig):
+    """Selection of the best checkpoint on the first model's segments of dev, never on true spans."""
 
     metric: Literal["accuracy", "top5"] = "accuracy"
 
 
 class PseudoLabelRecipe(RunRecipe):
-    """Find segments with a sign classifier, fine-tune it on them."""
+    """Spot segments with a sign classifier and fine-tune it on them."""
 
     task: Literal["pseudo_label"] = "pseudo_label"
     data: PseudoLabelDataConfig
     spot: SpotConfig = SpotConfig()
     augment: AugmentConfig = AugmentConfig()
     batch_size: int = Field(128, ge=2, description="segments in a global batch")
-    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=1e-2, momentum=0.9, epochs=15, weight_decay=0.0)
-    select: PseudoLabelSelectConfig = PseudoLabelSelectConfig()
+    checkpoint_selection: PseudoLabelSelectionConfig = PseudoLabelSelectionConfig()

@@ -1,4 +1,4 @@
-"""The recipe of the sign classifier: windows of isolated signs, cross-entropy (CiCo's domain-agnostic encoder)."""
+"""The recipe of the sign classifier: windows of isolated signs, cross-entropy (domain-agnostic encoder of CiCo)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from signatlas.config import LocalPath, Strict
 from signatlas.features.views import ViewConfig
 from signatlas.models.sign_encoder import SignEncoderConfig
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import RunRecipe, SelectConfig
+from signatlas.recipe.base import RunRecipe, SelectionConfig
 
 
 class ClassGroupConfig(Strict):
-    """A part of the training clips and its share of each batch. Equal class names of two parts are one class."""
+    """A part of the training clips and its share of each batch. Equal class names in two parts are one class."""
 
-    source: str | None = Field(None, description="clips of this source; all when left out")
-    label: Literal["gloss", "id"] = Field("gloss", description="id: every clip is a class of its own")
-    per_batch: int = Field(96, ge=1, description="windows of a batch")
+    source: str | None = Field(None, description="clips of this source; default: all")
+    label: Literal["gloss", "id"] = Field("gloss", description="id: each clip is a class")
+    per_batch: int = Field(96, ge=1, description="windows in a batch")
 
 
 class ClassifierDataConfig(Strict):
@@ -26,12 +26,12 @@ class ClassifierDataConfig(Strict):
     groups: tuple[ClassGroupConfig, ...] = Field((ClassGroupConfig(),), min_length=1)
 
 
-class ClassifierSelectConfig(SelectConfig):
-    """How the best checkpoint is chosen; always on windows of dev clips whose class was trained."""
+class ClassifierSelectionConfig(SelectionConfig):
+    """Selection of the best checkpoint on windows of dev clips of known classes."""
 
     metric: Literal["accuracy", "top5"] = "accuracy"
     source: str | None = None
-    windows: int = Field(4, ge=1, description="windows of a dev clip")
+    windows: int = Field(4, ge=1, description="windows per dev clip")
 
 
 class SignClassifierRecipe(RunRecipe):
@@ -42,5 +42,5 @@ class SignClassifierRecipe(RunRecipe):
     model: SignEncoderConfig = SignEncoderConfig(frames=16)
     views: ViewConfig = ViewConfig()
     augment: AugmentConfig = AugmentConfig()
-    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    select: ClassifierSelectConfig = ClassifierSelectConfig()
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    checkpoint_selection: ClassifierSelectionConfig = ClassifierSelectionConfig()

@@ -1,4 +1,4 @@
-"""The recipe of the sign encoder: isolated signs, groups of classes, metric learning."""
+"""The recipe of the sign encoder: metric learning on isolated signs."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from pydantic import Field
 from signatlas.config import LocalPath, Strict
 from signatlas.models.sign_encoder import SignEncoderConfig
 from signatlas.pose.augment import AugmentConfig
-from signatlas.recipe.base import RunRecipe, SelectConfig
+from signatlas.recipe.base import RunRecipe, SelectionConfig
 
 
 class GroupConfig(Strict):
-    """A part of the training clips whose classes are contrasted with each other and with no other part's."""
+    """A part of the training clips; its classes are contrasted with each other, never with those of another part."""
 
-    source: str | None = Field(None, description="clips of this source; all when left out")
-    label: Literal["gloss", "id"] = Field("gloss", description="id: every clip is a class of its own")
+    source: str | None = Field(None, description="clips of this source; default: all")
+    label: Literal["gloss", "id"] = Field("gloss", description="id: each clip is a class")
     classes_per_batch: int = Field(30, ge=2)
     samples_per_class: int = Field(3, ge=2)
-    all_splits: bool = Field(False, description="use every split; for a dictionary, which is known as a whole")
+    all_splits: bool = Field(False, description="use all splits, for a dictionary")
 
 
 class DataConfig(Strict):
     corpus: LocalPath
     groups: tuple[GroupConfig, ...] = (GroupConfig(),)
-    exclude_glosses: tuple[str, ...] = Field((), description="words that no gloss-labeled group may show")
-    exclude_shared: bool = Field(False, description="leave out the words that webcam and dictionary share")
+    exclude_glosses: tuple[str, ...] = Field((), description="words to leave out of groups with gloss labels")
+    exclude_shared: bool = Field(False, description="leave out the words that occur in both webcam and dictionary")
 
 
 class LossConfig(Strict):
-    name: Literal["supcon"] = "supcon"
+    """SupCon."""
+
     temperature: float = Field(0.1, gt=0)
 
 
-class SignSelectConfig(SelectConfig):
-    """How the best checkpoint is chosen; always on dev."""
+class SignSelectionConfig(SelectionConfig):
+    """Selection of the best checkpoint on dev."""
 
     protocol: Literal["closed", "one-shot"] = "closed"
     metric: Literal["R@1", "R@10", "mAP", "MRR"] = "mAP"
@@ -51,4 +52,4 @@ class SignEncoderRecipe(RunRecipe):
     model: SignEncoderConfig = SignEncoderConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
-    select: SignSelectConfig = SignSelectConfig()
+    checkpoint_selection: SignSelectionConfig = SignSelectionConfig()

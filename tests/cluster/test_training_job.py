@@ -21,7 +21,7 @@ def test_a_submitted_training_writes_its_results_to_the_storage(head: Any, tmp_p
         "data": {"corpus": str(tmp_path / "corpus"), "groups": [{"classes_per_batch": 4}]},
         "model": {"points": "nose_hands", "frames": 8, "width": 16, "depth": 1, "heads": 2, "feedforward": 16},
         "optimizer": {"epochs": 2},
-        "select": {"every": 1},
+        "checkpoint_selection": {"evaluate_every": 1},
         "scaling": {"workers": 2, "cpus_per_worker": 0.5},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

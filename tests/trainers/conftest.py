@@ -29,7 +29,7 @@ def small_recipe(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
         "model": {"points": "nose_hands", "dims": 2, "frames": 12, "width": 32, "depth": 1, "heads": 2,
                   "feedforward": 32, "embedding": 16, "dropout": 0.1},
         "optimizer": {"epochs": 4, "lr": 2e-3},
-        "select": {"every": 1},
+        "checkpoint_selection": {"evaluate_every": 1},
         "scaling": {"workers": 2, "cpus_per_worker": 0.5},
     }  # fmt: skip
     path = tmp_path_factory.mktemp("recipes") / "small.yaml"

@@ -57,7 +57,9 @@ def main() -> None:
     spec = task_spec(recipe.task)
     run = next(iter(spec.runs(recipe).values()))
     task = spec.build(run)
-    optimizer = run.optimizer.model_copy(update={"zero": int(zero), "precision": precision, "clip": 1e-9})
+    optimizer = run.optimizer.model_copy(
+        update={"zero_stage": int(zero), "precision": precision, "max_grad_norm": 1e-9}
+    )
     engine = start_engine(task.model, optimizer, task.batch_size, task.parts)
     task.begin_epoch(3)
     loss = 0.0

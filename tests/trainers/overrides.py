@@ -7,7 +7,7 @@ from typing import Any
 
 
 def override(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``settings`` with changes; ``loss__chunk=3`` is ``{"loss": {"chunk": 3}}``."""
+    """Return a copy of ``settings`` with changes; ``loss__batch_size=3`` is ``{"loss": {"batch_size": 3}}``."""
     result = copy.deepcopy(settings)
     for name, value in changes.items():
         *path, last = name.split("__")

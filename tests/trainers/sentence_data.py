@@ -64,9 +64,9 @@ def small_settings(corpus: Path, features: Path, runs: Path) -> dict[str, Any]:
     return {
         "name": "tiny", "task": "contrastive", "storage_path": str(runs),
         "data": {"corpus": str(corpus), "features": str(features), "languages": ["de"]},
-        "model": {"sign": {"max_clips": 8, **small}, "text": {"max_tokens": 8, **small}, "embedding": 24},
+        "model": {"sign": {"max_windows": 8, **small}, "text": {"max_tokens": 8, **small}, "embedding": 24},
         "loss": {"batch_size": 8},
         "optimizer": {"epochs": 6, "lr": 3e-3},
-        "select": {"every": 2},
+        "checkpoint_selection": {"evaluate_every": 2},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip

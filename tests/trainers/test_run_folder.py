@@ -52,3 +52,11 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="is not a run"):
         RunFolder(str(tmp_path), "thesis").clear()
     assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
+def test_a_run_with_former_keys_is_not_resumed(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path), "a")
+    folder.begin("optimiser: {clip: 1.0}\n", "f1")
+    with pytest.raises(RecipeError, match=r"earlier version.*--name NEW, or --fresh") as caught:
+        RunFolder(str(tmp_path), "a").begin("optimizer: {max_grad_norm: 1.0}\n", "f1")
+    assert "\n" not in str(caught.value)

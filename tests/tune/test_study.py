@@ -30,6 +30,7 @@ LR = {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}
     ("changes", "message"),
     [
         ({"space": {"optimizer.lrr": {"uniform": [0, 1]}}}, "unknown setting 'optimizer.lrr', did you mean 'lr'?"),
+        ({"space": {"optimizer.clip": {"uniform": [0.5, 1]}}}, "it is now 'optimizer.max_grad_norm'"),
         ({"space": {"nothing.here": {"choice": [1]}}}, "unknown setting 'nothing.here'"),
         ({"space": {"data.languages.4": {"choice": ["de"]}}}, "unknown setting 'data.languages.4'"),
         ({"space": {"optimizer.lr": {"uniform": [1, 0]}}}, "low < high, got [1, 0]"),

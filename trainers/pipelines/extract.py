@@ -15,7 +15,7 @@ import numpy as np
 
 from signatlas.corpus.extraction.assembly import Quarantined, assemble_corpus
 from signatlas.corpus.extraction.extraction_store import ExtractionStore, StoreWriteError
-from signatlas.corpus.extraction.recording import Options, extract, identity, size
+from signatlas.corpus.extraction.recording import Options, extract, extraction_key, media_bytes
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.sources.base import Item, Listing, Missing
 from signatlas.errors import CorpusError, UserError
@@ -72,8 +72,8 @@ def run_listing(
     refuse(listing, out, overwrite)
     work = ExtractionStore.for_corpus(out)
     work.prepare()
-    keys = [identity(item, options) for item in listing]
-    finished, refused = work.finished(), work.refusals()
+    keys = [extraction_key(item, options) for item in listing]
+    finished, refused = work.finished(), work.rejected()
     left = [(i, k) for i, k in zip(listing, keys, strict=True) if k not in finished and k not in refused]
     frames = _extract_all(left, work, options, workers, len(listing), progress) if left else 0
     corpus, quarantined = assemble_corpus(
@@ -127,9 +127,9 @@ class Extractor:
         if self.work.is_done(key):
             return ""  # the actor that did it ended before Ray heard of it
         try:
-            if self.work.begin(key) >= ATTEMPTS:
+            if self.work.start_attempt(key) >= ATTEMPTS:
                 reason = f"{typed}: the process ended {ATTEMPTS} times while reading it; look at it"
-                self.work.refuse(key, reason, ChildProcessError)
+                self.work.reject(key, reason, ChildProcessError)
             else:
                 self._take(item, typed, key)
         except (StoreWriteError, _Unfit) as error:
@@ -154,11 +154,11 @@ class Extractor:
         except ImportError as error:
             raise _Unfit(f"{typed} cannot be read here ({_told(error)}): {MENDED}") from error
         except UserError as error:
-            self.work.refuse(key, str(error).replace(item.media, typed), type(error))
+            self.work.reject(key, str(error).replace(item.media, typed), type(error))
         except Exception as error:  # whatever one file does to a decoder or detector, the others go on
             logging.exception("while extracting %s", typed)
             self.loaded = None
-            self.work.refuse(key, f"{typed} cannot be extracted ({_told(error)}); look at it", type(error))
+            self.work.reject(key, f"{typed} cannot be extracted ({_told(error)}); look at it", type(error))
 
 
 def _told(error: Exception) -> str:
@@ -197,7 +197,7 @@ def _extract_all(
     pool = max(1, min(workers or cores, len(left)))
     meter: Any = ray.remote(num_cpus=0)(Meter).remote()
     # The largest first, so that no worker is left alone with one at the end.
-    ordered = sorted(left, key=lambda one: size(one[0].media), reverse=True)
+    ordered = sorted(left, key=lambda one: media_bytes(one[0].media), reverse=True)
     # Workers start in other folders, where a relative path would be another file.
     rows = [
         {"key": key, "typed": display_name(item.media), "item": pickle.dumps(replace(item, media=absolute(item.media)))}

@@ -14,7 +14,7 @@ import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError
-from signatlas.evaluation.pseudo_labels import class_of_gloss, judge, true_spans
+from signatlas.evaluation.pseudo_labels import class_of_gloss, score_segments, true_spans
 from signatlas.features import pseudo_labels, windows
 from signatlas.features.pseudo_labels import Found
 from signatlas.files import folder_atomically
@@ -104,7 +104,7 @@ def spot(
         "judged": None,
     }  # fmt: skip
     if spans := true_spans(rows, class_of_gloss(corpus)):
-        report["judged"] = judge(found, spans, classifier.classes)
+        report["judged"] = score_segments(found, spans, classifier.classes)
     try:
         with folder_atomically(out, overwrite=overwrite) as partial:
             pseudo_labels.write(partial, found)

@@ -42,7 +42,7 @@ class RetrievalData(SentenceData):
             order = np.random.default_rng(recipe.seed).permutation(len(self.train))
             self.texts = {language: [texts[i] for i in order] for language, texts in self.texts.items()}
         flat = [text for language in data.languages for text in self.texts[language]]
-        self.groups = groups(flat, recipe.loss.near).reshape(len(data.languages), -1)
+        self.groups = groups(flat, recipe.loss.duplicate_threshold).reshape(len(data.languages), -1)
         self._augment = Augmenter(recipe.augment)
 
     def check_texts(self, encoder: TextEncoder) -> list[str]:
@@ -78,7 +78,7 @@ class RetrievalData(SentenceData):
 
     def _sentences(self) -> np.ndarray:
         """Return a sentence number for each training clip; under ``sentences: text`` equal texts share one."""
-        if self.recipe.data.sentences == "clip":
+        if self.recipe.data.epoch_over == "clip":
             return np.arange(len(self.train))
         return np.unique(self.groups[0], return_inverse=True)[1]
 

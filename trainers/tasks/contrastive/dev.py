@@ -20,7 +20,7 @@ def evaluate(model: DualEncoder, data: RetrievalData, recipe: ContrastiveRecipe)
     sign = recipe.model.sign
     positions = data.store.positions(row["id"] for row in data.dev)
     videos = model.embed_features(
-        data.store.batch(positions[i : i + 256], alpha=sign.alpha, limit=sign.max_clips)
+        data.store.batch(positions[i : i + 256], alpha=sign.alpha, limit=sign.max_windows)
         for i in range(0, len(positions), 256)
     )
     pairs = np.arange(len(data.dev))  # text i belongs to video i

@@ -14,7 +14,7 @@ from signatlas.losses import contrast
 from signatlas.losses.queue import TextQueue
 from signatlas.losses.sharded_cross_entropy import EXCLUDED
 from signatlas.losses.targets import pair_targets
-from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, DualEncoder
+from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE, DualEncoder
 from signatlas.recipe import ContrastiveRecipe
 from signatlas.similarity import Tokens, directed_scores
 from trainers.distributed import gather_with_gradient, limit_parameter, world
@@ -42,7 +42,7 @@ class ContrastiveTask(Task):
         self.notes = [*self.data.notes, *self.data.check_texts(self.encoder.text)]
         self.model: nn.Module = self.encoder
         self.languages = recipe.data.languages
-        self.queue = TextQueue(self.languages, loss.queue)
+        self.queue = TextQueue(self.languages, loss.queue_size)
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -54,7 +54,7 @@ class ContrastiveTask(Task):
         batch, size = self.plan[step], self.batch_size // ranks
         mine = batch[rank * size : (rank + 1) * size]
         inputs = self._inputs(mine, step, next(engine.parameters()).device)
-        sign, own, scale = engine(*inputs, self.recipe.loss.chunk)
+        sign, own, scale = engine(*inputs, self.recipe.loss.gradcache_chunk)
         text = self._gathered(own)
         # Columns come rank after rank, and within a rank language after language.
         owner = torch.arange(self.batch_size).view(ranks, 1, size).expand(-1, len(self.languages), -1).reshape(-1)
@@ -63,7 +63,7 @@ class ContrastiveTask(Task):
         clean, augmented = self._views(text, ranks)
         targets = pair_targets(
             owner.to(scale.device), group.to(scale.device), self.batch_size, first=rank * size, count=size,
-            identical=self.recipe.loss.identical,
+            identical=self.recipe.loss.identical_texts,
         )  # fmt: skip
         to_text, to_video = self._logits(sign, clean, augmented, scale)
         negatives = self._negatives(sign, scale, group, targets.rows > 0)
@@ -77,7 +77,7 @@ class ContrastiveTask(Task):
     def _inputs(self, mine: np.ndarray, step: int, device: torch.device) -> tuple[Tensor, ...]:
         """Features and masks of this rank's clips; ids and masks of their texts, augmented ones after the others."""
         sign = self.recipe.model.sign
-        features, mask = self.data.features(mine, alpha=sign.alpha, limit=sign.max_clips)
+        features, mask = self.data.features(mine, alpha=sign.alpha, limit=sign.max_windows)
         texts = self.data.texts_of(mine)
         if self.recipe.augment.mode != "none":
             texts = texts + self.data.augmented(mine, self.epoch)
@@ -119,7 +119,7 @@ class ContrastiveTask(Task):
 
     def _negatives(self, sign: Tokens, scale: Tensor, group: Tensor, owned: Tensor) -> tuple[Tensor, Tensor] | None:
         """Logits of the queue's texts, without those that are identical to a text of the clip."""
-        held = self.queue.texts() if self.recipe.loss.queue else None
+        held = self.queue.texts() if self.recipe.loss.queue_size else None
         if held is None:
             return None
         tokens, mask, cls, groups = (x.to(scale.device) for x in held)
@@ -132,7 +132,7 @@ class ContrastiveTask(Task):
         return a, b
 
     def _remember(self, clean: Tokens, group: Tensor, ranks: int) -> None:
-        if not self.recipe.loss.queue:
+        if not self.recipe.loss.queue_size:
             return
         places = torch.arange(len(group)).view(ranks, len(self.languages), -1)
         for number, language in enumerate(self.languages):
@@ -141,7 +141,7 @@ class ContrastiveTask(Task):
 
     def after_step(self, model: nn.Module) -> None:
         encoder: DualEncoder = model  # type: ignore[assignment]
-        limit_parameter(encoder.log_scale, math.log(LARGEST_SCALE))
+        limit_parameter(encoder.log_scale, math.log(MAX_LOGIT_SCALE))
 
     def extra_state(self) -> dict[str, Tensor]:
         return self.queue.state()
@@ -151,7 +151,7 @@ class ContrastiveTask(Task):
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         metrics = dev.evaluate(model, self.data, self.recipe)  # type: ignore[arg-type]
-        return metrics | {"score": metrics[f"dev_{self.recipe.select.metric}"]}
+        return metrics | {"score": metrics[f"dev_{self.recipe.checkpoint_selection.metric}"]}
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         recipe = self.user_recipe or self.recipe

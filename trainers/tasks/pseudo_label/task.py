@@ -97,12 +97,12 @@ class PseudoLabelTask(Task):
         batch = self.order[step]
         views = self.views.of(self.clips, self.segments[batch[rows]], self.epoch, step * self.batch_size + rows)
         logits = engine(*(torch.from_numpy(view).to(device) for view in views))
-        return cross_entropy(logits, self.labels[batch], self.recipe.smoothing)
+        return cross_entropy(logits, self.labels[batch], self.recipe.label_smoothing)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return agreement with the first model's segments, which is the score, and accuracy on true spans."""
         metrics = accuracies(model, *self.dev)
-        score = metrics[f"dev_{self.recipe.select.metric}"]
+        score = metrics[f"dev_{self.recipe.checkpoint_selection.metric}"]
         if self.dev_spans is not None:
             metrics |= {name.replace("dev_", "dev_span_"): v for name, v in accuracies(model, *self.dev_spans).items()}
         return metrics | {"score": score}

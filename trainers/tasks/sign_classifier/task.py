@@ -120,25 +120,25 @@ class SignClassifierTask(Task):
         # A view is drawn from (seed, epoch, row in the epoch), so it does not depend on the number of ranks.
         views = self.views(self.clips, indices[rows], self.epoch, step * self.batch_size + rows)
         logits = engine(*(torch.from_numpy(view).to(device) for view in views))
-        return cross_entropy(logits, self.labels[indices], self.recipe.smoothing)
+        return cross_entropy(logits, self.labels[indices], self.recipe.label_smoothing)
 
     def _dev_windows(self, number: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return fixed windows of dev clips of known classes: points, presence, labels. Raises CorpusError if none."""
-        select = self.recipe.select
+        selection = self.recipe.checkpoint_selection
         indices = [
             i
             for i, row in enumerate(self.rows)
-            if row["split"] == "dev" and select.source in (None, row["source"]) and row["gloss"] in number
+            if row["split"] == "dev" and selection.source in (None, row["source"]) and row["gloss"] in number
         ]
         if not indices:
             raise CorpusError(f"{self.recipe.data.corpus}: no dev clip of a trained class: no dev evaluation")
-        drawn = [self.views.still(self.clips, i, n) for i in indices for n in range(select.windows)]
-        labels = np.repeat([number[self.rows[i]["gloss"]] for i in indices], select.windows)
+        drawn = [self.views.still(self.clips, i, n) for i in indices for n in range(selection.windows)]
+        labels = np.repeat([number[self.rows[i]["gloss"]] for i in indices], selection.windows)
         return np.stack([x for x, _ in drawn]), np.stack([p for _, p in drawn]), labels
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         metrics = accuracies(model, *self.dev)
-        return metrics | {"score": metrics[f"dev_{self.recipe.select.metric}"]}
+        return metrics | {"score": metrics[f"dev_{self.recipe.checkpoint_selection.metric}"]}
 
     def save(self, folder: Path, state: dict[str, Tensor], metrics: dict[str, float]) -> None:
         model = SignClassifier(self.recipe.model, self.classes, training_record(self.recipe, self.info))

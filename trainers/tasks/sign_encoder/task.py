@@ -18,7 +18,7 @@ from signatlas.metrics import retrieval
 from signatlas.models.sign_encoder import SignEncoder
 from signatlas.pose.augment import Augmenter
 from signatlas.pose.prepared_clips import PreparedClips
-from signatlas.recipe import GroupConfig, SignEncoderRecipe, SignSelectConfig
+from signatlas.recipe import GroupConfig, SignEncoderRecipe, SignSelectionConfig
 from signatlas.sampling.pk_batches import pk_batches
 from trainers.distributed import gather_rows, local_slice, world
 from trainers.loop import Task
@@ -44,16 +44,16 @@ def group_labels(rows: list[Row], group: GroupConfig, excluded: set[str]) -> dic
     return labels
 
 
-def dev_split(rows: list[Row], select: SignSelectConfig) -> tuple[np.ndarray, np.ndarray]:
+def dev_split(rows: list[Row], selection: SignSelectionConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of dev queries and of gallery clips. Raises CorpusError if either is empty."""
-    queries = [i for i, r in enumerate(rows) if r["split"] == "dev" and select.query_source in (None, r["source"])]
-    if select.protocol == "one-shot":
+    queries = [i for i, r in enumerate(rows) if r["split"] == "dev" and selection.query_source in (None, r["source"])]
+    if selection.protocol == "one-shot":
         words = set(dev_words(shared_words(rows)))
         queries = [i for i in queries if rows[i]["gloss"] in words]
-        gallery = [i for i, r in enumerate(rows) if r["source"] == select.gallery_source]
+        gallery = [i for i, r in enumerate(rows) if r["source"] == selection.gallery_source]
     else:
         gallery = [
-            i for i, r in enumerate(rows) if r["split"] == "train" and select.gallery_source in (None, r["source"])
+            i for i, r in enumerate(rows) if r["split"] == "train" and selection.gallery_source in (None, r["source"])
         ]
     if not queries or not gallery:
         raise CorpusError(f"no dev evaluation: {len(queries)} dev queries, {len(gallery)} gallery clips")
@@ -83,7 +83,7 @@ class SignEncoderTask(Task):
                 raise CorpusError(f"{recipe.data.corpus}: no training clip of source '{group.source}'")
         self.clips = PreparedClips.from_clips(corpus, recipe.model.points, recipe.model.aspect)
         self.augment = Augmenter(recipe.augment, recipe.model.points, recipe.model.frames, recipe.seed)
-        self.queries, self.gallery = dev_split(self.rows, recipe.select)
+        self.queries, self.gallery = dev_split(self.rows, recipe.checkpoint_selection)
         torch.manual_seed(recipe.seed)
         self.model: nn.Module = SignEncoder(recipe.model, self._record())
         sizes = [g.classes_per_batch * g.samples_per_class for g in recipe.data.groups]
@@ -126,20 +126,19 @@ class SignEncoderTask(Task):
         return grouped_supcon(embeddings, labels, groups, temperature=self.recipe.loss.temperature)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        select = self.recipe.select
         vectors = self._embed(model, np.concatenate([self.queries, self.gallery]))
         queries, gallery = vectors[: len(self.queries)], vectors[len(self.queries) :]
         glosses = np.array([row["gloss"] or "" for row in self.rows])
         relevant = glosses[self.queries][:, None] == glosses[self.gallery][None]
         scores = retrieval.evaluate(queries @ gallery.T, relevant)
         metrics = {f"dev_{name}": float(scores[name]) for name in ("R@1", "R@10", "mAP", "MRR")}
-        return metrics | {"score": metrics[f"dev_{select.metric}"]}
+        return metrics | {"score": metrics[f"dev_{self.recipe.checkpoint_selection.metric}"]}
 
     def _embed(self, model: nn.Module, indices: np.ndarray) -> np.ndarray:
         """Return embeddings of clips, computed in equal parts by all ranks: ZeRO-3 needs equal numbers of calls."""
         rank, ranks = world()
         encoder: SignEncoder = model  # type: ignore[assignment]
-        local = torch.from_numpy(encoder.embed_bank(self.clips, local_slice(indices, rank, ranks)))
+        local = torch.from_numpy(encoder.embed_prepared(self.clips, local_slice(indices, rank, ranks)))
         device = next(model.parameters()).device
         return gather_rows(local.to(device), len(indices)).cpu().numpy()
 

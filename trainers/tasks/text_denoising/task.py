@@ -77,7 +77,7 @@ class Texts:
 
 
 class TextDenoisingTask(Task):
-    """Denoising of every text once an epoch, 1 to ``noise.pack`` texts an instance; see :class:`trainers.loop.Task`.
+    """Denoising of every text once an epoch, up to ``noise.max_texts`` an instance; see :class:`trainers.loop.Task`.
 
     ``batch_size`` counts texts over all ranks; the loss is the mean over all target pieces of the global batch.
     """
@@ -99,7 +99,7 @@ class TextDenoisingTask(Task):
         self.architecture = mbart.architecture(model)
         positions = model.config.max_position_embeddings
         self.train, self.dev = (Texts(texts, self.vocabulary, positions) for texts in (train, dev))
-        self.noise = Noise(recipe.noise.share, recipe.noise.poisson, recipe.noise.permute)
+        self.noise = Noise(recipe.noise.mask_ratio, recipe.noise.poisson_lambda, recipe.noise.permute_sentences)
         self.batch_size = recipe.batch_size
         if len(self.train) < self.batch_size:
             raise RecipeError(f"batch_size {self.batch_size} is more than the {len(self.train)} texts to train on")
@@ -126,7 +126,7 @@ class TextDenoisingTask(Task):
         rounds = -(-self.steps_per_epoch * self.batch_size // len(self.train))
         order = np.concatenate([rng.permutation(len(self.train)) for _ in range(rounds)])
         batches = order[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, self.batch_size)
-        self.batches = [self.train.instances(batch, self.recipe.noise.pack, rng) for batch in batches]
+        self.batches = [self.train.instances(batch, self.recipe.noise.max_texts, rng) for batch in batches]
 
     def loss(self, engine: nn.Module, step: int) -> Tensor:
         rank, ranks = world()
@@ -135,7 +135,7 @@ class TextDenoisingTask(Task):
         # A rank without an instance computes one with weight 0: ZeRO needs every rank in every step.
         local, weight = (batch[rank::ranks], 1.0) if batch[rank::ranks] else (batch[:1], 0.0)
         corrupted = [self.train.corrupted(texts, self.noise, self.recipe.seed, self.epoch) for texts in local]
-        part = weight * self._summed(engine, corrupted, self.recipe.smoothing)[0] / targets
+        part = weight * self._summed(engine, corrupted, self.recipe.label_smoothing)[0] / targets
         total = part.detach().clone()
         if ranks > 1:
             dist.all_reduce(total)

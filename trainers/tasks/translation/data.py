@@ -34,7 +34,7 @@ class TranslationData(SentenceData):
             features=data.features,
             limit=data.limit,
         )
-        limit = recipe.select.limit
+        limit = recipe.checkpoint_selection.limit
         if limit is not None and limit < len(self.dev):
             self.dev = [self.dev[i] for i in np.linspace(0, len(self.dev) - 1, limit).round().astype(int)]
         self.texts, self.dev_texts = ([text_in(row, data.language) for row in part] for part in (self.train, self.dev))

@@ -33,23 +33,23 @@ def evaluate(recipe: StageRecipe, data: TranslationData, translator: Translator)
     results: dict[str, float] = {}
     if recipe.alignment is not None and recipe.alignment.contrast != "none":
         results |= alignment_metrics(recipe, data, translator)
-    if recipe.alignment is None or recipe.alignment.translation:
+    if recipe.alignment is None or recipe.alignment.translation_weight:
         results |= translation_metrics(recipe, data, translator)
-    chosen = results[f"dev_{recipe.select.metric}"]
-    return results | {"score": -chosen if recipe.select.metric in LOWER_IS_BETTER else chosen}
+    chosen = results[f"dev_{recipe.checkpoint_selection.metric}"]
+    return results | {"score": -chosen if recipe.checkpoint_selection.metric in LOWER_IS_BETTER else chosen}
 
 
 def translation_metrics(recipe: StageRecipe, data: TranslationData, translator: Translator) -> dict[str, float]:
     """Translate dev, each rank a part of it, and score all translations together."""
-    select, (rank, ranks) = recipe.select, world()
-    if recipe.optimizer.zero == 3:
+    selection, (rank, ranks) = recipe.checkpoint_selection, world()
+    if recipe.optimizer.zero_stage == 3:
         rank, ranks = 0, 1  # weights are gathered layer by layer: all ranks must make the same steps
     local = np.argsort(data.dev_lengths, kind="stable")[rank::ranks]
     chunks = [local[i : i + 32] for i in range(0, len(local), 32)]
     results = {"dev_loss": _loss(recipe, data, translator, chunks, ranks)}
     texts = translator.translate(
         (data.inputs.batch([data.dev_ids[i] for i in chunk]) for chunk in chunks),
-        beams=select.beams, max_new_tokens=select.max_new_tokens,
+        beams=selection.beams, max_new_tokens=selection.max_new_tokens,
     )  # fmt: skip
     by_clip = dict(zip(local.tolist(), texts, strict=True))
     if ranks > 1:
@@ -70,7 +70,7 @@ def _loss(
     for chunk in chunks:
         x, mask = data.inputs.batch([data.dev_ids[i] for i in chunk])
         texts = [data.dev_texts[i] for i in chunk]
-        ids, text_mask = translator.vocabulary.encode(texts, recipe.data.language, translator.longest_text)
+        ids, text_mask = translator.vocabulary.encode(texts, recipe.data.language, translator.max_text_tokens)
         tensors = (torch.from_numpy(x), torch.from_numpy(mask), ids, text_mask)
         outcome = translator(*(t.to(device) for t in tensors))
         total += torch.tensor([float(outcome.translation), float(text_mask.sum())], dtype=torch.float64)
@@ -121,7 +121,7 @@ def contrast_of(
     settings, device = recipe.model.similarity, scale.device
     targets = pair_targets(
         torch.arange(len(numbers), device=device), torch.from_numpy(numbers).to(device), len(numbers), first=first,
-        count=count, identical=recipe.alignment.identical,
+        count=count, identical=recipe.alignment.identical_texts,
     )  # fmt: skip
     to_text, to_video = directed_scores(video, text, settings)
     scaled = to_text.float() * scale.float()

@@ -20,20 +20,24 @@ REFERENCE, TRAJECTORIES, ALIGNMENT, TRANSLATION = "reference", "trajectories", "
 def runs(recipe: TranslationRecipe) -> dict[str, StageRecipe]:
     """Return the runs of a recipe in order, without what a later one takes from an earlier one."""
     stages = {}
-    alignment, selection = recipe.alignment, recipe.selection
-    if alignment is not None and alignment.contrast == "selective" and selection.reference is None:
+    alignment, selection = recipe.alignment, recipe.negative_selection
+    if alignment is not None and _selects(alignment) and selection.reference is None:
         optimizer = alignment.optimizer
-        if selection.epochs is not None:
-            optimizer = optimizer.model_copy(update={"epochs": selection.epochs})
+        if selection.reference_epochs is not None:
+            optimizer = optimizer.model_copy(update={"epochs": selection.reference_epochs})
         reference = alignment.model_copy(update={"contrast": "random", "optimizer": optimizer})
-        stages[REFERENCE] = _stage(recipe, REFERENCE, reference, keep_every=selection.every)
+        stages[REFERENCE] = _stage(recipe, REFERENCE, reference, keep_every=selection.keep_every)
     if alignment is not None:
-        # A run with random batches can serve other recipes as reference run: its checkpoints are kept.
-        keep_every = selection.every if alignment.contrast == "random" else None
+        # A run with random batches can be the reference run of other recipes: its checkpoints are kept.
+        keep_every = selection.keep_every if alignment.contrast == "random" else None
         stages[ALIGNMENT] = _stage(recipe, ALIGNMENT, alignment, keep_every=keep_every)
     if recipe.translation is not None:
         stages[TRANSLATION] = _stage(recipe, TRANSLATION, None)
     return stages
+
+
+def _selects(alignment: AlignmentConfig | None) -> bool:
+    return alignment is not None and alignment.contrast == "selective"
 
 
 def _stage(
@@ -41,25 +45,34 @@ def _stage(
 ) -> StageRecipe:
     settings = alignment or recipe.translation
     assert settings is not None
-    select = recipe.select
-    if alignment is not None and not alignment.translation and select.metric != "MRR":
-        select = select.model_copy(update={"metric": "contrast"})  # this stage has no translation loss to choose by
+    selection = recipe.checkpoint_selection
+    if alignment is not None and not alignment.translation_weight and selection.metric != "MRR":
+        selection = selection.model_copy(update={"metric": "contrast"})  # this stage learns no translation
     if "://" in recipe.storage_path:
         name = f"{recipe.name}-{name}"  # its local folder lies in runs/, not in the folder of the recipe
     return StageRecipe(
-        name=name, budget=recipe.budget, seed=recipe.seed, storage_path=f"{recipe.storage_path}/{recipe.name}",
-        scaling=recipe.scaling, data=recipe.data, model=recipe.model,
-        start=recipe.start, alignment=alignment,
-        selection=recipe.selection if alignment is not None and alignment.contrast == "selective" else None,
-        batch_size=settings.batch_size, smoothing=recipe.smoothing, optimizer=settings.optimizer, select=select,
+        name=name,
+        budget=recipe.budget,
+        seed=recipe.seed,
+        storage_path=f"{recipe.storage_path}/{recipe.name}",
+        scaling=recipe.scaling,
+        data=recipe.data,
+        model=recipe.model,
+        init_from=recipe.init_from,
+        alignment=alignment,
+        negative_selection=recipe.negative_selection if _selects(alignment) else None,
+        batch_size=settings.batch_size,
+        label_smoothing=recipe.label_smoothing,
+        optimizer=settings.optimizer,
+        checkpoint_selection=selection,
         keep_every=keep_every,
-    )  # fmt: skip
+    )
 
 
 def check(recipe: TranslationRecipe, task: TranslationStage) -> None:
     """Raise UserError for a reference run without checkpoints, or batches that the training clips do not fill."""
-    if recipe.selection.reference is not None and recipe.alignment and recipe.alignment.contrast == "selective":
-        check_reference(recipe.selection.reference)
+    if recipe.negative_selection.reference is not None and _selects(recipe.alignment):
+        check_reference(recipe.negative_selection.reference)
     for run in runs(recipe).values():
         task.data.steps_per_epoch(run.batch_size)
 
@@ -69,8 +82,9 @@ def check_reference(reference: str | Path) -> None:
     count = len(list((Path(reference) / KEPT_CHECKPOINTS).glob("epoch_*")))
     if count < 2:
         raise RecipeError(
-            f"selection.reference {reference} has {count} kept checkpoints, two are needed for a trajectory: name the "
-            "'reference' or 'alignment' folder of a run with contrast random, or lower selection.every"
+            f"negative_selection.reference {reference} has {count} kept checkpoints, two are needed for a trajectory: "
+            "name the 'reference' or 'alignment' folder of a run with contrast random, or lower "
+            "negative_selection.keep_every"
         )
 
 
@@ -78,11 +92,11 @@ def connect(
     recipe: TranslationRecipe, run: StageRecipe, results: Mapping[str, dict[str, Any]], quiet: bool
 ) -> StageRecipe:
     """Return a stage that starts from the model of the stage before, with trajectories where it selects batches."""
-    if run.selection is not None:
-        reference = recipe.selection.reference or Path(results[REFERENCE]["model"]).parent
+    if run.negative_selection is not None:
+        reference = recipe.negative_selection.reference or Path(results[REFERENCE]["model"]).parent
         run = run.model_copy(update={"trajectories": _trajectories(recipe, run, Path(reference), quiet)})
     models = [result["model"] for name, result in results.items() if name != REFERENCE]
-    return run.model_copy(update={"start": models[-1] if models else recipe.start})
+    return run.model_copy(update={"init_from": models[-1] if models else recipe.init_from})
 
 
 def _trajectories(recipe: TranslationRecipe, run: StageRecipe, reference: Path, quiet: bool) -> str:

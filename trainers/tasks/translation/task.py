@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from signatlas.errors import ModelError, RecipeError
 from signatlas.files import sha256_file
 from signatlas.losses.sharded_cross_entropy import of_all_ranks
-from signatlas.models.dual_encoder.encoder import LARGEST_SCALE
+from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE
 from signatlas.models.folder import WEIGHTS
-from signatlas.models.translator.translator import Outcome, Translator
+from signatlas.models.translator.translator import Translator, TranslatorOutput
 from signatlas.recipe import StageRecipe
-from signatlas.sampling.curriculum import alpha
+from signatlas.sampling import curriculum_alpha
 from signatlas.sampling.trajectories.store import INFO
 from signatlas.similarity import Tokens
 from signatlas.text.masking import mask_pieces
@@ -37,14 +37,14 @@ class TranslationStage(Task):
         self.recipe = recipe
         self.data = TranslationData(recipe)
         self.corpus_fingerprint = f"{self.data.info.fingerprint}+{self.data.inputs.fingerprint}"
-        self.batch_size, self.parts = recipe.batch_size, recipe.optimizer.accumulation
+        self.batch_size, self.parts = recipe.batch_size, recipe.optimizer.gradient_accumulation_steps
         self.steps_per_epoch = self.data.steps_per_epoch(recipe.batch_size)
         torch.manual_seed(recipe.seed)
         self.translator = self._translator()
         self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
         if self.contrast == "none":
-            self.translator.without_contrast()
-        if recipe.optimizer.checkpointing:
+            self.translator.freeze_contrast()
+        if recipe.optimizer.gradient_checkpointing:
             self.translator.language.activation_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
         self.translator.check_length(int(max(self.data.lengths.max(), self.data.dev_lengths.max())))
@@ -60,7 +60,10 @@ class TranslationStage(Task):
     def _digests(self) -> list[str]:
         """Return digests of the models and trajectories that the recipe names by path, so that a run resumes only with
         the same ones."""
-        paths = [self.recipe.start, self.recipe.model.language.pretrained if self.recipe.start is None else None]
+        paths = [
+            self.recipe.init_from,
+            self.recipe.model.language.pretrained if self.recipe.init_from is None else None,
+        ]
         files = [Path(name) / WEIGHTS for name in paths if name is not None]
         digests = [sha256_file(LocalFileSystem(), str(path))[:16] for path in files if path.is_file()]
         if self.recipe.trajectories is not None:
@@ -68,12 +71,12 @@ class TranslationStage(Task):
         return digests
 
     def _translator(self) -> Translator:
-        """Return a new translator, or that of ``start``, whose architecture must be the recipe's."""
+        """Return a new translator, or that of ``init_from``, whose architecture must be the recipe's."""
         recipe, width = self.recipe, self.data.inputs.width
         with_text = recipe.alignment is not None
-        if recipe.start is None:
+        if recipe.init_from is None:
             return Translator.build(recipe.model, self.data.texts, recipe.data.language, width, with_text=with_text)
-        translator = Translator.from_pretrained(recipe.start)
+        translator = Translator.from_pretrained(recipe.init_from)
         self._check_start(translator, width)
         if not with_text:
             translator.drop_text_side()
@@ -83,11 +86,17 @@ class TranslationStage(Task):
         """Raise ModelError for a checkpoint of another architecture."""
         recipe = self.recipe
         if translator.features != width:
-            raise ModelError(f"{recipe.start} takes inputs of width {translator.features}, the recipe's have {width}")
+            raise ModelError(
+                f"{recipe.init_from} takes inputs of width {translator.features}, the recipe's have {width}"
+            )
         if translator.language_code != recipe.data.language:
-            raise ModelError(f"{recipe.start} translates to '{translator.language_code}', not '{recipe.data.language}'")
+            raise ModelError(
+                f"{recipe.init_from} translates to '{translator.language_code}', not '{recipe.data.language}'"
+            )
         if recipe.alignment is not None and translator.text_encoder is None:
-            raise ModelError(f"{recipe.start} has no text encoder, which stage 1 needs: start from a model of stage 1")
+            raise ModelError(
+                f"{recipe.init_from} has no text encoder, which stage 1 needs: start from a model of stage 1"
+            )
         ignored: Any = {
             "language": {"pretrained", "trim", "vocabulary"},
             "lora": {"force"},
@@ -96,19 +105,21 @@ class TranslationStage(Task):
         theirs, ours = (c.model_dump(exclude=ignored) for c in (translator.config, recipe.model))
         different = [name for name in ours if ours[name] != theirs[name]]
         if different:
-            raise ModelError(f"{recipe.start} has another architecture than the recipe: model.{different[0]} differs")
+            raise ModelError(
+                f"{recipe.init_from} has another architecture than the recipe: model.{different[0]} differs"
+            )
 
     def _encoded(self) -> tuple[Tensor, Tensor]:
         """Return ids int64 [N, T] and mask of all training texts. Raises TextError."""
-        vocabulary, longest = self.translator.vocabulary, self.translator.longest_text
+        vocabulary, longest = self.translator.vocabulary, self.translator.max_text_tokens
         return vocabulary.encode(self.data.texts, self.recipe.data.language, longest)
 
     def _length_notes(self) -> list[str]:
         """Return notes on texts and clips that are cut or subsampled, and on unknown pieces."""
         vocabulary, notes = self.translator.vocabulary, []
-        if cut := vocabulary.long_rate(self.data.texts, self.translator.longest_text):
+        if cut := vocabulary.long_rate(self.data.texts, self.translator.max_text_tokens):
             notes.append(
-                f"{cut:.1%} of the training texts have more than {self.translator.longest_text} pieces and are cut"
+                f"{cut:.1%} of the training texts have more than {self.translator.max_text_tokens} pieces and are cut"
             )
         for name, texts in (("training", self.data.texts), ("dev", self.data.dev_texts)):
             if unknown := vocabulary.unknown_rate(texts):
@@ -124,7 +135,7 @@ class TranslationStage(Task):
             return None
         from signatlas.sampling.trajectories.similarities import Trajectories
 
-        settings = self.recipe.selection
+        settings = self.recipe.negative_selection
         assert settings is not None
         trajectories = Trajectories.open(self.recipe.trajectories)
         if trajectories.ids != self.data.ids:
@@ -132,7 +143,7 @@ class TranslationStage(Task):
                 f"{self.recipe.trajectories} was computed for other clips than the recipe trains on: pass --fresh"
             )
         return trajectories.source(
-            trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool
+            trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool_size
         )
 
     def begin_epoch(self, epoch: int) -> None:
@@ -140,18 +151,18 @@ class TranslationStage(Task):
         if self.contrast == "selective" and self.source is not None:
             from signatlas.sampling.pair_selection.greedy import plan_epoch
 
-            settings = self.recipe.selection
+            settings = self.recipe.negative_selection
             assert settings is not None
-            self.alpha = alpha(settings.schedule, epoch, self.recipe.optimizer.epochs)
+            self.alpha = curriculum_alpha(settings.schedule, epoch, self.recipe.optimizer.epochs)
             plan = plan_epoch(
                 self.source, size, self.alpha, seed=[seed, epoch, 83], groups=self.data.groups,
-                window=settings.window, pool=settings.pool,
+                window=settings.window, pool=settings.pool_size,
             )  # fmt: skip
             # Greedy selection gives the first batches the most candidates; shuffle them over the epoch.
             self.plan = np.random.default_rng([seed, epoch, 89]).permutation(plan)
         else:
             # Bucketed batches would contrast clips of equal length only.
-            bucket = self.recipe.data.bucket if self.contrast == "none" else 1
+            bucket = self.recipe.data.bucket_batches if self.contrast == "none" else 1
             self.plan = self.data.plan(epoch, size, seed, bucket)
 
     def loss(self, engine: nn.Module, step: int) -> Tensor:
@@ -185,9 +196,9 @@ class TranslationStage(Task):
         longest = int(self.text_mask[mine].sum(1).max())
         ids, text_mask = self.ids[mine, :longest].to(device), self.text_mask[mine, :longest].to(device)
         masked = self._masked(ids, text_mask, mine, self.epoch * self.steps_per_epoch + step)
-        outcome: Outcome = engine(
+        outcome: TranslatorOutput = engine(
             torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), ids, text_mask,
-            self.recipe.smoothing, self.contrast != "none", masked,
+            self.recipe.label_smoothing, self.contrast != "none", masked,
         )  # fmt: skip
         tokens = self.text_mask[batch].sum()  # of the global batch
         value = outcome.translation * (self._weight() / tokens)
@@ -195,7 +206,7 @@ class TranslationStage(Task):
             value = value + outcome.masked_language * (self._alignment().masked_language.weight / tokens)
         value = of_all_ranks(value)
         if self.contrast != "none":
-            value = value + self._alignment().weight * self._contrast(outcome, batch, first, len(mine))
+            value = value + self._alignment().contrast_weight * self._contrast(outcome, batch, first, len(mine))
         return value
 
     def _alignment(self):  # type: ignore[no-untyped-def]
@@ -203,19 +214,19 @@ class TranslationStage(Task):
         return self.recipe.alignment
 
     def _weight(self) -> float:
-        return self.recipe.alignment.translation if self.recipe.alignment is not None else 1.0
+        return self.recipe.alignment.translation_weight if self.recipe.alignment is not None else 1.0
 
     def _masked(self, ids: Tensor, mask: Tensor, mine: np.ndarray, step: int) -> Tensor | None:
         """Return texts with pieces masked (GFSLT-VLP), drawn from (seed, step, clip); None on steps without them."""
         if self.recipe.alignment is None:
             return None
         settings = self.recipe.alignment.masked_language
-        if not settings.every or step % settings.every:
+        if not settings.every_steps or step % settings.every_steps:
             return None
         seeds = [(self.recipe.seed, step, int(clip)) for clip in mine]
-        return mask_pieces(ids, mask, settings.share, self.translator.vocabulary.mask, seeds)
+        return mask_pieces(ids, mask, settings.mask_ratio, self.translator.vocabulary.mask, seeds)
 
-    def _contrast(self, outcome: Outcome, batch: np.ndarray, first: int, size: int) -> Tensor:
+    def _contrast(self, outcome: TranslatorOutput, batch: np.ndarray, first: int, size: int) -> Tensor:
         alignment, ranks = self._alignment(), world()[1]
         assert outcome.visual is not None and outcome.text is not None
         text, whole = outcome.text, batch
@@ -244,7 +255,7 @@ class TranslationStage(Task):
     def after_step(self, model: nn.Module) -> None:
         translator: Translator = model  # type: ignore[assignment]
         if self.contrast != "none":
-            limit_parameter(translator.log_scale, math.log(LARGEST_SCALE))
+            limit_parameter(translator.log_scale, math.log(MAX_LOGIT_SCALE))
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         translator: Translator = model  # type: ignore[assignment]
@@ -266,7 +277,7 @@ class TranslationStage(Task):
             "max_glosses": recipe.data.max_glosses,
             "limit": recipe.data.limit,
             "inputs_fingerprint": inputs.fingerprint,
-            "features_made": inputs.made(),
+            "features_made": inputs.feature_settings(),
             "contrast": recipe.alignment.contrast if recipe.alignment else "none",
         }
 

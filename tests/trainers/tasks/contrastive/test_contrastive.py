@@ -15,7 +15,7 @@ import yaml
 from signatlas.corpus import Corpus, write_corpus
 from signatlas.errors import UserError
 from signatlas.features.store import FeatureStore, write
-from signatlas.models.dual_encoder.encoder import LARGEST_SCALE, DualEncoder
+from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE, DualEncoder
 from signatlas.recipe import load, parse
 from signatlas.recipe.contrastive import ContrastiveRecipe
 from tests.trainers.gradients import gradients
@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> ContrastiveRecipe:
-    """The small recipe with settings changed: ``loss__chunk=3``."""
+    """The small recipe with settings changed: ``loss__gradcache_chunk=3``."""
     return parse(ContrastiveRecipe, override(settings, changes), "recipe")
 
 
@@ -46,8 +46,8 @@ RICH = {
     "data__languages": ["de", "en"],
     "augment__mode": "swap",
     "augment__probability": 1.0,
-    "loss__identical": "share",
-    "loss__queue": 6,
+    "loss__identical_texts": "share",
+    "loss__queue_size": 6,
 }
 
 
@@ -72,7 +72,7 @@ def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alon
 
 
 def test_the_same_under_zero_3_in_bf16_with_gradient_caching(settings, alone, tmp_path):
-    recipe = written(settings, tmp_path, **RICH, scaling__workers=2, loss__chunk=3)
+    recipe = written(settings, tmp_path, **RICH, scaling__workers=2, loss__gradcache_chunk=3)
     several = gradients(recipe, 2, tmp_path / "g.pt", 3, "bf16")
     flat, other = (torch.cat([g.flatten() for g in r["gradients"].values()]) for r in (alone, several))
     assert float(torch.cosine_similarity(flat, other, dim=0)) > 0.98
@@ -97,7 +97,7 @@ def test_every_parameter_learns(settings, kind):
 
 
 def test_gradient_caching_changes_nothing(settings):
-    plain, cached = (ContrastiveTask(recipe_of(settings, loss__chunk=chunk)) for chunk in (None, 3))
+    plain, cached = (ContrastiveTask(recipe_of(settings, loss__gradcache_chunk=chunk)) for chunk in (None, 3))
     for (name, a), b in zip(step_gradients(plain).items(), step_gradients(cached).values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -112,7 +112,7 @@ def test_batches_are_a_function_of_seed_and_epoch(settings):
 
 
 def test_equal_texts_can_be_videos_of_one_sentence(settings):
-    task = ContrastiveTask(recipe_of(settings, data__sentences="text", loss__batch_size=2))
+    task = ContrastiveTask(recipe_of(settings, data__epoch_over="text", loss__batch_size=2))
     seen = set()
     for epoch in range(30):
         task.begin_epoch(epoch)
@@ -126,22 +126,25 @@ def test_the_scale_stays_within_its_limit(settings):
     with torch.no_grad():
         task.encoder.log_scale.fill_(9.0)
     task.after_step(task.encoder)
-    assert task.encoder.log_scale.exp().item() == pytest.approx(LARGEST_SCALE)
+    assert task.encoder.log_scale.exp().item() == pytest.approx(MAX_LOGIT_SCALE)
 
 
 def test_the_queue_is_part_of_a_checkpoint(settings):
-    task, resumed = (ContrastiveTask(recipe_of(settings, loss__queue=10)) for _ in range(2))
+    task, resumed = (ContrastiveTask(recipe_of(settings, loss__queue_size=10)) for _ in range(2))
     task.loss(task.encoder, 0)
     resumed.load_extra_state(task.extra_state())
     a, b = (t.loss(t.encoder, 1).item() for t in (task, resumed))
     assert a == b
-    fresh = ContrastiveTask(recipe_of(settings, loss__queue=10))
+    fresh = ContrastiveTask(recipe_of(settings, loss__queue_size=10))
     assert fresh.loss(fresh.encoder, 1).item() < a, "more negatives, more to tell apart"
 
 
 @pytest.fixture(scope="module")
 def trained(settings, ray_session) -> dict[str, Any]:
-    return fit(recipe_of(settings, optimizer__epochs=30, select__every=10, scaling__workers=2), quiet=True)
+    return fit(
+        recipe_of(settings, optimizer__epochs=30, checkpoint_selection__evaluate_every=10, scaling__workers=2),
+        quiet=True,
+    )
 
 
 def test_it_learns_and_the_model_says_what_it_is(settings, trained):

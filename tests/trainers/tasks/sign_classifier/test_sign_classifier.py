@@ -34,7 +34,7 @@ def isolated(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         "data": {"corpus": str(small_corpus), "groups": [{"per_batch": 9}, {"label": "id", "per_batch": 4}]},
         "model": MODEL,
         "optimizer": {"epochs": 2, "lr": 3e-3},
-        "select": {"every": 1, "windows": 2},
+        "checkpoint_selection": {"evaluate_every": 1, "windows": 2},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }
     path = tmp_path_factory.mktemp("recipes") / "isolated.yaml"
@@ -100,7 +100,7 @@ def continuous(continuous_corpus: Path, small_classifier: Path, tmp_path: Path) 
         "spot": {"threshold": 0.4, "suppress": 8},
         "batch_size": 7,
         "optimizer": {"name": "sgd", "lr": 0.05, "epochs": 2},
-        "select": {"every": 1},
+        "checkpoint_selection": {"evaluate_every": 1},
         "scaling": {"cpus_per_worker": 0.5},
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))

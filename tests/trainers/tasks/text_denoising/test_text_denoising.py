@@ -35,13 +35,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                   "dropout": 0.0},
         "batch_size": 14,
         "optimizer": {"epochs": 8, "lr": 1e-2},
-        "select": {"every": 2},
+        "checkpoint_selection": {"evaluate_every": 2},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip
 
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> TextDenoisingRecipe:
-    """The small recipe with settings changed: ``noise__pack=1``."""
+    """The small recipe with settings changed: ``noise__max_texts=1``."""
     return parse(TextDenoisingRecipe, override(settings, changes), "recipe")
 
 
@@ -51,7 +51,7 @@ def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
     return path
 
 
-BOTH = {"data__languages": ["de", "en"], "batch_size": 5, "noise__pack": 2}
+BOTH = {"data__languages": ["de", "en"], "batch_size": 5, "noise__max_texts": 2}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_an_epoch_has_every_text_once_and_instances_of_one_language(settings):
 
 def test_the_loss_is_the_mean_over_target_pieces(settings):
     """Against a plain reading of mBART: labels, each predicted from what is before it."""
-    task = TextDenoisingTask(recipe_of(settings, smoothing=0.0))
+    task = TextDenoisingTask(recipe_of(settings, label_smoothing=0.0))
     task.begin_epoch(2)
     task.model.eval()
     total, pieces = 0.0, 0
@@ -154,7 +154,12 @@ def test_long_texts_are_cut_and_said(settings, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(settings, ray_session) -> dict[str, Any]:
-    return fit(recipe_of(settings, batch_size=7, noise__pack=1, optimizer__epochs=12, select__every=6), quiet=True)
+    return fit(
+        recipe_of(
+            settings, batch_size=7, noise__max_texts=1, optimizer__epochs=12, checkpoint_selection__evaluate_every=6
+        ),
+        quiet=True,
+    )
 
 
 def test_a_run_learns_and_leaves_a_language_model(trained):

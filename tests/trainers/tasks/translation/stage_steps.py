@@ -25,7 +25,7 @@ def main() -> None:
     assert isinstance(recipe, TranslationRecipe)
     found, start = {}, None
     for kind, run in runs(recipe).items():
-        found[kind] = steps(run.model_copy(update={"start": start}), Path(folder))
+        found[kind] = steps(run.model_copy(update={"init_from": start}), Path(folder))
         start = start if kind == "reference" else str(Path(folder) / "model")
     Path(folder, "found.json").write_text(json.dumps(found))
     dist.barrier()
@@ -42,7 +42,7 @@ def steps(run, folder: Path) -> dict:
     from trainers.tasks.translation.data import TranslationData
     from trainers.tasks.translation.task import TranslationStage
 
-    if run.selection is not None:
+    if run.negative_selection is not None:
         ids = TranslationData(run).ids
         trajectory_data.write(folder / "trajectories", len(ids), ids=ids)
         run = run.model_copy(update={"trajectories": str(folder / "trajectories")})

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[4]
 SMALL = [
     "model.sign.backbone.pretrained=null", "model.sign.backbone.sizes={embedding: 4, hidden: [4, 8], depths: [1, 1]}",
     "model.sign.backbone.size=32", "model.sign.width=16", "model.max_tokens=16", "model.lora.force=true",
-    "alignment.batch_size=4", "translation.batch_size=4", "scaling={workers: 1}", "select.max_new_tokens=8",
+    "alignment.batch_size=4", "translation.batch_size=4", "scaling={workers: 1}",
+    "checkpoint_selection.max_new_tokens=8",
 ]  # fmt: skip
 MBART = {"pretrained": None, "vocabulary": 100, "width": 32, "layers": 4, "heads": 2, "feedforward": 32,
          "positions": 64}  # fmt: skip
@@ -57,7 +58,7 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, dat
     language = json.dumps(own.model.language.model_dump() | MBART)  # JSON is YAML
     changed = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
     if zero is not None:
-        changed += [f"{stage}.optimizer.zero={zero}" for stage in ("alignment", "translation")]
+        changed += [f"{stage}.optimizer.zero_stage={zero}" for stage in ("alignment", "translation")]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -72,17 +73,18 @@ def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, dat
     for kind, run in runs(own).items():
         seen = found[kind]
         assert all(math.isfinite(value) for value in (*seen["losses"], seen["figures"]["score"])), seen
-        assert (seen["zero"], seen["precision"]) == (run.optimizer.zero if zero is None else zero, "torch.bfloat16"), (
-            kind
-        )
-        assert seen["checkpointing"] == run.optimizer.checkpointing
+        assert (seen["zero"], seen["precision"]) == (
+            run.optimizer.zero_stage if zero is None else zero,
+            "torch.bfloat16",
+        ), kind
+        assert seen["checkpointing"] == run.optimizer.gradient_checkpointing
         assert any(parameter.startswith("sign.backbone") for parameter in seen["moved"]), "down to the pictures"
         assert seen["changed_though_frozen"] == []
         assert seen["ahead"] == "Prefetch" and seen["as_read"]
-        assert seen["selected"] == (run.selection is not None)
+        assert seen["selected"] == (run.negative_selection is not None)
         assert ("。" in seen["text"]) == (own.data.language == "zh")
     aligned = found["alignment"]["figures"]
-    if own.alignment.translation == 0:
+    if own.alignment.translation_weight == 0:
         assert aligned["score"] == -aligned["dev_contrast"] and "dev_BLEU-4" not in aligned, "chosen as GFSLT-VLP does"
     else:
         assert aligned["score"] == aligned["dev_BLEU-4"]
@@ -92,11 +94,15 @@ def test_the_values_are_those_of_the_papers():
     scl, gfslt = (load(ROOT / "recipes" / f"{name}.yaml") for name in ("scl_slt_phoenix14t", "gfslt_vlp_phoenix14t"))
     assert (scl.alignment.optimizer.epochs, scl.translation.optimizer.epochs) == (80, 200)
     assert (scl.alignment.batch_size, scl.translation.batch_size) == (16, 8)
-    assert (scl.model.lora.rank, scl.model.lora.alpha, scl.smoothing) == (16, 32, 0.2)
-    assert (scl.selection.every, scl.selection.schedule, scl.select.beams) == (5, "log", 8)
+    assert (scl.model.lora.rank, scl.model.lora.alpha, scl.label_smoothing) == (16, 32, 0.2)
+    assert (scl.negative_selection.keep_every, scl.negative_selection.schedule, scl.checkpoint_selection.beams) == (
+        5,
+        "log",
+        8,
+    )
     assert scl.alignment.optimizer.lr == scl.translation.optimizer.lr == 1e-4
-    assert gfslt.alignment.masked_language.every == 5
+    assert gfslt.alignment.masked_language.every_steps == 5
     assert not gfslt.alignment.gather
     assert gfslt.model.language.encoder_layers == gfslt.model.language.decoder_layers == 3
     assert gfslt.translation.optimizer.weight_decay == 1e-3
-    assert runs(gfslt)["alignment"].select.metric == "contrast", "the dev loss of its pretraining"
+    assert runs(gfslt)["alignment"].checkpoint_selection.metric == "contrast", "the dev loss of its pretraining"

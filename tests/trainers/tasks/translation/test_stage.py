@@ -49,7 +49,11 @@ def written(settings: dict[str, Any], folder: Path, kind: str = "alignment", **c
     return path
 
 
-RICH = {"alignment__masked_language": {"every": 1}, "model__projection": 16, "alignment__identical": "share"}
+RICH = {
+    "alignment__masked_language": {"every_steps": 1},
+    "model__projection": 16,
+    "alignment__identical_texts": "share",
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alon
 @pytest.mark.parametrize("zero", [2, 3])
 def test_the_same_with_lora_in_bf16(settings, tmp_path, zero):
     """Frozen weights beside trained ones under ZeRO 2 and 3; the direction of the gradient is that of fp32."""
-    lora = {"model__tuning": "lora", "alignment__optimizer__checkpointing": True}
+    lora = {"model__tuning": "lora", "alignment__optimizer__gradient_checkpointing": True}
     plain = gradients(written(settings, tmp_path, **lora), 1, tmp_path / "a.pt")
     half = gradients(written(settings, tmp_path, **lora, scaling__workers=2), 2, tmp_path / "b.pt", zero, "bf16")
     assert set(plain["gradients"]) == set(half["gradients"])
@@ -89,7 +93,7 @@ def test_parts_of_a_batch_add_up(settings, tmp_path):
     """Gradient accumulation: two parts of four clips are one batch of eight (without BatchNorm, which sees parts)."""
     plain = {"model__sign__blocks": 0}
     whole = gradients(written(settings, tmp_path, "translation", **plain), 1, tmp_path / "a.pt")
-    parts = written(settings, tmp_path, "translation", **plain, translation__optimizer__accumulation=2)
+    parts = written(settings, tmp_path, "translation", **plain, translation__optimizer__gradient_accumulation_steps=2)
     summed = gradients(parts, 1, tmp_path / "b.pt")
     assert summed["loss"] == pytest.approx(whole["loss"], rel=1e-5)
     largest = max(float(g.abs().max()) for g in whole["gradients"].values())
@@ -115,8 +119,8 @@ ARMS = {
     "mean": {"model__similarity__kind": "mean"},
     "gfslt": {"model__similarity__kind": "cls", "model__text_encoder": "trained", "model__projection": 16,
               "model__language__encoder_layers": 1, "model__language__decoder_layers": 1,
-              "model__language__random_decoder": True, "alignment__translation": 0.0,
-              "alignment__masked_language": {"every": 1}, "alignment__gather": False},
+              "model__language__random_decoder": True, "alignment__translation_weight": 0.0,
+              "alignment__masked_language": {"every_steps": 1}, "alignment__gather": False},
 }  # fmt: skip
 
 
@@ -139,14 +143,14 @@ def test_stage_2_has_no_text_side_and_learns_translation_alone(settings):
 
 def test_checkpointing_changes_nothing(settings):
     plain, again = (
-        TranslationStage(stage_of(settings, alignment__optimizer__checkpointing=on)) for on in (False, True)
+        TranslationStage(stage_of(settings, alignment__optimizer__gradient_checkpointing=on)) for on in (False, True)
     )
     for (name, a), b in zip(step(plain)[1].items(), step(again)[1].values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_masked_language_comes_every_so_many_steps(settings):
-    task = TranslationStage(stage_of(settings, alignment__masked_language={"every": 5}))
+    task = TranslationStage(stage_of(settings, alignment__masked_language={"every_steps": 5}))
     ids, mask = task.ids[:4], task.text_mask[:4]
     found = [task._masked(ids, mask, np.arange(4), place) is not None for place in range(11)]
     assert [place for place, there in enumerate(found) if there] == [0, 5, 10]
@@ -154,7 +158,7 @@ def test_masked_language_comes_every_so_many_steps(settings):
 
 def test_without_gathering_a_rank_contrasts_its_own_clips(settings, tmp_path):
     """GFSLT-VLP: two ranks of four are the mean of two losses of four, and not one of eight."""
-    apart = {"alignment__gather": False, "alignment__translation": 0.0, "model__sign__blocks": 0}
+    apart = {"alignment__gather": False, "alignment__translation_weight": 0.0, "model__sign__blocks": 0}
     two = gradients(written(settings, tmp_path, **apart, scaling__workers=2), 2, tmp_path / "a.pt")
     task = TranslationStage(stage_of(settings, **apart))
     task.begin_epoch(3)
@@ -186,7 +190,7 @@ def test_buckets_hold_clips_of_similar_length(settings):
 
 
 def test_dev_figures_choose_by_the_metric_that_is_asked_for(settings):
-    task = TranslationStage(stage_of(settings, select__metric="loss"))
+    task = TranslationStage(stage_of(settings, checkpoint_selection__metric="loss"))
     figures = task.evaluate(task.translator)
     assert figures["score"] == -figures["dev_loss"]
     assert {"dev_BLEU-4", "dev_ROUGE-L", "dev_chrF", "dev_R@1", "dev_MRR"} <= set(figures)
@@ -198,24 +202,27 @@ def test_a_stage_goes_on_from_a_model_of_its_own_architecture(settings, tmp_path
     for parameter in first.translator.parameters():
         parameter.data += 0.01
     first.translator.save_pretrained(tmp_path / "model")
-    second = TranslationStage(stage_of(settings, "translation", start=str(tmp_path / "model")))
+    second = TranslationStage(stage_of(settings, "translation", init_from=str(tmp_path / "model")))
     torch.testing.assert_close(second.translator.bridge.weight, first.translator.bridge.weight)
     with pytest.raises(UserError, match=r"another architecture than the recipe: model.similarity differs"):
         TranslationStage(
-            stage_of(settings, "translation", start=str(tmp_path / "model"), model__similarity={"kind": "cls"})
+            stage_of(settings, "translation", init_from=str(tmp_path / "model"), model__similarity={"kind": "cls"})
         )
     second.translator.save_pretrained(tmp_path / "stage2")
     with pytest.raises(UserError, match="has no text encoder, which stage 1 needs"):
-        TranslationStage(stage_of(settings, start=str(tmp_path / "stage2")))
+        TranslationStage(stage_of(settings, init_from=str(tmp_path / "stage2")))
 
 
 MISTAKES = {
     "no text in 'fr'": {"data__language": "fr"},
     "no linear layer is called 'q_prj'": {"model__tuning": "lora", "model__lora": {"modules": ["q_prj"]}},
     "no language model at": {"model__language__pretrained": "runs/nowhere/model"},
-    "two are needed for a trajectory": {"alignment__contrast": "selective", "selection__reference": "runs/nowhere"},
+    "two are needed for a trajectory": {
+        "alignment__contrast": "selective",
+        "negative_selection__reference": "runs/nowhere",
+    },
     "is more than the": {"alignment__batch_size": 64},
-    "no translator|no model at": {"start": "runs/nowhere/model"},
+    "no translator|no model at": {"init_from": "runs/nowhere/model"},
     "batch_size 4096 is more than the": {"translation__batch_size": 4096},
 }
 
@@ -234,18 +241,18 @@ def test_mistakes_are_one_line_before_anything_runs(settings, words, tmp_path):
 def test_settings_that_cannot_be_are_refused(settings):
     for changes, words in (
         ({"alignment": None, "translation": None}, "nothing to train"),
-        ({"alignment__optimizer__accumulation": 2}, "contrast each part with itself only"),
-        ({"translation__optimizer__accumulation": 3}, "is not divisible by 1 workers times 3 parts"),
+        ({"alignment__optimizer__gradient_accumulation_steps": 2}, "contrast each part with itself only"),
+        ({"translation__optimizer__gradient_accumulation_steps": 3}, "is not divisible by 1 workers times 3 parts"),
         ({"alignment__batch_size": 1}, "nothing to contrast with"),
-        ({"alignment__contrast": "selective", "selection__every": 2}, "has fewer than two"),
+        ({"alignment__contrast": "selective", "negative_selection__keep_every": 2}, "has fewer than two"),
         ({"translation__optimizer__batches_per_epoch": 3}, "leave out batches_per_epoch"),
-        ({"alignment__contrast": "selective", "selection__pool": 4}, "pool 4 does not fill a batch of 8"),
-        ({"select__metric": "MRR"}, "MRR is of a contrast, which stage 2 has not"),
+        ({"alignment__contrast": "selective", "negative_selection__pool_size": 4}, "pool 4 does not fill a batch of 8"),
+        ({"checkpoint_selection__metric": "MRR"}, "MRR is of a contrast, which stage 2 has not"),
         (
-            {"select__metric": "contrast", "alignment__contrast": "none", "translation": None},
+            {"checkpoint_selection__metric": "contrast", "alignment__contrast": "none", "translation": None},
             "contrast is none: choose",
         ),
-        ({"alignment__contrast": "none", "alignment__translation": 0}, "leave stage 1 nothing to learn"),
+        ({"alignment__contrast": "none", "alignment__translation_weight": 0}, "leave stage 1 nothing to learn"),
     ):
         with pytest.raises(UserError, match=words):
             recipe_of(settings, **changes)
@@ -284,7 +291,7 @@ def test_clips_of_more_tokens_than_positions_are_told_before_training(settings, 
 
 
 def test_a_stage_that_translates_nothing_is_chosen_by_its_contrast(settings):
-    task = TranslationStage(stage_of(settings, alignment__translation=0))
+    task = TranslationStage(stage_of(settings, alignment__translation_weight=0))
     figures = task.evaluate(task.translator)
     assert set(figures) == {"dev_contrast", "dev_R@1", "dev_MRR", "score"}
     assert figures["score"] == -figures["dev_contrast"]
@@ -292,7 +299,7 @@ def test_a_stage_that_translates_nothing_is_chosen_by_its_contrast(settings):
     data, size = task.data, task.batch_size
     assert len(data.dev_ids) == size, "one batch"
     x, mask = data.inputs.batch(data.dev_ids)
-    ids, text_mask = task.translator.vocabulary.encode(data.dev_texts, "de", task.translator.longest_text)
+    ids, text_mask = task.translator.vocabulary.encode(data.dev_texts, "de", task.translator.max_text_tokens)
     task.data.groups, task.text_mask = groups(data.dev_texts), text_mask
     with torch.no_grad():
         task.translator.eval()

@@ -33,7 +33,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
     settings = copy.deepcopy(translation_settings(folder))
     settings["alignment"]["contrast"] = "selective"
-    settings["selection"] = {"epochs": 4, "every": 2}  # evaluated every epoch, kept every other one
+    settings["negative_selection"] = {
+        "reference_epochs": 4,
+        "keep_every": 2,
+    }  # evaluated every epoch, kept every other one
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -75,8 +78,17 @@ def test_a_finished_recipe_is_not_trained_again(whole, recipe):
 def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
     """Another schedule over the same trajectories, without stage 2: one run, and nothing of the reference anew."""
     before = sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
-    reference = f"selection.reference={whole[0] / 'reference'}"
-    arm = ["--set", reference, "--set", "selection.schedule=hard", "--set", "translation=null", "--name", "hard"]
+    reference = f"negative_selection.reference={whole[0] / 'reference'}"
+    arm = [
+        "--set",
+        reference,
+        "--set",
+        "negative_selection.schedule=hard",
+        "--set",
+        "translation=null",
+        "--name",
+        "hard",
+    ]
     done = train(recipe, "--storage-path", tmp_path, *arm)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stage 1 of 1" in done.stdout
@@ -117,4 +129,4 @@ def test_a_killed_run_goes_on_in_the_stage_it_was_in(whole, recipe, tmp_path, at
 def test_every_setting_of_the_recipe_on_disk_is_resolved(whole):
     said = load(whole[0] / "recipe.yaml")
     assert said.task == "translation"
-    assert said.selection.schedule == "log"
+    assert said.negative_selection.schedule == "log"

@@ -30,7 +30,7 @@ def translation_settings(folder: Path) -> dict[str, Any]:
     """A recipe of two stages over a corpus, features and a language model that are made in ``folder``."""
     corpus, features = write_sentences(folder)
     language = write_language_model(corpus, folder)
-    optimizer = {"epochs": 2, "lr": 3e-3, "warmup": 0.0}
+    optimizer = {"epochs": 2, "lr": 3e-3, "warmup_ratio": 0.0}
     return {
         "name": "tiny_translation", "task": "translation", "storage_path": str(folder / "runs"),
         "data": {"corpus": str(corpus), "features": str(features), "language": "de"},
@@ -40,8 +40,8 @@ def translation_settings(folder: Path) -> dict[str, Any]:
             "tuning": "full", "max_tokens": 16,
         },
         "alignment": {"contrast": "random", "batch_size": 8, "optimizer": dict(optimizer)},
-        "selection": {"every": 1},
+        "negative_selection": {"keep_every": 1},
         "translation": {"batch_size": 8, "optimizer": dict(optimizer)},
-        "select": {"every": 1, "beams": 2, "max_new_tokens": 8},
+        "checkpoint_selection": {"evaluate_every": 1, "beams": 2, "max_new_tokens": 8},
         "scaling": {"workers": 1, "cpus_per_worker": 0.5},
     }  # fmt: skip
