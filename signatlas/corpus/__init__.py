@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
 
-__all__ = ["Clip", "Corpus", "CorpusInfo", "write_corpus"]
+__all__ = ["SPLITS", "Clip", "Corpus", "CorpusInfo", "write_corpus"]
+
+SPLITS = ("train", "dev", "test")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from signatlas.corpus import SPLITS as SPLITS
 from signatlas.errors import CorpusError
 from signatlas.pose.skeleton import NUM_POINTS
 
-SPLITS = ("train", "dev", "test")
 _TEXT = pa.struct([("language", pa.string()), ("text", pa.string())])
 SCHEMA = pa.schema(
     [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from signatlas.corpus.clips import SPLITS
+from signatlas.corpus import SPLITS
 from signatlas.errors import CorpusError
 
 

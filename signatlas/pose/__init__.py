@@ -1,1 +1,1 @@
-"""From keypoints to model input: skeleton, normalization, features, augmentation, .pose files."""
+"""Poses: the skeleton, normalization, features, augmentation, quality, video, MediaPipe, `.pose` files and JSON."""

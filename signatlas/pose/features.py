@@ -1,4 +1,4 @@
-"""What a sign encoder sees of a pose: positions, hand shapes, velocities, bones (reverse dictionary, 4.4)."""
+"""Input features of sign encoders: positions, hand shapes, velocities, bones (reverse dictionary, 4.4)."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ POINT_SETS: dict[str, np.ndarray] = {
     "upper": np.array(_UPPER_BODY + list(range(sk.NUM_BODY, sk.NUM_POINTS))),
     "nose_hands": np.array([sk.NOSE, *range(sk.NUM_BODY, sk.NUM_POINTS)]),
 }
-PALMS_PER_UNIT = 5.0  # hand shapes are small against the body: bring them to about the same numbers
+PALMS_PER_UNIT = 5.0  # brings hand shapes to about the scale of body positions
 
 
 def parents(points: str) -> np.ndarray:
-    """Parent of each point of a point set, as a position in the set; the root and orphans point at themselves."""
-    chosen = POINT_SETS[points].tolist()
-    where = {point: i for i, point in enumerate(chosen)}
+    """Return the parent of each point of a set, as an index into the set; the root and orphans are their own parent."""
+    point_set = POINT_SETS[points].tolist()
+    index = {point: i for i, point in enumerate(point_set)}
     result = []
-    for i, point in enumerate(chosen):
+    for i, point in enumerate(point_set):
         parent = int(sk.PARENTS[point])
-        while parent >= 0 and parent not in where:
+        while parent >= 0 and parent not in index:
             parent = int(sk.PARENTS[parent])
-        result.append(where.get(parent, i))
+        result.append(index.get(parent, i))
     return np.array(result)
 
 
 def hand_positions(points: str) -> tuple[slice, slice]:
-    """Where the left and the right hand lie in a point set (they are always last)."""
+    """Return the slices of the left and the right hand in a point set; hands come last in every set."""
     total = len(POINT_SETS[points])
     return slice(total - 42, total - 21), slice(total - 21, total)
 
 
 def width(points: str, dims: int, streams: Sequence[str]) -> int:
-    """Number of features a frame."""
+    """Return the number of features per frame."""
     total = len(POINT_SETS[points])
     sizes = {
         "position": total * dims,
@@ -57,16 +57,16 @@ def width(points: str, dims: int, streams: Sequence[str]) -> int:
 
 
 def _velocity(x: Tensor) -> Tensor:
-    """x[t] - x[t-1], zero in the first frame."""
+    """Return x[t] - x[t-1], zero in the first frame."""
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:] - x[:, :-1]], dim=1)
 
 
 def build(x_BTPC: Tensor, present_BTP: Tensor, *, points: str, dims: int, streams: Sequence[str]) -> Tensor:
-    """Features [B, T, F] from normalized coordinates [B, T, P, 3] and presence [B, T, P].
+    """Return features [B, T, F] of normalized coordinates [B, T, P, 3] and presence [B, T, P].
 
-    ``position``: coordinates. ``shape``: each hand relative to its own wrist. ``velocity``: first difference over
-    frames. ``bones``: child minus parent. ``bone_velocity``: their first difference. ``presence``: 1 where seen
-    (one value a hand). With ``dims=2`` z is never looked at.
+    ``position``: coordinates. ``shape``: each hand relative to its wrist. ``velocity``: first difference over frames.
+    ``bones``: child minus parent. ``bone_velocity``: first difference of bones. ``presence``: 1 where detected, one
+    value per hand. With ``dims=2`` z is not used.
     """
     left, right = hand_positions(points)
     x = x_BTPC[..., :dims]
@@ -86,8 +86,8 @@ def build(x_BTPC: Tensor, present_BTP: Tensor, *, points: str, dims: int, stream
         elif stream == "bone_velocity":
             part = _velocity(bones) * 4.0
         else:
-            seen = present_BTP.to(x.dtype)
-            hands = [seen[..., s].amax(-1, keepdim=True) for s in (left, right)]
-            part = torch.cat([seen[..., : left.start], *hands], dim=-1).unsqueeze(-1)
+            present = present_BTP.to(x.dtype)
+            hands = [present[..., s].amax(-1, keepdim=True) for s in (left, right)]
+            part = torch.cat([present[..., : left.start], *hands], dim=-1).unsqueeze(-1)
         parts.append(part.flatten(2))
     return torch.cat(parts, dim=-1)

@@ -1,4 +1,4 @@
-"""MediaPipe Holistic 0.10.21: pictures in, the 75 points out. Its models come with its wheel; no network is used."""
+"""Detect the 75 points in images with MediaPipe Holistic 0.10.21; its models are in its wheel, no network is used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUM_FACE = 478  # face mesh 468, irises 10
 DETECTOR = "MediaPipe Holistic 0.10.21, model_complexity 1, static_image_mode off"
 GRAPH = "modules/holistic_landmark/holistic_landmark_cpu.binarypb"
 FACE_NODES = ("SplitNormalizedLandmarkListCalculator", "FaceLandmarksFromPoseCpu")
-CONFIDENCE = {  # those of mediapipe.solutions.holistic.Holistic
+CONFIDENCE = {  # the defaults of mediapipe.solutions.holistic.Holistic
     "poselandmarkcpu__posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh": 0.5,
     "poselandmarkcpu__poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold": 0.5,  # noqa: E501
 }
@@ -28,11 +28,11 @@ PARTS = (("pose_landmarks", sk.BODY), ("left_hand_landmarks", sk.LEFT_HAND), ("r
 
 
 class Detections(NamedTuple):
-    """What was found in T frames.
+    """The points of T frames.
 
-    ``poses`` float32 [T, 75, 3] in image units, NaN for a body or hand that was not found. ``visibility`` float16
-    [T, 75]: MediaPipe's estimate for the body, 1 for the points of a hand that was found, 0 where there is no point.
-    ``face`` float32 [T, 478, 3] or None.
+    ``poses`` float32 [T, 75, 3] in image units, NaN for a body or hand that was not detected. ``visibility`` float16
+    [T, 75]: MediaPipe's estimate for the body, 1 for the points of a detected hand, 0 for missing points. ``face``
+    float32 [T, 478, 3] or None.
     """
 
     poses: np.ndarray
@@ -41,11 +41,11 @@ class Detections(NamedTuple):
 
 
 class Holistic:
-    """One detector with its models loaded. It follows a person from frame to frame: reset it before every clip.
+    """A detector with its models loaded. It tracks a person from frame to frame: reset it before each clip.
 
-    The points are those of ``mediapipe.solutions.holistic.Holistic()`` bit for bit. Without ``face`` the part of the
-    graph that nothing else depends on, the face mesh, is left out, which saves about a quarter of the work; with it,
-    the mesh is the refined one with irises. ``threads`` are the graph's own.
+    The points are bit-identical to those of ``mediapipe.solutions.holistic.Holistic()``. Without ``face`` the face mesh
+    is removed from the graph, since body and hands do not depend on it, which saves about a quarter of the time. With
+    ``face`` the mesh is the refined one with irises. ``threads`` is the number of threads of the graph.
     """
 
     def __init__(self, face: bool = False, threads: int = 1):
@@ -61,17 +61,17 @@ class Holistic:
             self._graph = SolutionBase(
                 graph_config=_graph(face, threads), side_inputs=side, outputs=outputs, calculator_params=CONFIDENCE
             )
-            self._loaded()
+            self._wait_until_loaded()
         self.face = face
 
     def reset(self) -> None:
-        """Forget the person and the smoothing: the next frame is met as a fresh graph would meet it."""
+        """Reset tracking and smoothing, so that the next frame is processed as by a new detector."""
         with _quiet():
             self._graph.reset()
-            self._loaded()
+            self._wait_until_loaded()
 
-    def _loaded(self) -> None:
-        """Wait until the graph's threads have loaded their models, and have said all that they have to say."""
+    def _wait_until_loaded(self) -> None:
+        """Wait until the threads of the graph have loaded their models and written their warnings."""
         self._graph._graph.wait_until_idle()
 
     def close(self) -> None:
@@ -80,18 +80,18 @@ class Holistic:
             self._graph.close()
 
     def __call__(self, frames: Iterable[np.ndarray]) -> Detections:
-        """Detect in the frames of one clip, uint8 RGB [height, width, 3] each; frames are not kept."""
+        """Return the detections in the frames of one clip, uint8 RGB [height, width, 3] each; frames are not kept."""
         poses: list[np.ndarray] = []
         visibility: list[np.ndarray] = []
         faces: list[np.ndarray] = []
         for frame in frames:
             with _quiet():
-                found = self._graph.process({"image": frame})
-            points, seen = _points(found)
+                result = self._graph.process({"image": frame})
+            points, scores = _points(result)
             poses.append(points)
-            visibility.append(seen)
+            visibility.append(scores)
             if self.face:
-                faces.append(_landmarks(found.face_landmarks, NUM_FACE))
+                faces.append(_landmarks(result.face_landmarks, NUM_FACE))
         return Detections(
             np.stack(poses) if poses else np.zeros((0, sk.NUM_POINTS, 3), np.float32),
             np.stack(visibility) if poses else np.zeros((0, sk.NUM_POINTS), np.float16),
@@ -100,7 +100,7 @@ class Holistic:
 
 
 def _graph(face: bool, threads: int) -> CalculatorGraphConfig:
-    """The solution's own graph, less the face unless it is wanted: neither body nor hands take anything from it."""
+    """Return the graph of the solution, without the face mesh unless ``face``."""
     import mediapipe
     from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig
 
@@ -115,29 +115,32 @@ def _graph(face: bool, threads: int) -> CalculatorGraphConfig:
     return config
 
 
-def _points(found: Any) -> tuple[np.ndarray, np.ndarray]:
-    """MediaPipe's x and y are shares of the picture. Its z has roughly the scale of x, says its documentation: for the
-    body from the middle of the hips, for a hand from that hand's wrist, for the face from the head's center."""
+def _points(result: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return points [75, 3] and visibility [75] of one frame.
+
+    x and y of MediaPipe are shares of the image size. According to its documentation z has roughly the scale of x; its
+    origin is the midpoint of the hips for the body, the wrist for a hand, and the center of the head for the face.
+    """
     points = np.full((sk.NUM_POINTS, 3), np.nan, np.float32)
-    seen = np.zeros(sk.NUM_POINTS, np.float16)
+    visibility = np.zeros(sk.NUM_POINTS, np.float16)
     for name, part in PARTS:
-        landmarks = getattr(found, name)
+        landmarks = getattr(result, name)
         if landmarks is None:
             continue
         points[part] = _landmarks(landmarks, part.stop - part.start)
-        seen[part] = [p.visibility for p in landmarks.landmark] if part is sk.BODY else 1.0
-    return points, seen
+        visibility[part] = [p.visibility for p in landmarks.landmark] if part is sk.BODY else 1.0
+    return points, visibility
 
 
 def _landmarks(landmarks: Any, number: int) -> np.ndarray:
-    """float32 [number, 3]; NaN when there are none."""
+    """Return the landmarks as float32 [number, 3], NaN without any."""
     if landmarks is None:
         return np.full((number, 3), np.nan, np.float32)
     return np.array([(p.x, p.y, p.z) for p in landmarks.landmark], np.float32)
 
 
 class _Silence:
-    """How many threads are inside MediaPipe, and where stderr leads meanwhile."""
+    """The number of threads inside MediaPipe, and a duplicate of stderr to restore after the last one leaves."""
 
     lock = threading.Lock()
     inside = 0
@@ -146,13 +149,13 @@ class _Silence:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MediaPipe's and TensorFlow Lite's C++ warn on stderr for every model of every clip, and no setting stops them."""
+    """Redirect stderr to /dev/null: MediaPipe and TensorFlow Lite print C++ warnings that no setting disables."""
     with _Silence.lock:
         if _Silence.inside == 0:
             _Silence.stderr = os.dup(2)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 2)
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
         _Silence.inside += 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a recording is and how its frames are chosen: limits, times, thinning, cropping."""
+"""Size and length of recordings, their limits, and the choice of frames: resampling in time, cropping."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ import numpy as np
 
 from signatlas.errors import MediaError
 
-SMALLEST_STEP = Fraction(1, 240)  # no recording has more frames a second: a clock that stands still does not lie longer
-# A frame's time in seconds since the beginning, and how to get its picture: one that is left out is never converted.
-Timed = Iterator[tuple[Fraction, Callable[[], np.ndarray]]]
+MIN_FRAME_TIME = Fraction(1, 240)  # seconds; bounds the length of recordings whose timestamps do not advance
+# Time of each frame in seconds from the start, and a function that decodes it: skipped frames are not converted.
+TimedFrames = Iterator[tuple[Fraction, Callable[[], np.ndarray]]]
 
 
 class UnreachableError(MediaError):
-    """A file that cannot be read now, which says nothing of the recording in it: another time it may be."""
+    """A file that cannot be read at present, for example because the network fails; a later attempt may succeed."""
 
 
 class Limits(NamedTuple):
-    """What a recording may be at most: pixels a side of the picture, seconds of what is read of it."""
+    """Upper limits for a recording: pixels per side, and seconds read from it."""
 
     side: int = 8192
     seconds: float = 4 * 3600.0
 
 
 class Media(NamedTuple):
-    """A recording as it announces itself, upright.
+    """Metadata of a recording, after rotation.
 
-    ``fps`` is None where a folder of pictures does not say, ``frames`` and ``seconds`` where the container does not.
-    ``shown_as`` is the size with true proportions: another one than (width, height) when pixels are not square.
+    ``fps`` is None if unknown for a folder of images, ``frames`` and ``seconds`` if the container does not give them.
+    ``shown_as`` is the (width, height) with the true proportions, different from the stored size if pixels are not
+    square.
     """
 
     path: str
@@ -46,55 +47,56 @@ class Media(NamedTuple):
 
 
 def display_name(path: str | os.PathLike[str]) -> str:
-    """A path or URI without user name and password, fit for messages."""
+    """Return a path or URI without user name and password, for messages."""
     return re.sub(r"://[^/@]*@", "://", os.fspath(path))
 
 
 def exactly(number: float) -> Fraction:
-    """The decimal number that a float was written as: a frame at 0.1 s begins at 0.1 s."""
+    """Return the shortest decimal that a float stands for, as a fraction: ``exactly(0.1)`` is 1/10."""
     return Fraction(repr(float(number)))
 
 
 def frames_per_second(fps: float | None, target_fps: float | None) -> float | None:
-    """The rate after thinning to ``target_fps``: a slower recording stays as it is."""
+    """Return the frame rate after resampling to ``target_fps``; slower recordings keep theirs."""
     if fps is None or target_fps is None:
         return fps
     return float(min(Fraction(fps), exactly(target_fps)))
 
 
-def within(timed: Timed, limits: Limits, name: str) -> Timed:
-    """Times from the first frame on; refuses what lasts longer than the limit."""
+def limit_length(timed: TimedFrames, limits: Limits, name: str) -> TimedFrames:
+    """Yield frames with times relative to the first one. Raises MediaError beyond ``limits.seconds``."""
     start = None
     for number, (time, picture) in enumerate(timed):
         start = time if start is None else start
-        if max(time - start, number * SMALLEST_STEP) > limits.seconds:
-            raise MediaError(f"{name} is longer than {limits.seconds:g} s: cut it, or raise the limit")
+        if max(time - start, number * MIN_FRAME_TIME) > limits.seconds:
+            raise MediaError(f"{name} is longer than {limits.seconds:g} s: cut it, or raise the limit (--max-seconds)")
         yield time - start, picture
 
 
-def nearest(timed: Timed, rate: Fraction) -> Timed:
-    """Of the frames, those nearest to 0, 1/rate, 2/rate, ... (of two as near, the earlier), each at most once."""
+def nearest(timed: TimedFrames, rate: Fraction) -> TimedFrames:
+    """Yield the frames nearest to 0, 1/rate, 2/rate, ... (the earlier of two equally near), each at most once."""
     tick = 0
-    held: tuple[Fraction, Callable[[], np.ndarray]] | None = None
+    previous: tuple[Fraction, Callable[[], np.ndarray]] | None = None
     step = Fraction(0)
     for time, picture in timed:
-        if held is not None:
-            step = time - held[0]
-            middle = held[0] + step / 2
+        if previous is not None:
+            step = time - previous[0]
+            middle = previous[0] + step / 2
             if tick <= middle * rate:
-                yield held
+                yield previous
                 tick = math.floor(middle * rate) + 1
-        held = time, picture
-    if held is not None and tick <= (held[0] + step / 2) * rate:
-        yield held
+        previous = time, picture
+    if previous is not None and tick <= (previous[0] + step / 2) * rate:
+        yield previous
 
 
 def crop(image: np.ndarray, box: tuple[int, int, int, int], name: str) -> np.ndarray:
+    """Return the part of an image inside ``box``. Raises MediaError if they do not overlap."""
     height, width = image.shape[:2]
     left, right = (min(max(side, 0), width) for side in (box[0], box[2]))
     top, bottom = (min(max(side, 0), height) for side in (box[1], box[3]))
     if left >= right or top >= bottom:
         raise MediaError(
-            f"{name}: no pixel of {width}x{height} lies in the box {', '.join(map(str, box))}; mend the box"
+            f"{name}: the box {', '.join(map(str, box))} lies outside the {width}x{height} image: fix the box"
         )
     return np.ascontiguousarray(image[top:bottom, left:right])

@@ -1,4 +1,4 @@
-"""The 75-point skeleton: names, limbs, left-right pairs. Body 0-32, left hand 33-53, right hand 54-74."""
+"""The 75-point skeleton: names, parents, left-right pairs. Body 0-32, left hand 33-53, right hand 54-74."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RIGHT_HAND = slice(54, 75)
 
 NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 0, 11, 12, 23, 24
 LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = 13, 14, 15, 16
-HAND_WRIST, HAND_MIDDLE_MCP = 0, 9  # within a hand
+HAND_WRIST, HAND_MIDDLE_MCP = 0, 9  # index within a hand
 
 POINT_NAMES = (
     tuple(f"body.{n}" for n in BODY_NAMES)
@@ -42,13 +42,13 @@ POINT_NAMES = (
     + tuple(f"right_hand.{n}" for n in HAND_NAMES)
 )
 
-# Parent of each point of a hand: the wrist is the root of all five fingers.
+# Parents within a hand; the wrist is the root.
 HAND_PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
 BODY_PARENTS = (
     -1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16, 11, 12, 23, 24, 25, 26, 27, 28,
     27, 28,
 )  # fmt: skip
-# Each hand hangs on its own body wrist, so that the whole skeleton is one tree rooted at the nose.
+# The parent of a hand's wrist is the wrist of the body, so the skeleton is one tree with the nose as root.
 PARENTS = np.array(
     BODY_PARENTS
     + tuple(LEFT_WRIST if p < 0 else p + 33 for p in HAND_PARENTS)
@@ -64,4 +64,4 @@ def _mirror_index() -> np.ndarray:
     return np.array(swapped)
 
 
-MIRROR = _mirror_index()  # MIRROR[i] is the point that i becomes in a mirror
+MIRROR = _mirror_index()  # MIRROR[i] is the index of the point on the other side, or of a central point itself

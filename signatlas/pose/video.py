@@ -1,4 +1,4 @@
-"""Frames of a video or of a folder of pictures, one at a time, local or in an object store (PyAV, Pillow)."""
+"""Read frames of a video or a folder of images, one at a time, local or in an object store (PyAV, Pillow)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ import numpy as np
 
 from signatlas.errors import MediaError
 from signatlas.files import filesystem
-from signatlas.pose.media import Limits, Media, Timed, UnreachableError, crop, display_name, exactly, nearest, within
+from signatlas.pose.media import (
+    Limits,
+    Media,
+    TimedFrames,
+    UnreachableError,
+    crop,
+    display_name,
+    exactly,
+    limit_length,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -23,50 +33,57 @@ if TYPE_CHECKING:
 
     Opened = tuple[InputContainer, VideoStream]
 
-# Containers of recordings. FFmpeg also reads playlists, scripts and subtitles, which name other files to open.
+# Container formats of recordings. FFmpeg also reads playlists, scripts and subtitles, which can open other files.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,gif,m4v,h264,hevc,nut,dv,ivf,mjpeg"
-SEEK_BACK = (0.0, 2.0, 10.0)  # seconds; an index in decoding order may lead to a key frame after the one wanted
+SEEK_BACK = (0.0, 2.0, 10.0)  # seconds; an index in decoding order may lead to a key frame after the target
 
 
 def probe(path: str | os.PathLike[str], *, fps: float | None = None, limits: Limits = Limits()) -> Media:
-    """What a video, or a folder of pictures at ``fps``, announces. Decodes one frame.
+    """Return the metadata of a video, or of a folder of images at ``fps``. Decodes one frame.
 
-    Raises MediaError when it is missing, empty, not a video, without a frame, or larger than ``limits.side``.
+    Raises MediaError when it is missing, empty, not a video, without frames, or larger than ``limits.side``.
     """
     if _is_folder(path):
-        from signatlas.pose import pictures
+        from signatlas.pose import images
 
-        return pictures.probe(path, fps, limits)
+        return images.probe(path, fps, limits)
     with _opened(path, limits) as (container, stream):
         first = next(container.decode(stream), None)
         if first is None:
-            raise MediaError(f"{display_name(path)} holds no frame that can be decoded; record or download it again")
+            raise MediaError(f"{display_name(path)} contains no decodable frame: record or download it again")
         rate = stream.average_rate or stream.guessed_rate
         length = None
         if stream.duration is not None and stream.time_base is not None:
             length = float(stream.duration * stream.time_base)
-        squeeze = float(stream.sample_aspect_ratio or 1) or 1.0
-        size, shown = (first.width, first.height), (round(first.width * squeeze), first.height)
+        pixel_aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+        size, shown = (first.width, first.height), (round(first.width * pixel_aspect), first.height)
         if first.rotation % 180:
             size, shown = size[::-1], shown[::-1]
-        return Media(os.fspath(path), float(rate) if rate else None, *size, _shown(stream, length, rate), length, shown)
+        return Media(
+            os.fspath(path),
+            float(rate) if rate else None,
+            *size,
+            _announced_frames(stream, length, rate),
+            length,
+            shown,
+        )
 
 
-def _shown(stream: VideoStream, length: float | None, rate: Fraction | None) -> int | None:
-    """The frames a container announces, less those that its edit list hides, as in MP4s cut without re-encoding."""
+def _announced_frames(stream: VideoStream, length: float | None, rate: Fraction | None) -> int | None:
+    """Return the frames that a container announces, without those hidden by an edit list, as in losslessly cut MP4s."""
     if not stream.frames or "mp4" not in stream.container.format.name:
         return stream.frames or None
-    listed = sum(not entry.is_discard for entry in getattr(stream, "index_entries", ()))  # since PyAV 16
-    return min(stream.frames, listed or round((length or 0) * (rate or 0)) or stream.frames)
+    indexed = sum(not entry.is_discard for entry in getattr(stream, "index_entries", ()))  # since PyAV 16
+    return min(stream.frames, indexed or round((length or 0) * (rate or 0)) or stream.frames)
 
 
-def begun_within(
+def count_frames(
     path: str | os.PathLike[str], seconds: tuple[float, float], *, limits: Limits = Limits()
 ) -> int | None:
-    """How many frames of a video begin in the cut ``seconds`` (from, to), by its packets: none is decoded.
+    """Return the number of frames of a video that begin within ``seconds`` (from, to), from its packets, not decoded.
 
-    Right for variable frame rates too. None where that cannot be said: a folder, a file without timestamps, or a
-    recording that ends more than two frames before the cut does. Raises MediaError for what cannot be read.
+    Exact for variable frame rates too. None for a folder, a file without timestamps, or a recording that ends more than
+    two frames before the span does. Raises MediaError for an unreadable file.
     """
     if _is_folder(path):
         return None
@@ -75,7 +92,7 @@ def begun_within(
         if base is None:
             return None
         begin, end = (origin + math.ceil(exactly(at) / base) for at in seconds)
-        target = _landing(path, begin, limits) if begin > origin else None
+        target = _seek_target(path, begin, limits) if begin > origin else None
         if target is not None:
             container.seek(target, stream=stream, backward=True)
         number, last = 0, origin
@@ -101,61 +118,63 @@ def frames(
     fps: float | None = None,
     limits: Limits = Limits(),
 ) -> Reader:
-    """Upright frames, uint8 RGB [height, width, 3], one after the other: a file is never in memory whole.
+    """Return an iterator over the upright frames, uint8 RGB [height, width, 3]; only one is in memory at a time.
 
-    ``span`` (first frame, frame after the last) or ``seconds`` (from, to) cut the recording, exactly and without
-    decoding what lies before its key frame. ``target_fps`` takes the frame nearest to each tick of that rate, each
-    at most once: a slower recording stays as it is. ``box`` (left, top, right, bottom) in pixels crops. ``fps`` is the
-    rate of a folder of pictures. May yield fewer frames than announced: compare ``read`` with :func:`probe`.
+    ``span`` (first frame, frame after the last) or ``seconds`` (from, to) select a part, exactly and without decoding
+    what lies before its key frame. ``target_fps`` takes the frame nearest to each tick of that rate, each at most once;
+    slower recordings keep all frames. ``box`` (left, top, right, bottom, in pixels) crops. ``fps`` is the frame rate of
+    a folder of images. May yield fewer frames than announced: compare ``Reader.read`` with :func:`probe`.
 
-    Raises MediaError for what :func:`probe` refuses, damage in the middle, a cut outside the recording, a crop without
-    a pixel, and recordings longer than ``limits.seconds``.
+    Raises MediaError where :func:`probe` does, for damaged files, spans outside the recording, empty crops, and
+    recordings longer than ``limits.seconds``.
     """
     name = display_name(path)
     if span is not None and not 0 <= span[0] < span[1]:
-        raise MediaError(f"{name}: the span {span[0]}-{span[1]} holds no frame; give first and end with first < end")
+        raise MediaError(f"{name}: the span {span[0]}-{span[1]} is empty: give a first frame before the end frame")
     if seconds is not None and not 0 <= seconds[0] < seconds[1]:
-        raise MediaError(f"{name}: from {seconds[0]} to {seconds[1]} s is no time; give from and to with from < to")
+        raise MediaError(f"{name}: the time span {seconds[0]}-{seconds[1]} s is empty: give a start before the end")
     if target_fps is not None and not 0 < target_fps <= 1000:
-        raise MediaError(f"{target_fps} frames a second cannot be: give a number above 0, such as 25")
+        raise MediaError(
+            f"{target_fps} frames per second is out of range: give a number between 0 and 1000, such as 25"
+        )
     if _is_folder(path):
-        from signatlas.pose import pictures
+        from signatlas.pose import images
 
-        timed = pictures.timed(path, span, seconds, fps, limits, needs_fps=target_fps is not None)
+        timed = images.timed_frames(path, span, seconds, fps, limits, needs_fps=target_fps is not None)
     else:
-        timed = _timed(path, span, seconds, limits)
-    return Reader(within(timed, limits, name), name, target_fps, box)
+        timed = _timed_frames(path, span, seconds, limits)
+    return Reader(limit_length(timed, limits, name), name, target_fps, box)
 
 
 class Reader(Iterator[np.ndarray]):
-    """Frames one after the other; ``read`` counts those of the recording so far, before any thinning."""
+    """An iterator over frames; ``read`` is the number of frames read so far, before resampling."""
 
-    def __init__(self, timed: Timed, name: str, target_fps: float | None, box: tuple[int, int, int, int] | None):
+    def __init__(self, timed: TimedFrames, name: str, target_fps: float | None, box: tuple[int, int, int, int] | None):
         self.read = 0
         counted = self._counted(timed)
-        self._images = self._checked(counted if target_fps is None else nearest(counted, exactly(target_fps)), name)
+        self._images = self._decoded(counted if target_fps is None else nearest(counted, exactly(target_fps)), name)
         self._box, self._name = box, name
 
     def __next__(self) -> np.ndarray:
         image = next(self._images)
         return image if self._box is None else crop(image, self._box, self._name)
 
-    def _counted(self, timed: Timed) -> Timed:
-        for one in timed:
+    def _counted(self, timed: TimedFrames) -> TimedFrames:
+        for frame in timed:
             self.read += 1
-            yield one
+            yield frame
 
-    def _checked(self, timed: Timed, name: str) -> Iterator[np.ndarray]:
+    def _decoded(self, timed: TimedFrames, name: str) -> Iterator[np.ndarray]:
         shape: tuple[int, ...] | None = None
-        for _, picture in timed:
-            image = picture()
+        for _, decode in timed:
+            image = decode()
             if shape is not None and image.shape != shape:
-                (height, width), (tall, wide) = shape[:2], image.shape[:2]
-                raise MediaError(f"{name} changes from {width}x{height} to {wide}x{tall} pixels: cut it there")
+                old, new = (f"{width}x{height}" for height, width in (shape[:2], image.shape[:2]))
+                raise MediaError(f"{name} changes from {old} to {new} pixels: cut it there")
             shape = image.shape
             yield image
         if shape is None:
-            raise MediaError(f"{name} holds no frame there that can be decoded; check its length and the cut")
+            raise MediaError(f"{name} contains no decodable frame in this span: check its length and the span")
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
@@ -165,21 +184,21 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
     name = display_name(path)
     try:
         store, inner = filesystem(path)
-        found = store.get_file_info(inner)
+        file = store.get_file_info(inner)
     except (OSError, pa.ArrowException) as error:
         raise UnreachableError(
-            f"{name} cannot be reached ({_reason(error)}); check the address and your access"
+            f"{name} cannot be reached ({_reason(error)}): check the address and your access"
         ) from error
-    if found.type == FileType.NotFound:
-        raise MediaError(f"{name} is missing; check the path")
-    if found.type == FileType.File and found.size == 0:
-        raise MediaError(f"{name} is empty (0 bytes); download it again")
-    return bool(found.type == FileType.Directory)
+    if file.type == FileType.NotFound:
+        raise MediaError(f"{name} is missing: check the path")
+    if file.type == FileType.File and file.size == 0:
+        raise MediaError(f"{name} is empty (0 bytes): download it again")
+    return bool(file.type == FileType.Directory)
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], limits: Limits) -> Iterator[Opened]:
-    """A container and its first true video stream. Whatever FFmpeg raises inside the block becomes a MediaError."""
+    """Yield a container and its video stream; errors of FFmpeg inside the block become MediaErrors."""
     import av
 
     name, container = display_name(path), None
@@ -194,43 +213,43 @@ def _opened(path: str | os.PathLike[str], limits: Limits) -> Iterator[Opened]:
     except (av.FFmpegError, OSError, EOFError, ValueError) as error:
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             raise UnreachableError(
-                f"{name} cannot be read ({_reason(error)}); check disk, address and access"
+                f"{name} cannot be read ({_reason(error)}): check disk, address and access"
             ) from error
         if container is None:
-            raise MediaError(f"{name} is not a video that can be read ({_reason(error)}); check the file") from error
-        raise MediaError(f"{name} is damaged ({_reason(error)}); record or download it again") from error
+            raise MediaError(f"{name} is not a readable video ({_reason(error)}): check the file") from error
+        raise MediaError(f"{name} is damaged ({_reason(error)}): record or download it again") from error
 
 
 def _stream(container: InputContainer, limits: Limits, name: str) -> VideoStream:
     import av
 
-    # The picture on the cover of a song is a video stream too.
+    # Cover art of audio files is a video stream too.
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
-        raise MediaError(f"{name} has no video stream; give the file with the picture")
+        raise MediaError(f"{name} has no video stream: give a file with video")
     stream = streams[0]
     _check_size(stream.width, stream.height, limits, name)
-    stream.codec_context.thread_count = 1  # many recordings are read side by side
+    stream.codec_context.thread_count = 1  # many recordings are read in parallel
     stream.codec_context.options = {"max_pixels": str(limits.side**2)}
     return stream
 
 
 def _check_size(width: int, height: int, limits: Limits, name: str) -> None:
     if max(width, height) > limits.side:
-        raise MediaError(f"{name} has {width}x{height} pixels, more than {limits.side} a side; make it smaller first")
+        raise MediaError(f"{name} has {width}x{height} pixels, more than {limits.side} per side: resize it first")
 
 
 def _reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
-def _timed(
+def _timed_frames(
     path: str | os.PathLike[str],
     span: tuple[int, int] | None,
     seconds: tuple[float, float] | None,
     limits: Limits,
-) -> Timed:
-    """The frames of the cut. Timestamps decide where it lies; files without any are counted from the beginning."""
+) -> TimedFrames:
+    """Yield the frames of the span, located by timestamp, or by counting in files without timestamps."""
     begin, end, number = None, None, 0
     if span is not None:
         begin, end = _timestamps(path, span, limits)
@@ -238,7 +257,7 @@ def _timed(
         origin = stream.start_time or 0
         if seconds is not None and stream.time_base is not None:
             begin, end = (origin + math.ceil(exactly(at) / stream.time_base) for at in seconds)
-        target = _landing(path, begin, limits) if begin is not None and begin > origin else None
+        target = _seek_target(path, begin, limits) if begin is not None and begin > origin else None
         if target is not None:
             container.seek(target, stream=stream, backward=True)
         step = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
@@ -250,9 +269,9 @@ def _timed(
                     continue
                 if end is not None and frame.pts >= end:
                     return
-                yield (frame.pts - origin) * stream.time_base, _Picture(frame)
+                yield (frame.pts - origin) * stream.time_base, _Decoder(frame)
             elif _inside(at, step, span, seconds):
-                yield at * step, _Picture(frame)
+                yield at * step, _Decoder(frame)
 
 
 def _inside(number: int, step: Fraction, span: tuple[int, int] | None, seconds: tuple[float, float] | None) -> bool:
@@ -261,8 +280,8 @@ def _inside(number: int, step: Fraction, span: tuple[int, int] | None, seconds: 
     return seconds is None or exactly(seconds[0]) <= number * step < exactly(seconds[1])
 
 
-class _Picture:
-    """Converts a decoded frame when it is asked for, and turns it upright."""
+class _Decoder:
+    """Converts a frame to an upright RGB array when called."""
 
     def __init__(self, frame: VideoFrame):
         self.frame = frame
@@ -276,31 +295,33 @@ class _Picture:
 def _timestamps(
     path: str | os.PathLike[str], span: tuple[int, int], limits: Limits
 ) -> tuple[int, int | None] | tuple[None, None]:
-    """Timestamps of the first frame of ``span`` and of the one after it, by reading packets without decoding any.
+    """Return the timestamps of the first frame of ``span`` and of the frame after the last, from packets, not decoded.
 
-    Right for variable frame rates too. (None, None) for a file without timestamps.
+    Exact for variable frame rates too. (None, None) for a file without timestamps.
     """
     first, end = span
-    held: list[int] = []
+    timestamps: list[int] = []
     with _opened(path, limits) as (container, stream):
         for packet in container.demux(stream):
             if not packet.size or packet.is_discard:
                 continue
             if packet.pts is None:
                 return None, None
-            insort(held, packet.pts)
-            # Packets come in decoding order: no later one is shown before this one is decoded.
-            if len(held) > end and packet.dts is not None and packet.dts >= held[end]:
+            insort(timestamps, packet.pts)
+            # Packets come in decoding order: no later packet is displayed before this one is decoded.
+            if len(timestamps) > end and packet.dts is not None and packet.dts >= timestamps[end]:
                 break
-    if first >= len(held):
-        raise MediaError(f"{display_name(path)} has {len(held)} frames, the span begins at {first}; mend the span")
-    return held[first], held[end] if end < len(held) else None
+    if first >= len(timestamps):
+        raise MediaError(
+            f"{display_name(path)} has {len(timestamps)} frames, but the span starts at {first}: fix the span"
+        )
+    return timestamps[first], timestamps[end] if end < len(timestamps) else None
 
 
-def _landing(path: str | os.PathLike[str], pts: int, limits: Limits) -> int | None:
-    """Where to seek so that a key frame at or before ``pts`` is read first; None: read from the beginning.
+def _seek_target(path: str | os.PathLike[str], pts: int, limits: Limits) -> int | None:
+    """Return the timestamp to seek so that reading starts with a key frame at or before ``pts``; None for the start.
 
-    Tried in a container of its own: some kinds land past what was asked for, and cannot be brought back.
+    Tested in a separate container, because some formats land after the target and cannot seek back.
     """
     import av
 
@@ -312,9 +333,9 @@ def _landing(path: str | os.PathLike[str], pts: int, limits: Limits) -> int | No
                 break
             try:
                 container.seek(target, stream=stream, backward=True)
-                landed = next((p for p in container.demux(stream) if p.size and p.is_keyframe), None)
+                key_frame = next((p for p in container.demux(stream) if p.size and p.is_keyframe), None)
             except (av.FFmpegError, OSError):
                 break
-            if landed is not None and landed.pts is not None and landed.pts <= pts:
+            if key_frame is not None and key_frame.pts is not None and key_frame.pts <= pts:
                 return target
     return None

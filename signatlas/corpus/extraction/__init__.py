@@ -1,1 +1,1 @@
-"""From videos to poses: one recording, the store of finished ones, the corpus they become."""
+"""Extraction: from videos to poses, resumable, assembled into a corpus."""

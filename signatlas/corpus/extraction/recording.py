@@ -1,4 +1,4 @@
-"""From one recording to its poses, and why not: what extraction does to an item, with or without a cluster."""
+"""Extract the poses of one recording, or raise the reason why it cannot be used; needs no cluster."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from signatlas.files import filesystem, sha256_file
 from signatlas.pose import skeleton as sk
 from signatlas.pose.holistic import DETECTOR, Holistic
 from signatlas.pose.media import Limits, Media, UnreachableError, display_name, exactly, frames_per_second, nearest
-from signatlas.pose.video import Reader, begun_within, frames, probe
+from signatlas.pose.video import Reader, count_frames, frames, probe
 
-SHORT_SHARE, SHORT_FRAMES = 0.01, 2  # containers are often a frame or two off; more means that something is missing
+SHORT_SHARE, SHORT_FRAMES = 0.01, 2  # tolerated difference from the announced length; containers are often off by 1-2
 LABELS = ("id", "sign_language", "source", "split", "signer", "gloss", "glosses", "texts")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What changes the poses of a recording, or whether it is taken."""
+    """Options that change the poses of a recording, or whether it is rejected."""
 
     face: bool = False
     target_fps: float | None = None
@@ -35,34 +35,38 @@ class Options:
 
     @property
     def limits(self) -> Limits:
+        """Limits for reading the recording."""
         return Limits(self.max_side, self.max_seconds)
 
 
-def identity(item: Item, options: Options) -> str:
-    """Hex name of the work to do: the recording as it lies there now, its cut, and the options. Labels do not count."""
-    cut = {name: getattr(item, name) for name in ("id", "media", "span", "seconds", "box", "frames", "fps", "sha256",
+def extraction_key(item: Item, options: Options) -> str:
+    """Return a hex key of an extraction: a hash of the recording's current state, its time span, and the options.
+
+    Labels are not part of it.
+    """
+    media = {name: getattr(item, name) for name in ("id", "media", "span", "seconds", "box", "frames", "fps", "sha256",
                                                   "shown_as")}  # fmt: skip
-    told = [cut, _state(item.media), asdict(options), DETECTOR]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40]
+    content = [media, _file_state(item.media), asdict(options), DETECTOR]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def _state(media: str) -> list[Any]:
-    """Size and time of change of a file; of a folder, those of the files in it. Nothing where there is none."""
+def _file_state(media: str) -> list[Any]:
+    """Return [name, size, modification time] of a file, or of the files of a folder; empty if it cannot be read."""
     from pyarrow import ArrowException
     from pyarrow.fs import FileSelector, FileType
 
     try:
         store, inner = filesystem(media)
-        found = store.get_file_info(inner)
-        held = [found] if found.type != FileType.Directory else store.get_file_info(FileSelector(inner))
-        return sorted([f.base_name, f.size, f.mtime_ns] for f in held if f.is_file)
+        file = store.get_file_info(inner)
+        files = [file] if file.type != FileType.Directory else store.get_file_info(FileSelector(inner))
+        return sorted([f.base_name, f.size, f.mtime_ns] for f in files if f.is_file)
     except (OSError, ArrowException):
-        return []  # reading it will say what is wrong
+        return []  # reading it raises the error
 
 
-def size(media: str) -> int:
-    """Bytes of a file or of the files in a folder, 0 where unknown."""
-    return sum(number or 0 for _, number, _ in _state(media))
+def media_bytes(media: str) -> int:
+    """Return the size of a file, or of the files of a folder; 0 if it cannot be read."""
+    return sum(number or 0 for _, number, _ in _file_state(media))
 
 
 def extract(
@@ -71,38 +75,38 @@ def extract(
     holistic: Callable[[], Holistic],
     progress: Callable[[int], None] = lambda number: None,
 ) -> Clip:
-    """The clip of one item. ``holistic`` gives a detector when one is needed; it is reset here.
+    """Return the clip of an item. ``holistic`` returns a detector if one is needed; it is reset here.
 
-    ``progress`` is called with each frame's number. Raises MediaError or PoseError, one line, for whatever belongs
-    into quarantine: a file that is missing, broken, not what its sha256 says, too large or too long, that yields
-    fewer frames than announced, or in which not one hand is found.
+    ``progress`` is called with the number of each frame. Raises MediaError or PoseError for a recording to quarantine:
+    a file that is missing, damaged, of another sha256, too large or too long, that has fewer frames than announced, or
+    in which no hand is detected.
     """
     if item.sha256 is not None:
-        _check_sum(item)
+        _check_sha256(item)
     clip = (
         _of_pose_file(item, options) if item.media.endswith(".pose") else _of_video(item, options, holistic, progress)
     )
     if not np.isfinite(clip.poses[:, sk.NUM_BODY :, 0]).any():
-        raise MediaError(f"{display_name(item.media)}: not one hand was found in {clip.num_frames} frames")
+        raise MediaError(f"{display_name(item.media)}: no hand detected in {clip.num_frames} frames")
     if item.shown_as is not None:
         clip = replace(clip, width=item.shown_as[0], height=item.shown_as[1])
     return clip
 
 
-def labeled(clip: Clip, item: Item) -> Clip:
-    """The clip with the labels that its item has now."""
+def with_labels(clip: Clip, item: Item) -> Clip:
+    """Return the clip with the current labels of its item."""
     return replace(clip, **{name: getattr(item, name) for name in LABELS})
 
 
-def _check_sum(item: Item) -> None:
+def _check_sha256(item: Item) -> None:
     name = display_name(item.media)
     try:
         store, inner = filesystem(item.media)
-        found = sha256_file(store, inner)
+        digest = sha256_file(store, inner)
     except OSError as error:
-        raise UnreachableError(f"{name} cannot be read ({error}); check the path") from error
-    if found != item.sha256:
-        raise MediaError(f"{name} has sha256 {found[:12]}..., its source says {str(item.sha256)[:12]}...: get it again")
+        raise UnreachableError(f"{name} cannot be read ({error}): check the path") from error
+    if digest != item.sha256:
+        raise MediaError(f"{name} has sha256 {digest[:12]}..., expected {str(item.sha256)[:12]}...: download it again")
 
 
 def _of_video(item: Item, options: Options, holistic: Callable[[], Holistic], progress: Callable[[int], None]) -> Clip:
@@ -111,47 +115,49 @@ def _of_video(item: Item, options: Options, holistic: Callable[[], Holistic], pr
     if item.span is None and item.seconds is None and media.seconds and media.seconds > options.max_seconds:
         name = display_name(item.media)
         raise MediaError(
-            f"{name} lasts {media.seconds:.0f} s, more than {options.max_seconds:g}: cut it, or raise the limit"
+            f"{name} is {media.seconds:.0f} s long, more than {options.max_seconds:g} s: cut it, or raise the limit "
+            "(--max-seconds)"
         )
     reader = frames(item.media, span=item.span, seconds=item.seconds, target_fps=options.target_fps, box=item.box,
                     fps=item.fps, limits=options.limits)  # fmt: skip
     detector = holistic()
     detector.reset()
-    found = detector(_counted(reader, progress))
+    detections = detector(_count(reader, progress))
     if announced is not None:
         _check_length(reader.read, announced, item)
     width, height = _true_size(item, media)
     rate = frames_per_second(media.fps, options.target_fps)
-    return _clip(item, found.poses, rate, width, height, visibility=found.visibility, face=found.face)
+    return _clip(item, detections.poses, rate, width, height, visibility=detections.visibility, face=detections.face)
 
 
-def _counted(reader: Reader, progress: Callable[[int], None]) -> Any:
+def _count(reader: Reader, progress: Callable[[int], None]) -> Any:
     for number, image in enumerate(reader, 1):
         yield image
         progress(number)
 
 
 def _announced(item: Item, media: Media, limits: Limits) -> int | None:
-    """How many frames there should be: by the source, else by the cut, else by the container."""
+    """Return the expected number of frames: that of the source, else of the time span, else of the container."""
     if item.frames is not None:
         return item.frames
     if item.span is not None:
         return item.span[1] - item.span[0]
     if item.seconds is not None:
-        if (counted := begun_within(item.media, item.seconds, limits=limits)) is not None:
+        if (counted := count_frames(item.media, item.seconds, limits=limits)) is not None:
             return counted
         return round((item.seconds[1] - item.seconds[0]) * media.fps) if media.fps else None
     return media.frames
 
 
-def _check_length(found: int, announced: int, item: Item) -> None:
-    lacking = announced - found
-    if lacking > SHORT_FRAMES and lacking > SHORT_SHARE * announced:
-        raise MediaError(f"{display_name(item.media)} yields {found} frames, {announced} are announced: get it again")
+def _check_length(num_frames: int, announced: int, item: Item) -> None:
+    missing = announced - num_frames
+    if missing > SHORT_FRAMES and missing > SHORT_SHARE * announced:
+        name = display_name(item.media)
+        raise MediaError(f"{name} has {num_frames} frames, but {announced} are announced: download it again")
 
 
 def _true_size(item: Item, media: Media) -> tuple[int, int]:
-    """Width and height in proportions that are true, of the crop where there is one."""
+    """Return width and height with true proportions, of the crop if there is one."""
     if item.box is None:
         return media.shown_as
     left, top, right, bottom = item.box
@@ -161,12 +167,12 @@ def _true_size(item: Item, media: Media) -> tuple[int, int]:
 
 
 def _of_pose_file(item: Item, options: Options) -> Clip:
-    """Poses that are there already: cut and thinned like a video. Nothing is detected, so there is no face."""
+    """Read a `.pose` file, cut and resampled like a video; it has no face points."""
     from signatlas.pose.serialization import parse_pose
 
     name = display_name(item.media)
     if item.box is not None:
-        raise MediaError(f"{name}: poses cannot be cropped; leave the box out")
+        raise MediaError(f"{name}: poses cannot be cropped: remove the box")
     try:
         store, inner = filesystem(item.media)
         with store.open_input_stream(inner) as stream:
@@ -181,16 +187,16 @@ def _of_pose_file(item: Item, options: Options) -> Clip:
         first, end = (-int(-(exactly(at) * rate) // 1) for at in item.seconds)
     poses = pose.poses[first:end]
     if len(poses) == 0:
-        raise MediaError(f"{name} has {len(pose.poses)} frames, none of them in {first}-{end}; mend the cut")
+        raise MediaError(f"{name} has {len(pose.poses)} frames, none of them in {first}-{end}: fix the time span")
     if item.span is not None or item.frames is not None:
         _check_length(len(poses), item.frames or end - first, item)
     if len(poses) / rate > options.max_seconds:
-        raise MediaError(f"{name} is longer than {options.max_seconds:g} s: cut it, or raise the limit")
+        raise MediaError(f"{name} is longer than {options.max_seconds:g} s: cut it, or raise the limit (--max-seconds)")
     if options.target_fps is not None:
-        ticks = ((number / rate, lambda pose=pose: pose) for number, pose in enumerate(poses))
-        poses = np.stack([picture() for _, picture in nearest(ticks, exactly(options.target_fps))])
+        timed = ((number / rate, lambda pose=pose: pose) for number, pose in enumerate(poses))
+        poses = np.stack([decode() for _, decode in nearest(timed, exactly(options.target_fps))])
     return _clip(item, poses, frames_per_second(pose.fps or None, options.target_fps), pose.width, pose.height)
 
 
-def _clip(item: Item, poses: np.ndarray, fps: float | None, width: int, height: int, **found: Any) -> Clip:
-    return labeled(Clip(item.id, "train", poses, "", "", fps=fps, width=width, height=height, **found), item)
+def _clip(item: Item, poses: np.ndarray, fps: float | None, width: int, height: int, **arrays: Any) -> Clip:
+    return with_labels(Clip(item.id, "train", poses, "", "", fps=fps, width=width, height=height, **arrays), item)

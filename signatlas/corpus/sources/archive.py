@@ -1,4 +1,4 @@
-"""Archives of public corpora: download, find, read."""
+"""Archives of public corpora: download them, find them in a mirror, read their files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from signatlas.errors import CorpusError
 
-Track = Callable[[list[str]], Iterable[str]]  # wraps the names to be read, to show progress
+TIMEOUT_SECONDS = 8.0  # to connect, and between two packets
+ATTEMPTS = 4
+CHUNK_BYTES = 1 << 16
+ALTERNATIVES = "pass --mirror PATH for a local copy, or run 'signatlas corpus compose --kind procedural'"
 
 
 class Archive:
-    """Names (with ``/``, relative to the archive) and contents of the files of a zip or a folder."""
+    """A zip or folder: the ``names`` of its files, relative with ``/``, and their contents."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -28,21 +31,21 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
-            raise CorpusError(f"{path} is not a zip that can be read ({error}); fetch it again") from error
+            raise CorpusError(f"{path} is not a readable zip ({error}): download it again") from error
         self.names = sorted(n for n in self._zip.namelist() if not n.endswith("/"))
 
     def read(self, name: str) -> bytes:
-        """The content of one file. Raises CorpusError for a damaged member."""
+        """Return the content of a file. Raises CorpusError if it is damaged."""
         if self._zip is None:
             return (self.path / name).read_bytes()
         try:
             return self._zip.read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise CorpusError(f"{self.path}: {name} in it is damaged ({error}); fetch it again") from error
+            raise CorpusError(f"{self.path}: {name} is damaged ({error}): download it again") from error
 
 
 def find(mirror: Path, marker: str) -> Path | None:
-    """The zip or folder at, or one level below, ``mirror`` that has the folder ``marker`` at its root or one below."""
+    """Return the zip or folder, ``mirror`` or up to one level below, that has a folder ``marker``; None if none has."""
     for candidate in _candidates(mirror):
         if candidate.is_dir():
             if (candidate / marker).is_dir():
@@ -62,21 +65,15 @@ def _candidates(mirror: Path) -> Iterator[Path]:
         yield from (g for c in children if c.is_dir() for g in sorted(c.glob("*.zip")))
 
 
-TIMEOUT_SECONDS = 8.0  # to connect, and between two packets
-ATTEMPTS = 4
-CHUNK_BYTES = 1 << 16
-ELSEWHERE = "pass --mirror PATH for a local copy, or run 'signatlas corpus compose --kind procedural'"
-
-
 class _Interrupted(Exception):
-    """The server stopped before the end; what came is kept."""
+    """The transfer ended early; the received part is kept."""
 
 
 def download(url: str, target: Path, *, report: Callable[[int, int | None], None] = lambda done, total: None) -> Path:
-    """Download ``url`` to ``target``; a part that an earlier call left is completed with a Range request.
+    """Download ``url`` to ``target``, and return ``target``; resume a partial download with a Range request.
 
-    An interrupted transfer is taken up again ``ATTEMPTS`` times. ``report`` gets the bytes there and the total, if the
-    server names one. Raises CorpusError when the source cannot be reached or breaks off for good.
+    Retries an interrupted transfer ``ATTEMPTS`` times. ``report`` is called with the bytes received and the total, if
+    known. Raises CorpusError when the server cannot be reached or the last attempt fails.
     """
     if target.exists():
         return target
@@ -90,27 +87,27 @@ def download(url: str, target: Path, *, report: Callable[[int, int | None], None
         os.replace(part, target)
         return target
     raise CorpusError(
-        f"{url} broke off {ATTEMPTS} times; {part.stat().st_size} bytes are kept: run the command again to resume, "
-        f"{ELSEWHERE}"
+        f"{url}: download interrupted {ATTEMPTS} times, {part.stat().st_size} bytes kept: run the command again to "
+        f"resume, {ALTERNATIVES}"
     )
 
 
 def _transfer(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
-    """Append what is missing to ``part``; raises _Interrupted when the end was not reached."""
+    """Append the rest of the file to ``part``. Raises _Interrupted when the end was not reached."""
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after the bytes we have: they are of another file, or already all
+        if error.code == 416:  # range not satisfiable: the part belongs to another file, or is complete
             part.unlink()
             raise _Interrupted from error
-        raise CorpusError(f"{url} answered {error.code} {error.reason}: {ELSEWHERE}") from error
+        raise CorpusError(f"{url} answered {error.code} {error.reason}: {ALTERNATIVES}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise CorpusError(f"cannot reach {url} ({reason}): {ELSEWHERE}") from error
+        raise CorpusError(f"cannot reach {url} ({reason}): {ALTERNATIVES}") from error
     with response:
-        if response.status != 206:  # archives made on the fly are sent from the start
+        if response.status != 206:  # the server ignored the range, as for archives created on request
             done = 0
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None

@@ -1,8 +1,8 @@
 """AUTSL: 226 isolated signs of Turkish Sign Language by 43 signers; splits by signer.
 
-As its authors ship it: `train_labels.csv`, `validation_labels.csv` and `test_labels.csv` (lines signerX_sampleY,CLASS
-without a header), `SignList_ClassId_TR_EN.csv` (ClassId,TR,EN), and `train/`, `val/` and `test/` with
-signerX_sampleY_color.mp4 (the depth videos beside them are not read).
+The release: `train_labels.csv`, `validation_labels.csv` and `test_labels.csv` (lines signerX_sampleY,CLASS without a
+header), `SignList_ClassId_TR_EN.csv` (ClassId,TR,EN), and `train/`, `val/` and `test/` with
+signerX_sampleY_color.mp4. The depth videos in the same folders are not read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from signatlas.corpus.sources.base import Item, Listing, Missing, Release, table, videos_in, whole_number
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, find_videos, parse_int, read_table
 from signatlas.errors import CorpusError
 
 RELEASE = Release(
@@ -27,7 +27,7 @@ RELEASE = Release(
     layout="{train,validation,test}_labels.csv, SignList_ClassId_TR_EN.csv and train/, val/, test/ with *_color.mp4",
 )
 SIGNS = "SignList_ClassId_TR_EN.csv"
-# split -> the names its label file and its folder may have
+# names of the label file and of the folder, by split
 FILES = {"train": ("train",), "dev": ("validation", "val"), "test": ("test",)}
 NAME = re.compile(r"(signer\d+)_sample\d+")
 GALLERY = 4
@@ -39,7 +39,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class GalleryQuery:
-    """Ids of gallery and queries, and the labels that have too few recordings or signers for it."""
+    """Ids of the gallery and the queries, and the labels with too few recordings or signers for a query."""
 
     gallery: tuple[str, ...]
     query: tuple[str, ...]
@@ -47,10 +47,10 @@ class GalleryQuery:
 
 
 def read(path: Path, *, subset: bool = False, seed: int = 0) -> Listing:
-    """The recordings of a release; gloss and Turkish text are the sign's Turkish name, the English text its English.
+    """Return the recordings of a release. The gloss is the Turkish name of the sign; texts are Turkish and English.
 
-    ``subset`` keeps the gallery and the queries of :func:`gallery_query` alone, as the sources "gallery" and "query".
-    Raises CorpusError when labels, sign list or every video are missing.
+    ``subset`` keeps only the gallery and the queries of :func:`gallery_query`, as the sources "gallery" and "query".
+    Raises CorpusError when a label file, the sign list or every video is missing.
     """
     root = RELEASE.root(path, SIGNS)
     signs = _signs(root / SIGNS)
@@ -58,12 +58,12 @@ def read(path: Path, *, subset: bool = False, seed: int = 0) -> Listing:
     for split, names in FILES.items():
         files = [root / f"{name}_labels.csv" for name in names]
         labels = next((file for file in files if file.is_file()), files[0])
-        videos = {stem: video for name in names for stem, video in videos_in(root / name).items()}
-        for where, row in table(RELEASE.need(labels), ",", ("name", "label")):
-            found = NAME.fullmatch(row["name"])
-            label = whole_number(where, row, "label")
-            if not found or label not in signs:
-                raise RELEASE.refuse(f"{where}: '{row['name']},{row['label']}' is not signerX_sampleY,CLASS")
+        videos = {stem: video for name in names for stem, video in find_videos(root / name).items()}
+        for location, row in read_table(RELEASE.require(labels), ",", ("name", "label")):
+            match = NAME.fullmatch(row["name"])
+            label = parse_int(location, row, "label")
+            if not match or label not in signs:
+                raise RELEASE.error(f"{location}: '{row['name']},{row['label']}' is not signerX_sampleY,CLASS")
             id = f"{RELEASE.name}/{split}/{row['name']}"
             video = videos.get(f"{row['name']}_color")
             if video is None:
@@ -71,50 +71,50 @@ def read(path: Path, *, subset: bool = False, seed: int = 0) -> Listing:
                 continue
             gloss, texts = signs[label]
             items.append(
-                Item(id, str(video), RELEASE.sign_language, RELEASE.name, split, found.group(1), gloss, texts=texts)
+                Item(id, str(video), RELEASE.sign_language, RELEASE.name, split, match.group(1), gloss, texts=texts)
             )
     listing = RELEASE.listing(items, missing, root)
-    return _only(listing, gallery_query(listing, seed), seed) if subset else listing
+    return _select(listing, gallery_query(listing, seed), seed) if subset else listing
 
 
 def _signs(file: Path) -> dict[int, tuple[str, tuple[tuple[str, str], ...]]]:
-    """Class -> gloss and texts. A Turkish name that two classes share gets its class behind it in the gloss."""
-    rows = [(whole_number(where, row, "ClassId"), row["TR"].strip(), row["EN"].strip())
-            for where, row in table(file, ",", quoted=True) if _has_columns(where, row)]  # fmt: skip
-    often = Counter(turkish for _, turkish, _ in rows)
+    """Return gloss and texts by class. The gloss is the Turkish name, followed by the class if classes share it."""
+    rows = [(parse_int(location, row, "ClassId"), row["TR"].strip(), row["EN"].strip())
+            for location, row in read_table(file, ",", quoted=True) if _has_columns(location, row)]  # fmt: skip
+    name_counts = Counter(turkish for _, turkish, _ in rows)
     return {
         number: (
-            turkish if often[turkish] == 1 else f"{turkish}-{number}",
+            turkish if name_counts[turkish] == 1 else f"{turkish}-{number}",
             (("tr", turkish.replace("_", " ")), ("en", english.replace("_", " "))),
         )
         for number, turkish, english in rows
     }
 
 
-def _has_columns(where: str, row: dict[str, str]) -> bool:
+def _has_columns(location: str, row: dict[str, str]) -> bool:
     if not {"ClassId", "TR", "EN"} <= row.keys():
-        raise RELEASE.refuse(f"{where}: columns {', '.join(row)}, expected ClassId, TR and EN")
+        raise RELEASE.error(f"{location}: columns {', '.join(row)}, expected ClassId, TR and EN")
     return True
 
 
 def gallery_query(items: Iterable[Item], seed: int = 0) -> GalleryQuery:
-    """Four recordings of each label to search in and one to search with, whose signer none of the four has.
+    """Return four gallery recordings of each label and one query by a signer of none of the four.
 
-    The order of ``items`` does not matter. The subset is ours, not the authors'.
+    The result does not depend on the order of ``items``. This subset is ours, not the authors'.
     """
     by_label: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.gloss is None or item.signer is None:
-            raise CorpusError(f"{item.id} has no label or no signer: gallery and query need both")
+            raise CorpusError(f"{item.id} has no gloss or no signer; gallery and query need both")
         by_label[item.gloss].append(item)
     gallery, query, left_out = [], [], []
     for label in sorted(by_label):
         ranked = sorted(by_label[label], key=lambda item: _hash(seed, item.id))
-        for asked in ranked:
-            others = [item.id for item in ranked if item.signer != asked.signer]
+        for candidate in ranked:
+            others = [item.id for item in ranked if item.signer != candidate.signer]
             if len(others) >= GALLERY:
                 gallery += others[:GALLERY]
-                query.append(asked.id)
+                query.append(candidate.id)
                 break
         else:
             left_out.append(label)
@@ -125,11 +125,11 @@ def _hash(seed: int, id: str) -> bytes:
     return hashlib.sha256(f"{seed}\n{id}".encode()).digest()
 
 
-def _only(listing: Listing, chosen: GalleryQuery, seed: int) -> Listing:
-    part = dict.fromkeys(chosen.gallery, "gallery") | dict.fromkeys(chosen.query, "query")
-    if not part:
+def _select(listing: Listing, subset: GalleryQuery, seed: int) -> Listing:
+    source = dict.fromkeys(subset.gallery, "gallery") | dict.fromkeys(subset.query, "query")
+    if not source:
         raise CorpusError(f"no label has {GALLERY + 1} recordings by enough signers for gallery and query")
-    made = listing.info.made | {"subset": RULE, "seed": seed, "labels_left_out": list(chosen.left_out)}
-    kept = tuple(replace(item, source=part[item.id]) for item in listing if item.id in part)
-    made["named"] = len(kept) + len(listing.missing)
-    return replace(listing, info=replace(listing.info, name="autsl-gallery-query", made=made), items=kept)
+    made = listing.info.made | {"subset": RULE, "seed": seed, "labels_left_out": list(subset.left_out)}
+    items = tuple(replace(item, source=source[item.id]) for item in listing if item.id in source)
+    made["named"] = len(items) + len(listing.missing)
+    return replace(listing, info=replace(listing.info, name="autsl-gallery-query", made=made), items=items)

@@ -1,19 +1,30 @@
 """CSL-Daily: sentences of daily life in Chinese Sign Language by ten signers, with glosses, characters and words.
 
-As its authors ship it: `sentence_label/split_1.txt` (name|split), `sentence_label/video_map.txt` (index|name|length|
-gloss|char|word|postag, each a list separated by spaces) and the frames, a folder of pictures a sentence. The labels
-also come as a pickle, which is not read: a pickle can run any program. The signer is the P in the name
-S000001_P0004_T00. Names of the frame folder differ between editions; that of the archives, 30 frames a second and the
-signer's part of the name are known from programs of others that read the corpus, not from a document of the authors.
+The release: `sentence_label/split_1.txt` (name|split), `sentence_label/video_map.txt` (index|name|length|gloss|char|
+word|postag, lists separated by spaces) and a folder of frame images per sentence. The labels are also released as a
+pickle, which is not read, because unpickling can run any code. The signer is the P part of the name
+S000001_P0004_T00. The name of the frame folder differs between editions. The folder in the archives, 30 frames per
+second and the signer in the name follow other programs that read the corpus; no document of the authors states them.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from signatlas.corpus.clips import SPLITS
+from signatlas.corpus import SPLITS
 from signatlas.corpus.sentences import Sentence
-from signatlas.corpus.sources.base import Item, Listing, Missing, Release, pictures, table, videos_in, whole_number
+from signatlas.corpus.sources.base import (
+    Item,
+    Listing,
+    Missing,
+    Release,
+    count_images,
+    find_videos,
+    parse_int,
+    read_table,
+)
 
 RELEASE = Release(
     name="csl-daily",
@@ -24,7 +35,7 @@ RELEASE = Release(
     url="http://home.ustc.edu.cn/~zhouh156/dataset/csl-daily/",
     layout="sentence_label/split_1.txt, sentence_label/video_map.txt and sentence/frames_512x512/",
 )
-LABELS, DIVISION = "video_map.txt", "split_1.txt"
+LABELS, SPLIT_FILE = "video_map.txt", "split_1.txt"
 COLUMNS = ("name", "length", "gloss", "char", "word")
 FRAMES = (
     "sentence/frames_512x512", "sentence_frames-512x512/frames_512x512", "sentence_frames-512x512_jpegs",
@@ -34,7 +45,7 @@ FPS = 30.0
 
 
 class Row(NamedTuple):
-    """A sentence, its signer, and its text cut into characters and into words (with their parts of speech)."""
+    """A sentence, its signer, and its text as characters and as words with their part-of-speech tags."""
 
     name: str
     sentence: Sentence
@@ -44,34 +55,33 @@ class Row(NamedTuple):
     tags: tuple[str, ...]
 
 
-def annotations(path: Path) -> list[Sentence]:
-    """The sentences that have labels and a split, in the order of the labels; the text is that of the characters."""
+def read_sentences(path: Path) -> list[Sentence]:
+    """Return the sentences with labels and a split, in the order of the labels; texts are the joined characters."""
     return [row.sentence for row in rows(path)]
 
 
 def rows(path: Path) -> list[Row]:
-    """The same with signer, characters and words. Raises CorpusError when a file is missing or a line is wrong."""
+    """Return the rows of :func:`read_sentences`. Raises CorpusError for a missing file or an invalid line."""
     return [row for row in _rows(path) if isinstance(row, Row)]
 
 
 def read(path: Path) -> Listing:
-    """The recordings: a folder of frames or a video for each sentence.
+    """Return the recordings, a folder of frames or a video per sentence.
 
-    Names in one of the two files alone are listed as missing. Raises CorpusError when labels or every recording are
-    missing.
+    Names that only one of the two label files has are listed as missing. Raises CorpusError when the labels or every
+    recording are missing.
     """
     root = _root(path)
-    found = list(_rows(path))
     folders = [root / name for name in FRAMES if (root / name).is_dir()]
     if not folders:
-        raise RELEASE.refuse(f"{root} has labels but no recordings: {FRAMES[0]} is missing")
-    videos = {stem: video for folder in reversed(folders) for stem, video in videos_in(folder).items()}
+        raise RELEASE.error(f"{root} has labels, but no recordings: {FRAMES[0]} is missing")
+    videos = {stem: video for folder in reversed(folders) for stem, video in find_videos(folder).items()}
     items, missing = [], []
-    for row in found:
+    for row in _rows(path):
         if isinstance(row, Missing):
             missing.append(row)
             continue
-        frames = next((folder / row.name for folder in folders if pictures(folder / row.name)), None)
+        frames = next((folder / row.name for folder in folders if count_images(folder / row.name)), None)
         media = frames or videos.get(row.name)
         if media is None:
             missing.append(Missing(row.sentence.id, f"no frames and no video {row.name} in {folders[0]}"))
@@ -94,8 +104,8 @@ def read(path: Path) -> Listing:
 
 
 def _root(path: Path) -> Path:
-    """The folder in which `sentence_label` is; a folder that holds the two files itself will do."""
-    if (path / LABELS).is_file() or (path / DIVISION).is_file():
+    """Return the folder that contains `sentence_label`, or the two label files."""
+    if (path / LABELS).is_file() or (path / SPLIT_FILE).is_file():
         return path
     return RELEASE.root(path, "sentence_label")
 
@@ -104,28 +114,28 @@ def _rows(path: Path) -> Iterator[Row | Missing]:
     root = _root(path)
     labels = root / "sentence_label" if (root / "sentence_label").is_dir() else root
     if not (labels / LABELS).is_file() and any(labels.glob("*.pkl")):
-        raise RELEASE.refuse(f"{labels} has the labels only as a pickle, which is not read: {LABELS} is missing")
-    splits = dict(_splits(RELEASE.need(labels / DIVISION)))
-    for where, row in table(RELEASE.need(labels / LABELS), "|"):
+        raise RELEASE.error(f"{labels} has labels only as a pickle, which signatlas does not read: {LABELS} is missing")
+    splits = dict(_splits(RELEASE.require(labels / SPLIT_FILE)))
+    for location, row in read_table(RELEASE.require(labels / LABELS), "|"):
         if not set(COLUMNS) <= row.keys():
-            raise RELEASE.refuse(f"{where}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
+            raise RELEASE.error(f"{location}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
         split = splits.pop(row["name"], None)
         if split is None:
-            yield Missing(f"{RELEASE.name}/{row['name']}", f"has no split in {DIVISION}")
+            yield Missing(f"{RELEASE.name}/{row['name']}", f"no split in {SPLIT_FILE}")
             continue
-        yield _row(where, row, split)
+        yield _row(location, row, split)
     for name, split in splits.items():
-        yield Missing(f"{RELEASE.name}/{split}/{name}", f"is in {DIVISION} but has no line in {LABELS}")
+        yield Missing(f"{RELEASE.name}/{split}/{name}", f"in {SPLIT_FILE}, but not in {LABELS}")
 
 
 def _splits(file: Path) -> Iterator[tuple[str, str]]:
-    for where, row in table(file, "|"):
+    for location, row in read_table(file, "|"):
         if row.get("split") not in SPLITS or "name" not in row:
-            raise RELEASE.refuse(f"{where}: expected name|split with one of {', '.join(SPLITS)}")
+            raise RELEASE.error(f"{location}: expected name|split with one of {', '.join(SPLITS)}")
         yield row["name"], row["split"]
 
 
-def _row(where: str, row: dict[str, str], split: str) -> Row:
+def _row(location: str, row: dict[str, str], split: str) -> Row:
     characters = tuple(row["char"].split())
     parts = row["name"].split("_")
     signer = parts[1] if len(parts) == 3 and parts[1].startswith("P") else None
@@ -134,7 +144,7 @@ def _row(where: str, row: dict[str, str], split: str) -> Row:
         split=split,
         glosses=tuple(row["gloss"].split()),
         texts=(("zh", "".join(characters)),),
-        frames=whole_number(where, row, "length"),
+        frames=parse_int(location, row, "length"),
     )
     words, tags = tuple(row["word"].split()), tuple(row.get("postag", "").split())
     return Row(row["name"], sentence, signer, characters, words, tags)

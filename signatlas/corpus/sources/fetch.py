@@ -1,50 +1,43 @@
-"""Fetch a public corpus from its source or a mirror: verified, resumable, whole or not at all."""
+"""Create a public corpus of keypoints from its download or a mirror, verified against its published content."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
 
-from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
-from signatlas.corpus.sources.archive import Track, download
+from signatlas.corpus import sources
+from signatlas.corpus.format import Corpus, write_corpus
+from signatlas.corpus.sources.archive import download
+from signatlas.corpus.sources.base import Download, PoseClips, Release, Source, Track
 from signatlas.corpus.splits import RULE
 from signatlas.errors import CorpusError
 
-NAMES = ("dgs", "asl33", "signwish11")
+
+def load_source(name: str) -> tuple[Source, Download]:
+    """Return a source that can be downloaded. Raises CorpusError for any other name."""
+    source = sources.load(name)
+    if source.RELEASE.download is None:
+        raise CorpusError(
+            f"{source.RELEASE.title} cannot be downloaded by signatlas: get it from {source.RELEASE.url}, then run "
+            f"'signatlas corpus import {name} FOLDER'"
+        )
+    return source, source.RELEASE.download
 
 
-class Adapter(Protocol):
-    """What a module signatlas.corpus.sources.NAME of a public corpus offers."""
+def open_existing(name: str, out: Path) -> Corpus | None:
+    """Return the corpus at ``out`` if it is undamaged and has this name, or None if nothing is there.
 
-    INFO: CorpusInfo
-    URL: str  # a zip of the authors' repository at the named commit
-    DIGEST: str  # of the content the corpus is made of, as read() computes it
-
-    def find_mirror(self, mirror: Path) -> Path | None: ...
-
-    def read(self, path: Path, track: Track = iter) -> tuple[list[Clip], str]: ...
-
-
-def adapter(name: str) -> Adapter:
-    """The adapter of a public corpus. Raises CorpusError for an unknown name."""
-    if name not in NAMES:
-        raise CorpusError(f"unknown corpus '{name}': choose one of {', '.join(NAMES)}")
-    return cast(Adapter, importlib.import_module(f"signatlas.corpus.sources.{name}"))
-
-
-def existing(name: str, out: Path) -> Corpus | None:
-    """The corpus at ``out`` when it is there, whole and of this name. Raises CorpusError for anything else there."""
+    Raises CorpusError for anything else at ``out``.
+    """
     if not out.exists():
         return None
     try:
         corpus = Corpus.open(out, verify=True)
     except CorpusError as error:
-        raise CorpusError(f"{error}: pass --overwrite to make {out} anew, or choose another --out") from error
+        raise CorpusError(f"{error}: pass --overwrite to replace {out}, or choose another --out") from error
     if corpus.info.name != name:
-        raise CorpusError(f"{out} holds the corpus '{corpus.info.name}', not '{name}': choose another --out")
+        raise CorpusError(f"{out} contains the corpus '{corpus.info.name}', not '{name}': choose another --out")
     return corpus
 
 
@@ -57,43 +50,47 @@ def fetch(
     track: Track = iter,
     report: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Corpus:
-    """Make the corpus ``name`` in the folder ``out`` from ``mirror``, or from its public source.
+    """Create the corpus ``name`` in the folder ``out``, from ``mirror`` or else from its download.
 
-    ``report`` is called with the bytes downloaded and the total, if known. Raises CorpusError when the source cannot
-    be reached or its content is not what was published.
+    ``report`` is called with the bytes received and the total, if known. Raises CorpusError when the download or
+    mirror is not available, or its content is not the published one.
     """
-    source = adapter(name)
+    source, published = load_source(name)
+    release = source.RELEASE
     if mirror is None:
-        packed = download(source.URL, out.parent / f".{name}-{source.INFO.version}.zip", report=report)
+        archive = download(published.url, out.parent / f".{name}-{release.version}.zip", report=report)
     else:
-        packed = _in_mirror(source, mirror)
+        archive = _find_in_mirror(release, published, mirror)
     try:
-        clips = _verified(source, packed, track)
+        poses = _read_verified(source, published, archive, track)
     except CorpusError:
         if mirror is None:
-            packed.unlink()  # what was downloaded is no use: the next run starts afresh
+            archive.unlink()  # so that the next run downloads it again
         raise
-    made = {"command": f"signatlas corpus fetch {name}", "content_digest": source.DIGEST, "splits": RULE, "seed": 0}
-    corpus = write_corpus(out, replace(source.INFO, made={**source.INFO.made, **made}), clips, overwrite=overwrite)
+    made = {"command": f"signatlas corpus fetch {name}", "content_digest": published.digest, "splits": RULE, "seed": 0}
+    info = replace(poses.info, made={**poses.info.made, **made})
+    corpus = write_corpus(out, info, poses.clips, overwrite=overwrite)
     if mirror is None:
-        packed.unlink()
+        archive.unlink()
     return corpus
 
 
-def _verified(source: Adapter, packed: Path, track: Track) -> list[Clip]:
-    clips, digest = source.read(packed, track)
-    if digest != source.DIGEST:
+def _read_verified(source: Source, published: Download, archive: Path, track: Track) -> PoseClips:
+    poses = source.read(archive, track)
+    release = source.RELEASE
+    assert isinstance(poses, PoseClips), f"{release.name} has a download, so it must return PoseClips"
+    if poses.digest != published.digest:
         raise CorpusError(
-            f"{packed}: its files are not those of {source.INFO.name} at {source.INFO.version} "
-            f"(digest {digest[:12]}, expected {source.DIGEST[:12]}); get them again or pass another --mirror"
+            f"{archive} does not have the content of {release.name} {release.version} (digest {poses.digest[:12]}, "
+            f"expected {published.digest[:12]}): download it again or pass another --mirror"
         )
-    return clips
+    return poses
 
 
-def _in_mirror(source: Adapter, mirror: Path) -> Path:
+def _find_in_mirror(release: Release, published: Download, mirror: Path) -> Path:
     if not mirror.exists():
-        raise CorpusError(f"no mirror at {mirror}: pass --mirror with a folder that is there")
-    packed = source.find_mirror(mirror)
-    if packed is None:
-        raise CorpusError(f"{mirror} holds no {source.INFO.name}: pass --mirror with its archive, checkout or .npz")
-    return packed
+        raise CorpusError(f"no mirror at {mirror}: pass --mirror with an existing folder")
+    archive = published.find(mirror)
+    if archive is None:
+        raise CorpusError(f"{mirror} contains no {release.name}: pass --mirror with its archive, checkout or .npz")
+    return archive

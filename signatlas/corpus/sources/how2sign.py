@@ -1,10 +1,9 @@
-"""How2Sign: instructions in American Sign Language with English sentences, re-aligned to the signing.
+"""How2Sign: instructional videos in American Sign Language with English sentences, re-aligned to the signing.
 
-As its authors ship it: `how2sign_realigned_{train,val,test}.csv` (separated by tabs: VIDEO_ID, VIDEO_NAME, SENTENCE_ID,
+The release: `how2sign_realigned_{train,val,test}.csv` (separated by tabs: VIDEO_ID, VIDEO_NAME, SENTENCE_ID,
 SENTENCE_NAME, START_REALIGNED, END_REALIGNED, SENTENCE; seconds) and the front view, either as clips
-SENTENCE_NAME.mp4 or as whole recordings VIDEO_NAME.mp4, from which the sentences are cut here. The number before the
-view in VIDEO_NAME (abc-5-rgb_front) is taken as the signer, as others do; no document of the authors was found that
-says so.
+SENTENCE_NAME.mp4 or as whole recordings VIDEO_NAME.mp4, which are cut into sentences here. The number before the view
+in VIDEO_NAME (abc-5-rgb_front) is used as the signer, as other programs do; no document of the authors states it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import math
 import re
 from pathlib import Path
 
-from signatlas.corpus.sources.base import Item, Listing, Missing, Release, table, videos_in
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, find_videos, read_table
 
 RELEASE = Release(
     name="how2sign",
@@ -36,24 +35,24 @@ SIGNER = re.compile(r"-(\d+)-rgb_front$")
 
 
 def read(path: Path) -> Listing:
-    """The sentences of a release: their clips, or cuts of the whole recordings where a clip is not there.
+    """Return the sentences of a release, as clips or, without a clip, as spans of the whole recording.
 
-    Raises CorpusError when a table or every video is missing; sentences without a video, or whose end is not after
-    their start, are listed as missing.
+    Sentences without a video, and those to cut whose end is not after their start, are listed as missing. Raises
+    CorpusError when a table or every video is missing.
     """
     if not path.is_dir():
-        raise RELEASE.refuse(f"no folder at {path}")
+        raise RELEASE.error(f"no folder at {path}")
     items, missing = [], []
-    for split, ours in SPLITS.items():
+    for name, split in SPLITS.items():
         videos: dict[str, Path] = {}
         for folder in FOLDERS:
-            videos = videos_in(path / folder.format(split=split)) | videos
-        for where, row in table(_table(path, split), "\t"):
-            found = _item(where, row, ours, videos)
-            if isinstance(found, Item):
-                items.append(found)
+            videos = find_videos(path / folder.format(split=name)) | videos
+        for location, row in read_table(_table(path, name), "\t"):
+            item = _item(location, row, split, videos)
+            if isinstance(item, Item):
+                items.append(item)
             else:
-                missing.append(found)
+                missing.append(item)
     return RELEASE.listing(items, missing, path)
 
 
@@ -63,12 +62,12 @@ def _table(path: Path, split: str) -> Path:
         candidate = path / name.format(file=file, split=split)
         if candidate.is_file():
             return candidate
-    raise RELEASE.refuse(f"{path} has no {file}")
+    raise RELEASE.error(f"{path} does not contain {file}")
 
 
-def _item(where: str, row: dict[str, str], split: str, videos: dict[str, Path]) -> Item | Missing:
+def _item(location: str, row: dict[str, str], split: str, videos: dict[str, Path]) -> Item | Missing:
     if not set(COLUMNS) <= row.keys():
-        raise RELEASE.refuse(f"{where}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
+        raise RELEASE.error(f"{location}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
     id = f"{RELEASE.name}/{split}/{row['SENTENCE_NAME']}"
     clip, whole = videos.get(row["SENTENCE_NAME"]), videos.get(row["VIDEO_NAME"])
     if clip is None and whole is None:
@@ -76,9 +75,9 @@ def _item(where: str, row: dict[str, str], split: str, videos: dict[str, Path]) 
     try:
         start, end = float(row["START_REALIGNED"]), float(row["END_REALIGNED"])
     except ValueError as error:
-        raise RELEASE.refuse(f"{where}: start or end is no number of seconds") from error
+        raise RELEASE.error(f"{location}: start or end is not a number of seconds") from error
     if clip is None and not (0 <= start < end and math.isfinite(end)):
-        return Missing(id, f"its end {end:g} is not after its start {start:g}, and its clip is not there")
+        return Missing(id, f"no clip, and its end {end:g} is not after its start {start:g}")
     signer = SIGNER.search(row["VIDEO_NAME"])
     return Item(
         id=id,
@@ -93,7 +92,7 @@ def _item(where: str, row: dict[str, str], split: str, videos: dict[str, Path]) 
 
 
 def _unquoted(text: str) -> str:
-    """The sentence without the quotation marks that writers of tables put around one that holds some itself."""
+    """Return the text without the CSV quoting of texts that contain quotation marks."""
     text = text.strip()
     quoted = len(text) > 1 and text.startswith('"') and text.endswith('"') and '""' in text
     return text[1:-1].replace('""', '"') if quoted else text

@@ -1,7 +1,7 @@
-"""Lexicons of `.pose` files with an index.csv, as spoken-to-signed translation uses them; the poses are there already.
+"""Read a lexicon of `.pose` files with an index.csv, the layout of spoken-to-signed translation.
 
-Columns of `index.csv`: path, spoken_language, signed_language, start, end (milliseconds into the file; end 0: to its
-end), words, glosses, priority (of entries of one word; kept out: every entry is a recording of its own).
+Columns of `index.csv`: path, spoken_language, signed_language, start, end (milliseconds into the file; end 0 is its
+end), words, glosses, priority (among entries of one word; ignored, each entry is a recording).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from signatlas.corpus.clips import Clip, sign_language_code
-from signatlas.corpus.sources.base import Item, Listing, Missing, Release, table, whole_number
+from signatlas.corpus.sources.base import Item, Listing, Missing, Release, parse_int, read_table
 from signatlas.errors import PoseError
 from signatlas.pose.serialization import read_pose
 
@@ -20,38 +20,38 @@ RELEASE = Release(
     name="pose-lexicon",
     title="A lexicon of .pose files",
     version="1",
-    sign_language="",  # each entry has its own
+    sign_language="",  # each entry has one
     license="that of its recordings",
     url="https://github.com/sign-language-processing/spoken-to-signed-translation",
-    layout="index.csv and the .pose files it names",
+    layout="index.csv and the .pose files it lists",
 )
 COLUMNS = ("path", "spoken_language", "signed_language", "start", "end", "words", "glosses")
 
 
 def read(path: Path, *, name: str | None = None, license: str = "unknown", source: str = "unknown") -> Listing:
-    """The entries of a lexicon; several entries of one recording are one item with all their words.
+    """Return the entries of a lexicon; entries of the same recording are merged into one item with all their words.
 
-    The gloss is the entry's gloss, or its words where it has none. Raises CorpusError when the index or every file is
-    missing, and for a line that makes no sense.
+    The gloss is that of the entry, or else its words. Raises CorpusError when the index or every file is missing, and
+    for an invalid line.
     """
     root = RELEASE.root(path, "index.csv")
     name = name or root.name
-    found: dict[tuple[str, int, int], Item] = {}
+    items: dict[tuple[str, int, int], Item] = {}
     missing = []
-    for where, row in table(root / "index.csv", ",", quoted=True):
+    for location, row in read_table(root / "index.csv", ",", quoted=True):
         if not set(COLUMNS) <= row.keys():
-            raise RELEASE.refuse(f"{where}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
-        start, end = whole_number(where, row, "start"), whole_number(where, row, "end")
+            raise RELEASE.error(f"{location}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
+        start, end = parse_int(location, row, "start"), parse_int(location, row, "end")
         if start < 0 or end < 0 or (end and end <= start):
-            raise RELEASE.refuse(f"{where}: from {start} to {end} ms, which is no part of a recording")
+            raise RELEASE.error(f"{location}: {start} to {end} ms is not a valid time span")
         item = _item(name, root, row, start, end)
         if not Path(item.media).is_file():
-            missing.append(Missing(item.id, f"nothing at {item.media} ({where})"))
+            missing.append(Missing(item.id, f"no file {item.media} ({location})"))
             continue
-        before = found.get((row["path"], start, end))
-        found[row["path"], start, end] = item if before is None else _joined(before, item)
-    listing = RELEASE.listing(found.values(), missing, root)
-    made = {key: value for key, value in listing.info.made.items() if key != "splits"}  # a lexicon has none
+        key = (row["path"], start, end)
+        items[key] = _merge(items[key], item) if key in items else item
+    listing = RELEASE.listing(items.values(), missing, root)
+    made = {key: value for key, value in listing.info.made.items() if key != "splits"}  # none in a lexicon
     return replace(listing, info=replace(listing.info, name=name, license=license, source=source, made=made))
 
 
@@ -69,28 +69,30 @@ def _item(name: str, root: Path, row: dict[str, str], start: int, end: int) -> I
     )
 
 
-def _joined(one: Item, other: Item) -> Item:
-    return replace(one, texts=one.texts + tuple(text for text in other.texts if text not in one.texts))
+def _merge(item: Item, other: Item) -> Item:
+    return replace(item, texts=item.texts + tuple(text for text in other.texts if text not in item.texts))
 
 
-def clips(listing: Listing, on_bad: Callable[[Item, str], None]) -> Iterator[Clip]:
-    """A clip for each item, its poses from the `.pose` file; one that cannot be used goes to ``on_bad`` with a reason.
+def clips(listing: Listing, on_unusable: Callable[[Item, str], None]) -> Iterator[Clip]:
+    """Yield a clip per item with the poses of its `.pose` file; unusable items go to ``on_unusable`` with a reason.
 
-    A cut takes every frame that is shown at any time between its start and its end.
+    A time span includes every frame that is shown at any time between its start and its end.
     """
     for item in listing:
         try:
-            held = read_pose(item.media)
+            pose_file = read_pose(item.media)
         except PoseError as error:
-            on_bad(item, str(error))
+            on_unusable(item, str(error))
             continue
-        poses = held.poses
+        poses = pose_file.poses
         if item.seconds:
-            # Rounded, so that 0.7 s at 10 frames a second are 7 frames, not 7 and a bit.
-            first, end = (round(seconds * held.fps, 6) for seconds in item.seconds)
+            # Rounded, so that 0.7 s at 10 frames per second is 7 frames, not slightly more.
+            first, end = (round(seconds * pose_file.fps, 6) for seconds in item.seconds)
             poses = poses[math.floor(first) : None if math.isinf(end) else math.ceil(end)]
         if len(poses) == 0:
-            on_bad(item, f"{item.media} ends before {item.seconds[0] if item.seconds else 0:g} s: nothing is left")
+            on_unusable(
+                item, f"{item.media} ends before {item.seconds[0] if item.seconds else 0:g} s, the start of the entry"
+            )
             continue
         yield Clip(
             id=item.id,
@@ -102,7 +104,7 @@ def clips(listing: Listing, on_bad: Callable[[Item, str], None]) -> Iterator[Cli
             gloss=item.gloss,
             glosses=item.glosses,
             texts=item.texts,
-            fps=held.fps,
-            width=held.width,
-            height=held.height,
+            fps=pose_file.fps,
+            width=pose_file.width,
+            height=pose_file.height,
         )
