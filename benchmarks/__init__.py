@@ -1,1 +1,1 @@
-"""Benchmarks: python -m benchmarks.NAME prints one JSON line last."""
+"""Benchmarks: the last line that python -m benchmarks.NAME prints is its result as JSON."""

@@ -1,9 +1,9 @@
-"""What selecting pairs costs: an epoch's plan against its training, a million clips in bounded memory, and equality.
+"""Cost of pair selection: an epoch's plan relative to its training, memory with a million clips, and correctness.
 
-(1) The plan of one epoch over a matrix of --clips clips, against the time that an epoch's training steps take: those of
-the small recipe, measured here as plain steps (forward, backward, clipping, AdamW) without Ray and DeepSpeed, which
-makes them no longer than they are. (2) Pools of low-rank factors over --large clips in memory-mapped files, in a
-process of its own; memory is its anonymous memory (RssAnon), all but the mapped files. (3) Equality with the plain
+(1) Time of the plan of one epoch for a matrix of --clips clips, relative to the training steps of an epoch. Steps are
+those of the small recipe as a plain loop (forward, backward, gradient clipping, AdamW) without Ray and DeepSpeed, so
+that they are not overestimated. (2) Candidate pools of low-rank factors of --large clips in memory-mapped files, in a
+separate process; memory is anonymous memory (RssAnon), which excludes the mapped files. (3) Equality with the plain
 reference on small cases.
 
     python -m benchmarks.pair_selection
@@ -27,17 +27,17 @@ import numpy as np
 
 from signatlas.errors import UserError
 from signatlas.sampling import DenseDelta, LowRankDelta, curriculum_alpha, plan_epoch, select_batches
-from signatlas.sampling.pair_selection.reference import select_batches as plain
+from signatlas.sampling.pair_selection.reference import select_batches as reference_select_batches
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPE = REPOSITORY / "recipes" / "scl_slt_multi_composed.yaml"
-EPOCHS = 80  # of the curriculum, whose middle is timed
+EPOCHS = 80  # of the curriculum; its middle epoch is timed
 TARGETS = {"plan_share": 0.02, "large_gib": 2.0, "equal": True}
 FILES = ("visual_first", "visual_last", "text_first", "text_last")
 
 
 def matrix(clips: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """delta float16 [N, N], and groups of texts of which about a tenth are said more than once."""
+    """Return delta float16 [N, N], and groups [N] of identical texts; about a tenth of the texts have duplicates."""
     rng = np.random.default_rng(seed)
     delta = np.empty((clips, clips), np.float16)
     for first in range(0, clips, 1024):
@@ -47,12 +47,12 @@ def matrix(clips: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plan_seconds(clips: int, batch_size: int, seed: int, rounds: int) -> dict[str, Any]:
-    """Median seconds of one epoch's plan, and those of what is made once a run."""
+    """Return the median seconds of one epoch's plan, and those of the preparation once per run."""
     delta, groups = matrix(clips, seed)
     source = DenseDelta(delta)
     started = time.perf_counter()
     source.gains(None)
-    once = time.perf_counter() - started
+    preparation = time.perf_counter() - started
     middle = curriculum_alpha("log", EPOCHS // 2, EPOCHS)
     seconds = []
     for epoch in range(rounds):
@@ -60,11 +60,11 @@ def plan_seconds(clips: int, batch_size: int, seed: int, rounds: int) -> dict[st
         plan = plan_epoch(source, batch_size, middle, seed=[seed, epoch], groups=groups)
         seconds.append(time.perf_counter() - started)
     return {"clips": clips, "batch": batch_size, "alpha": round(middle, 3), "steps": len(plan),
-            "plan_seconds": round(statistics.median(seconds), 3), "once_seconds": round(once, 2)}  # fmt: skip
+            "plan_seconds": round(statistics.median(seconds), 3), "once_seconds": round(preparation, 2)}  # fmt: skip
 
 
 def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
-    """Median seconds of a training step of stage 1 with contrast, on the recipe's own data and models."""
+    """Return the median seconds of a contrastive stage 1 training step on the data and models of the recipe."""
     import torch
 
     from signatlas.recipe import TranslationRecipe, load
@@ -73,20 +73,20 @@ def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
 
     loaded = load(recipe)
     if not isinstance(loaded, TranslationRecipe) or loaded.alignment is None:
-        raise UserError(f"{recipe} trains no translator with a contrast: name one that does, or leave out --recipe")
+        raise UserError(f"{recipe} does not train a translator with a contrastive loss: set --recipe to one that does")
     aligned = loaded.alignment.model_copy(update={"contrast": "random"})
     run = runs(loaded.model_copy(update={"alignment": aligned}))[ALIGNMENT]
     torch.set_num_threads(run.scaling.threads)
     task = TranslationStage(run)
     task.model.train()
-    learned = [p for p in task.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=run.optimizer.lr)
+    trainable = [p for p in task.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=run.optimizer.lr)
     seconds = []
     for step in range(warmup + steps):
         started = time.perf_counter()
         optimizer.zero_grad()
         task.loss(task.model, step).backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
         seconds.append(time.perf_counter() - started)
     return {"recipe": loaded.name, "step_batch": run.batch_size, "timed_steps": steps,
@@ -94,7 +94,7 @@ def step_seconds(recipe: Path, steps: int, warmup: int = 3) -> dict[str, Any]:
 
 
 def write_factors(folder: Path, clips: int, width: int, seed: int) -> None:
-    """Mean-pooled vectors float16 of two checkpoints, written piece by piece."""
+    """Write mean-pooled vectors float16 [N, width] of two checkpoints, in blocks."""
     rng = np.random.default_rng(seed)
     for name in FILES:
         array = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float16, shape=(clips, width))
@@ -105,15 +105,15 @@ def write_factors(folder: Path, clips: int, width: int, seed: int) -> None:
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file stands behind."""
+    """Return the anonymous memory of this process, which excludes memory-mapped files."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise UserError("this system does not tell RssAnon: run the benchmark on Linux")
+    raise UserError("/proc/self/status has no RssAnon: run the benchmark on Linux")
 
 
 class Peak:
-    """The largest anonymous memory inside a ``with``, looked at a hundred times a second."""
+    """The largest anonymous memory inside a ``with`` block, sampled a hundred times per second."""
 
     def __enter__(self) -> Peak:
         self.bytes, self._end = anonymous_bytes(), threading.Event()
@@ -132,7 +132,7 @@ class Peak:
 
 
 def large_plan(folder: Path, batch_size: int, pool: int, seed: int) -> dict[str, Any]:
-    """One epoch's plan over the mapped factors in ``folder``; what the child process of :func:`large` does."""
+    """Plan one epoch over the mapped factors in ``folder``; runs in the child process of :func:`large`."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES}
     source = LowRankDelta(
         [arrays["visual_first"], arrays["visual_last"]], [arrays["text_first"], arrays["text_last"]], (-1.0, 1.0)
@@ -149,18 +149,19 @@ def large_plan(folder: Path, batch_size: int, pool: int, seed: int) -> dict[str,
 
 
 def large(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return time and memory of a plan over ``arguments.large`` clips, measured in a child process."""
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         write_factors(Path(folder), arguments.large, arguments.width, arguments.seed)
         options = {"--batch": arguments.batch, "--pool": arguments.pool, "--seed": arguments.seed, "--child": folder}
-        words = [str(word) for pair in options.items() for word in pair]
-        command = [sys.executable, "-m", "benchmarks.pair_selection", *words]
+        flags = [str(text) for option in options.items() for text in option]
+        command = [sys.executable, "-m", "benchmarks.pair_selection", *flags]
         done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def equality(seed: int, cases: int) -> dict[str, Any]:
-    """On how many random matrices the plans are those of the plain reference."""
+    """Return for how many random matrices the plan equals that of the reference."""
     rng, equal = np.random.default_rng(seed), 0
     for case in range(cases):
         count = int(rng.integers(20, 90))
@@ -169,39 +170,41 @@ def equality(seed: int, cases: int) -> dict[str, Any]:
             delta = np.round(delta, 1)  # many ties
         options: dict[str, Any] = {"seed": case, "groups": rng.integers(0, count, count), "window": 0.1 * (case % 2)}
         settings = (int(rng.integers(2, 12)), float(rng.random()))
-        equal += bool((select_batches(delta, *settings, **options) == plain(delta, *settings, **options)).all())
+        equal += bool(
+            (select_batches(delta, *settings, **options) == reference_select_batches(delta, *settings, **options)).all()
+        )
     return {"cases": cases, "equal_cases": equal}
 
 
-def main(words: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=18_401, help="of the matrix")
+    parser.add_argument("--clips", type=int, default=18_401, help="clips of the matrix")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3, help="plans of which the median is taken")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="whose training steps are timed")
-    parser.add_argument("--steps", type=int, default=20, help="training steps that are timed")
+    parser.add_argument("--rounds", type=int, default=3, help="number of plans; their median is reported")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="recipe whose training steps are timed")
+    parser.add_argument("--steps", type=int, default=20, help="number of timed training steps")
     parser.add_argument("--large", type=int, default=1_000_000, help="clips of the memory-mapped factors")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--pool", type=int, default=1024)
-    parser.add_argument("--cases", type=int, default=60, help="small matrices of the comparison")
-    parser.add_argument("--scratch", help="folder for 8 bytes x --large x --width [the system's temporary one]")
+    parser.add_argument("--cases", type=int, default=60, help="number of small matrices compared with the reference")
+    parser.add_argument("--scratch", help="folder for 8 bytes x --large x --width; a temporary one by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     if arguments.child:
         print(json.dumps(large_plan(arguments.child, arguments.batch, arguments.pool, arguments.seed)))
         return
     result: dict[str, Any] = {"benchmark": "pair_selection", "seed": arguments.seed, "cores": os.cpu_count()}
-    parts = (
+    measurements = (
         lambda: step_seconds(arguments.recipe, arguments.steps),
         lambda: plan_seconds(arguments.clips, arguments.batch, arguments.seed, arguments.rounds),
         lambda: large(arguments),
         lambda: equality(arguments.seed, arguments.cases),
     )
-    for part in parts:
-        found = part()
-        print(json.dumps(found), flush=True)
-        result |= found
+    for measure in measurements:
+        measured = measure()
+        print(json.dumps(measured), flush=True)
+        result |= measured
     result["plan_share"] = round(result["plan_seconds"] / (result["steps"] * result["step_seconds"]), 4)
     result["equal"] = result["equal_cases"] == result["cases"]
     met = {

@@ -87,7 +87,7 @@ class Runs:
             out = f"runs/evaluations/{name}"
             if Path(out, "report.json").exists():
                 return out
-            dependencies = [name for name in (ARMS[arm].reference, ARMS[arm].start) if name]
+            dependencies = [other for other in (ARMS[arm].reference, ARMS[arm].start) if other]
             for dependency in dependencies:
                 self.run(dependency, seed)
             started = time.monotonic()

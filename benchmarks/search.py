@@ -1,10 +1,10 @@
-"""How much does two-stage search miss? Its best ten against exhaustive fine-grained scoring, and the pairs it scores.
+"""Recall@10 of two-stage search against exhaustive fine-grained scoring, and the number of pairs it scores.
 
-Over the real clips of a split (the curve), or over as many as --entries says: a further entry takes tokens of one
-encoded clip of that split, drawn with replacement, plus Gaussian noise of the deviation that tokens of one gloss have
-around their mean, measured by the true spans. The windows of one sign share their noise, as they share a signer and a
-recording; noise of each token for itself would average out in the pooled vector. No entry comes closer to another, by
-the cosine of pooled vectors, than the closest two real clips are: such copies are drawn again. Run:
+Entries are the real clips of a split, or --entries: additional entries are synthetic. A synthetic entry has tokens of
+one encoded clip of the split, drawn with replacement, plus Gaussian noise with the standard deviation of tokens around
+the mean of their gloss, measured on the true spans. All windows of a sign share their noise, like the signer and the
+recording; independent noise would average out in the pooled vector. Entries whose pooled vector has a higher cosine
+with another than the closest two real clips are rejected and drawn again. Run:
 
     python -m benchmarks.search --model runs/cico_phoenix_composed/model --corpus data/phoenix-composed \\
         --features data/features/phoenix [--entries 100000]
@@ -25,56 +25,59 @@ import numpy as np
 import torch
 
 from signatlas.corpus.format import Corpus
-from signatlas.evaluation.sign_to_word.pairs import gloss_at, token_frames
+from signatlas.evaluation.sign_to_word.maps import gloss_at, token_frames
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder.encoder import DualEncoder
-from signatlas.retrieval import entries
-from signatlas.retrieval import faiss_index as faiss_index
+from signatlas.retrieval import entries, faiss_index
 from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.tokens import TokenTable, unit
-from signatlas.retrieval.two_stage import Query, queries, rank
+from signatlas.retrieval.two_stage import Query, encode_queries, rank
 from signatlas.similarity import fine_grained
 
-K, TARGET, FEWER = 10, 0.99, 50
-BLOCK = 1000  # entries that are scored or compared at a time
+K, TARGET_RECALL, TARGET_RATIO = 10, 0.99, 50
+BLOCK = 1000  # entries that are scored or compared together
 CANDIDATES = (10, 20, 50, 100, 150, 200, 300, 500, 1000, 2000, 5000)
 
 
 class Gallery(NamedTuple):
-    """Entries to search: unit vectors float32 [N, E] and tokens [N]."""
+    """Entries of an index: unit vectors float32 [N, E] and tokens [N]."""
 
     vectors: np.ndarray
     tokens: TokenTable
 
 
 def within_gloss_deviation(tokens: TokenTable, glosses: Sequence[Sequence[str | None]]) -> np.ndarray:
-    """Standard deviation float32 [E] of tokens around the mean of their gloss, over all glosses, by dimension."""
+    """Return the standard deviation float32 [E] of tokens around the mean of their gloss, over all glosses.
+
+    ``glosses`` has the gloss of each token, or None. Raises SystemExit if no gloss has two tokens.
+    """
     groups: dict[str, list[np.ndarray]] = defaultdict(list)
-    for number, around in enumerate(glosses):
-        own = tokens.tokens[tokens.offsets[number] : tokens.offsets[number + 1]].astype(np.float32)
-        for token, gloss in zip(own, around, strict=True):
+    for number, entry_glosses in enumerate(glosses):
+        entry_tokens = tokens.tokens[tokens.offsets[number] : tokens.offsets[number + 1]].astype(np.float32)
+        for token, gloss in zip(entry_tokens, entry_glosses, strict=True):
             if gloss is not None:
                 groups[gloss].append(token)
-    several = [np.stack(group) for group in groups.values() if len(group) > 1]
-    if not several:
-        raise SystemExit("no gloss has two tokens in its true spans: choose a composed corpus and windowed features")
-    squares = sum(((group - group.mean(0)) ** 2).sum(0) for group in several)
-    return np.asarray(np.sqrt(squares / sum(len(group) - 1 for group in several)), np.float32)
+    repeated = [np.stack(group) for group in groups.values() if len(group) > 1]
+    if not repeated:
+        raise SystemExit("no gloss has two tokens in its true spans: use a composed corpus and windowed features")
+    squares = sum(((group - group.mean(0)) ** 2).sum(0) for group in repeated)
+    return np.asarray(np.sqrt(squares / sum(len(group) - 1 for group in repeated)), np.float32)
 
 
-def closest(vectors: np.ndarray) -> float:
-    """The largest cosine of two different rows."""
+def largest_cosine(vectors: np.ndarray) -> float:
+    """Return the largest cosine of two different rows."""
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -1)
     return float(cosines.max())
 
 
-def grown(
+def add_synthetic_entries(
     real: Gallery, signs: Sequence[np.ndarray], count: int, deviation: np.ndarray, limit: float, seed: int
 ) -> tuple[Gallery, int]:
-    """``real`` and copies up to ``count``, none with a cosine above ``limit`` to another; how many were redrawn.
+    """Return ``real`` with synthetic entries up to ``count``, and the number of rejected draws.
 
-    ``signs`` number the signs of each real entry by token, as :func:`numbered` does.
+    No entry has a cosine above ``limit`` with another. ``signs`` has the sign number of each token of a real entry, as
+    returned by :func:`sign_numbers`.
     """
     rng = np.random.default_rng(seed)
     width = real.vectors.shape[1]
@@ -84,14 +87,14 @@ def grown(
     parts, lengths = [np.asarray(real.tokens.tokens)], list(np.diff(real.tokens.offsets))
     while done < count:
         chosen = rng.integers(len(real.tokens), size=BLOCK)
-        drawn = [_copy(real.tokens, int(number), signs[number], deviation, rng) for number in chosen]
+        drawn = [_synthetic_tokens(real.tokens, int(number), signs[number], deviation, rng) for number in chosen]
         pooled = unit(np.stack([unit(tokens.astype(np.float32)).mean(0) for tokens in drawn]))
         far = (pooled @ vectors[:done].T).max(1) <= limit
         among = pooled @ pooled.T
         for row in range(BLOCK):
             if done == count:
                 break
-            # Those of this block that were kept count too.
+            # Compare with the accepted entries of this block too.
             if far[row] and (among[row, :row][far[:row]] <= limit).all():
                 vectors[done] = pooled[row]
                 parts.append(drawn[row])
@@ -104,25 +107,28 @@ def grown(
     return Gallery(vectors, TokenTable(np.concatenate(parts), offsets)), rejected
 
 
-def numbered(glosses: Sequence[str | None]) -> np.ndarray:
-    """Tokens that stand side by side in the same gloss, or between the same two, get the same number."""
-    return np.cumsum([place > 0 and gloss != glosses[place - 1] for place, gloss in enumerate(glosses)])
+def sign_numbers(glosses: Sequence[str | None]) -> np.ndarray:
+    """Return a sign number [T] for each token: adjacent tokens with the same gloss (or none) have the same number."""
+    return np.cumsum([index > 0 and gloss != glosses[index - 1] for index, gloss in enumerate(glosses)])
 
 
-def _copy(
+def _synthetic_tokens(
     tokens: TokenTable, number: int, signs: np.ndarray, deviation: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    own = tokens.tokens[tokens.offsets[number] : tokens.offsets[number + 1]].astype(np.float32)
-    chosen = rng.integers(len(own), size=len(own))
-    noise = deviation * rng.standard_normal((int(signs.max()) + 1, own.shape[1]), dtype=np.float32)
-    return unit(own[chosen] + noise[signs[chosen]]).astype(np.float16)
+    source = tokens.tokens[tokens.offsets[number] : tokens.offsets[number + 1]].astype(np.float32)
+    chosen = rng.integers(len(source), size=len(source))
+    noise = deviation * rng.standard_normal((int(signs.max()) + 1, source.shape[1]), dtype=np.float32)
+    return unit(source[chosen] + noise[signs[chosen]]).astype(np.float16)
 
 
-def exhaustive(model: DualEncoder, asked: Sequence[Query], tokens: TokenTable) -> tuple[np.ndarray, float]:
-    """Positions [Q, K] of the best by the tiled similarity of all pairs, and seconds; memory is that of a block."""
+def exhaustive(model: DualEncoder, queries: Sequence[Query], tokens: TokenTable) -> tuple[np.ndarray, float]:
+    """Return the indices [Q, K] of the best entries by the tiled similarity of all pairs, and the seconds.
+
+    Needs the memory of one block of entries.
+    """
     similarity = model.config.similarity
-    text, text_mask = _padded([query.tokens for query in asked])
-    best, where = np.full((len(asked), 0), 0.0, np.float32), np.zeros((len(asked), 0), np.int64)
+    text, text_mask = _padded([query.tokens for query in queries])
+    best, indices = np.full((len(queries), 0), 0.0, np.float32), np.zeros((len(queries), 0), np.int64)
     started = time.perf_counter()
     for start in range(0, len(tokens), BLOCK):
         block = tokens.take(np.arange(start, min(start + BLOCK, len(tokens))))
@@ -133,10 +139,10 @@ def exhaustive(model: DualEncoder, asked: Sequence[Query], tokens: TokenTable) -
             )
         scores = (similarity.beta * to_text + (1 - similarity.beta) * to_video).T.numpy()
         best = np.concatenate([best, scores], 1)
-        where = np.concatenate([where, np.broadcast_to(np.arange(start, start + len(block)), scores.shape)], 1)
+        indices = np.concatenate([indices, np.broadcast_to(np.arange(start, start + len(block)), scores.shape)], 1)
         order = np.argsort(-best, 1, kind="stable")[:, :K]
-        best, where = np.take_along_axis(best, order, 1), np.take_along_axis(where, order, 1)
-    return where, time.perf_counter() - started
+        best, indices = np.take_along_axis(best, order, 1), np.take_along_axis(indices, order, 1)
+    return indices, time.perf_counter() - started
 
 
 def _padded(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,8 +151,11 @@ def _padded(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return padded, torch.arange(padded.shape[1])[None] < lengths[:, None]
 
 
-def curve(model: DualEncoder, asked: Sequence[Query], gallery: Gallery, right: np.ndarray) -> list[dict[str, Any]]:
-    """Recall of the exhaustive best, pairs and milliseconds a query, for growing numbers of candidates."""
+def curve(model: DualEncoder, queries: Sequence[Query], gallery: Gallery, expected: np.ndarray) -> list[dict[str, Any]]:
+    """Return recall, scored pairs and milliseconds per query for increasing numbers of candidates.
+
+    ``expected`` are the indices [Q, K] of the exhaustive search.
+    """
     rows = []
     with tempfile.TemporaryDirectory(prefix="signatlas-search-") as folder:
         gallery.tokens.write(Path(folder), np.arange(len(gallery.tokens)))
@@ -158,24 +167,26 @@ def curve(model: DualEncoder, asked: Sequence[Query], gallery: Gallery, right: n
                 break
             candidates = min(candidates, len(names))
             started = time.perf_counter()
-            found = [rank(shard, query, model.config.similarity, K, candidates) for query in asked]
+            results = [rank(shard, query, model.config.similarity, K, candidates) for query in queries]
             seconds = time.perf_counter() - started
-            best = [[int(id) for id, _ in f.ranked] for f in found]
-            hits = sum(len(set(ids) & set(row.tolist())) for ids, row in zip(best, right, strict=True))
-            first = float(np.mean([ids[0] == row[0] for ids, row in zip(best, right, strict=True)]))
-            pairs, coarse = (sum(getattr(f, name) for f in found) / len(asked) for name in ("scored", "coarse"))
+            best = [[int(id) for id, _ in result.ranked] for result in results]
+            hits = sum(len(set(ids) & set(row.tolist())) for ids, row in zip(best, expected, strict=True))
+            first = float(np.mean([ids[0] == row[0] for ids, row in zip(best, expected, strict=True)]))
+            pairs, coarse = (
+                sum(getattr(result, name) for result in results) / len(queries) for name in ("scored", "coarse")
+            )
             row = {
-                "candidates": candidates, "recall@10": round(hits / right.size, 4), "first": round(first, 4),
+                "candidates": candidates, "recall@10": round(hits / expected.size, 4), "first": round(first, 4),
                 "pairs": round(pairs, 1), "coarse_pairs": round(coarse, 1), "fewer": round(len(names) / pairs, 1),
                 "fewer_with_coarse": round(len(names) / (pairs + coarse), 1),
-                "ms": round(1000 * seconds / len(asked), 2),
+                "ms": round(1000 * seconds / len(queries), 2),
             }  # fmt: skip
             rows.append(row)
-            print(f"{candidates:>7} candidates: recall@10 {row['recall@10']:.4f}, first right {first:.4f}, "
-                  f"{row['fewer']:>6} x fewer pairs, {row['fewer_with_coarse']} with those of segments, "
+            print(f"{candidates:>7} candidates: recall@10 {row['recall@10']:.4f}, top-1 agreement {first:.4f}, "
+                  f"{row['fewer']:>6} x fewer pairs, {row['fewer_with_coarse']} x including segments, "
                   f"{row['ms']:.1f} ms", flush=True)  # fmt: skip
-            if hits == right.size:
-                break  # more candidates find no more
+            if hits == expected.size:
+                break  # more candidates cannot improve the recall
     return rows
 
 
@@ -186,7 +197,9 @@ def main() -> None:
     parser.add_argument("--features", required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--language", default="de")
-    parser.add_argument("--entries", type=int, help="resampled up to so many; the real ones alone by default")
+    parser.add_argument(
+        "--entries", type=int, help="number of entries, including synthetic ones; only real ones by default"
+    )
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -196,7 +209,7 @@ def main() -> None:
     rows = [row for row in corpus.metadata() if row["split"] == arguments.split]
     encoded = entries.encode(model, "clips", entries.clip_rows(rows), store)
     if encoded.tokens is None:
-        raise SystemExit("a pooled similarity has no second stage: choose a model that compares tokens")
+        raise SystemExit("the model has a pooled similarity and no second stage: use one that compares tokens")
     real = Gallery(encoded.vectors, encoded.tokens)
     result: dict[str, Any] = {
         "benchmark": "search", "model": arguments.model, "corpus": corpus.info.name, "features": store.fingerprint,
@@ -204,31 +217,34 @@ def main() -> None:
     }  # fmt: skip
     gallery = real
     if arguments.entries and arguments.entries > len(rows):
-        gallery, made = _grow(real, model, store, rows, arguments)
-        result |= made
+        gallery, statistics = _grow_gallery(real, model, store, rows, arguments)
+        result |= statistics
     texts = sorted({t["text"] for row in rows for t in row["texts"] or () if t["language"] == arguments.language})
     rng = np.random.default_rng(arguments.seed)
     chosen = [texts[n] for n in sorted(rng.choice(len(texts), min(arguments.queries, len(texts)), replace=False))]
-    asked = queries(model, "text", model.embed_texts(chosen))
-    right, seconds = exhaustive(model, asked, gallery.tokens)
-    print(f"exhaustive: {len(asked)} queries x {len(gallery.tokens):,} entries in {seconds:.1f} s")
-    found = curve(model, asked, gallery, right)
-    enough = next((row for row in found if row["recall@10"] >= TARGET), None)
-    result |= {"queries": len(asked), "exhaustive_ms": round(1000 * seconds / len(asked), 1), "curve": found,
-               "enough": enough, "met": bool(enough and enough["fewer_with_coarse"] >= FEWER)}  # fmt: skip
+    queries = encode_queries(model, "text", model.embed_texts(chosen))
+    expected, seconds = exhaustive(model, queries, gallery.tokens)
+    print(f"exhaustive: {len(queries)} queries x {len(gallery.tokens):,} entries in {seconds:.1f} s")
+    points = curve(model, queries, gallery, expected)
+    enough = next((row for row in points if row["recall@10"] >= TARGET_RECALL), None)
+    result |= {"queries": len(queries), "exhaustive_ms": round(1000 * seconds / len(queries), 1), "curve": points,
+               "enough": enough, "met": bool(enough and enough["fewer_with_coarse"] >= TARGET_RATIO)}  # fmt: skip
     print(json.dumps(result))
 
 
-def _grow(
+def _grow_gallery(
     real: Gallery, model: DualEncoder, store: FeatureStore, rows: list[dict[str, Any]], arguments: argparse.Namespace
 ) -> tuple[Gallery, dict[str, Any]]:
     glosses = [[gloss_at(row, frame) for frame in token_frames(model, store, row)] for row in rows]
     deviation = within_gloss_deviation(real.tokens, glosses)
-    limit = closest(real.vectors)
-    gallery, rejected = grown(real, [numbered(g) for g in glosses], arguments.entries, deviation, limit, arguments.seed)
-    print(f"within-gloss deviation of unit tokens: {deviation.mean():.4f} a dimension ({deviation.min():.4f} to "
-          f"{deviation.max():.4f}), length {np.linalg.norm(deviation):.3f}; closest real pair {limit:.6f}, "
-          f"{rejected:,} copies redrawn")  # fmt: skip
+    limit = largest_cosine(real.vectors)
+    gallery, rejected = add_synthetic_entries(
+        real, [sign_numbers(g) for g in glosses], arguments.entries, deviation, limit, arguments.seed
+    )
+    print(f"within-gloss standard deviation of unit tokens: {deviation.mean():.4f} per dimension "
+          f"({deviation.min():.4f} to {deviation.max():.4f}), norm {np.linalg.norm(deviation):.3f}; "
+          f"largest cosine of real clips {limit:.6f}; "
+          f"{rejected:,} draws rejected")  # fmt: skip
     return gallery, {
         "entries": len(gallery.vectors), "real": len(rows), "deviation": round(float(deviation.mean()), 5),
         "deviation_length": round(float(np.linalg.norm(deviation)), 4), "closest_real_pair": round(limit, 6),

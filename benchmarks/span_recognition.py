@@ -1,7 +1,7 @@
-"""Do signs survive composition? An encoder trained on isolated signs names the signs inside composed clips.
+"""Accuracy of an encoder trained on isolated signs at recognizing the signs inside composed clips.
 
-Each gloss span of the test split is cut out, embedded, and takes the word of its nearest training recording. It is the
-positive control beside 'signatlas corpus doctor --probes'. Run:
+Each gloss span of the test split is cut out, embedded, and classified as the word of its nearest training recording.
+This is the positive control for 'signatlas corpus doctor --probes'. Run:
 
     python -m benchmarks.span_recognition --model runs/dgs_gesture_0/model --corpus data/multi-composed
 """
@@ -20,17 +20,17 @@ from signatlas.synthetic.composition.lexicon import build
 
 
 def spans(corpus: Corpus) -> tuple[list[Clip], list[str]]:
-    """A clip for each gloss span that shows a hand, and the word of the lexicon that it shows."""
+    """Return a clip for each gloss span with a visible hand, and its word in the lexicon."""
     words = {gloss: sign["word"] for gloss, sign in corpus.info.made["signs"].items()}
-    found, labels = [], []
+    clips, labels = [], []
     for clip in corpus:
         for gloss, (first, end) in zip(clip.glosses or (), clip.gloss_spans or (), strict=True):
             poses = clip.poses[first:end]
             if np.isfinite(poses[:, 33:, 0]).any():
-                found.append(replace(clip, id=f"{clip.id}@{first}", poses=poses, glosses=None, gloss_spans=None,
+                clips.append(replace(clip, id=f"{clip.id}@{first}", poses=poses, glosses=None, gloss_spans=None,
                                      gloss_kinds=None, exemplars=None))  # fmt: skip
                 labels.append(words[gloss])
-    return found, labels
+    return clips, labels
 
 
 def main() -> None:
@@ -47,16 +47,16 @@ def main() -> None:
     clips, labels = spans(corpus.split("test"))
     chosen = [i for i, label in enumerate(labels) if label in used]
     nearest = encoder.embed_clips([clips[i] for i in chosen]) @ encoder.embed_clips(gallery).T
-    said = np.array([clip.gloss for clip in gallery])[nearest.argmax(1)]
+    predicted = np.array([clip.gloss for clip in gallery])[nearest.argmax(1)]
     true = np.array([labels[i] for i in chosen])
     share = {word: float((true == word).mean()) for word in used}
     result = {
         "benchmark": "span_recognition", "corpus": corpus.info.name, "fingerprint": corpus.info.fingerprint[:12],
         "model": arguments.model, "spans": len(chosen), "words": len(used), "gallery": len(gallery),
-        "accuracy": round(float((said == true).mean()), 4), "most_frequent_word": round(max(share.values()), 4),
+        "accuracy": round(float((predicted == true).mean()), 4), "most_frequent_word": round(max(share.values()), 4),
     }  # fmt: skip
-    print(f"{len(chosen)} spans of {len(used)} words: {result['accuracy']:.1%} named rightly, "
-          f"always the most frequent word {result['most_frequent_word']:.1%}")  # fmt: skip
+    print(f"{len(chosen)} spans of {len(used)} words: accuracy {result['accuracy']:.1%}, "
+          f"majority class {result['most_frequent_word']:.1%}")  # fmt: skip
     print(json.dumps(result))
 
 

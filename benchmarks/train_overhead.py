@@ -1,7 +1,7 @@
-"""What Ray Train and DeepSpeed cost a step: against a plain torch loop (one worker) and torchrun (two workers).
+"""Overhead of Ray Train and DeepSpeed per step, against a plain torch loop (one worker) and torchrun (two workers).
 
-Every side trains the same model on the same batches with one thread a worker and times whole optimizer steps
-(batch, forward, loss, backward, update) after warm-up; start-up is left out.
+Both sides train the same model on the same batches with one thread per worker and time whole optimizer steps (batch,
+forward, loss, backward, update) after a warm-up, without start-up.
 
     python -m benchmarks.train_overhead --steps 80
 """
@@ -27,7 +27,7 @@ Times = list[float]
 
 
 def prepare(corpus: str | None, folder: Path) -> SignEncoderRecipe:
-    """The recipe to time: on a corpus at hand, or on procedural signs."""
+    """Return the recipe to time, on ``corpus`` or on procedural signs."""
     if corpus is None:
         from signatlas.corpus import write_corpus
         from signatlas.synthetic.procedural import compose
@@ -45,7 +45,7 @@ def prepare(corpus: str | None, folder: Path) -> SignEncoderRecipe:
 
 
 def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
-    """The same training as a loop that a researcher would write: AdamW, gradient clipping, DDP where there are two."""
+    """Train in a plain torch loop (AdamW, gradient clipping, DDP for two workers); return the seconds of each step."""
     import torch
     import torch.distributed as dist
 
@@ -57,8 +57,10 @@ def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
     model: Any = task.model
     if dist.is_initialized():
         model = torch.nn.parallel.DistributedDataParallel(task.model)
-    c = recipe.optimizer
-    optimizer = torch.optim.AdamW(model.parameters(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay)
+    settings = recipe.optimizer
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+    )
     times = []
     for step in range(warmup + steps):
         if step % task.steps_per_epoch == 0:
@@ -67,14 +69,14 @@ def plain_steps(recipe: SignEncoderRecipe, steps: int, warmup: int) -> Times:
         loss = task.loss(model, step % task.steps_per_epoch)
         optimizer.zero_grad()
         (loss * world()[1]).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), c.max_grad_norm or torch.inf)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm or torch.inf)
         optimizer.step()
         times.append(time.perf_counter() - started)
     return times[warmup:]
 
 
 def engine_steps(config: dict[str, Any]) -> None:
-    """The project's own step inside a Ray Train worker; rank 0 writes its times."""
+    """Run the training steps of signatlas in a Ray Train worker; rank 0 writes the seconds of each."""
     import torch
 
     from signatlas.recipe import parse
@@ -115,7 +117,7 @@ def time_ray(recipe: SignEncoderRecipe, workers: int, steps: int, warmup: int, f
 
 
 def time_plain(corpus: str | None, workers: int, steps: int, warmup: int, folder: Path) -> Times:
-    """A fresh process (torchrun for two), so that nothing of Ray is loaded."""
+    """Time the plain loop in a new process (torchrun for two workers), which does not load Ray."""
     out = folder / f"plain-{workers}.json"
     run = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"] if workers > 1 else []
     role = ["-m", "benchmarks.train_overhead", "--role", "plain", "--out", str(out)]
@@ -139,10 +141,10 @@ def plain_role(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", help="a corpus such as data/dgs; procedural signs by default")
+    parser.add_argument("--corpus", help="corpus such as data/dgs; procedural signs by default")
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--warmup", type=int, default=15)
-    parser.add_argument("--rounds", type=int, default=2, help="each side is timed this often, in turn")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each side is timed, alternating")
     parser.add_argument("--role", choices=["main", "plain"], default="main", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

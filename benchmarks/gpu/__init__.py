@@ -1,1 +1,1 @@
-"""Measurements that need a GPU."""
+"""Benchmarks that need a GPU."""

@@ -1,7 +1,7 @@
 """Time and memory of the fine-grained similarity on a GPU in bf16, forward and backward, against the 4U bound.
 
-U = 2 B^2 L T D operations is one product of all tokens; forward, recomputation and the two gradients are four. Time
-is the median of --passes after a first one that compiles; memory is the peak beyond the inputs.
+U = 2 B^2 L T D operations are one product of all tokens; forward, recomputation and the two gradients are four of them.
+Time is the median of --passes after a first pass that compiles; memory is the peak in addition to the inputs.
 
     python -m benchmarks.gpu.similarity --batch 1024 2048 4096 8192 16384 32768
 """
@@ -18,7 +18,7 @@ from benchmarks.similarity import inputs, one_pass
 
 
 def measure(backend: str, B: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One row: seconds, peak GiB, share of the bound; or why it did not run."""
+    """Return one row: seconds, peak GiB and share of the bound, or why it did not run."""
     import torch
 
     sizes = arguments.length, arguments.words, arguments.width
@@ -41,10 +41,13 @@ def measure(backend: str, B: int, arguments: argparse.Namespace) -> dict[str, An
 
 
 def agreement(backend: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Largest difference of scores and of gradients (over their largest entry) from the definition in fp64."""
+    """Return the largest differences from the reference in fp64, of scores and of gradients.
+
+    Differences of gradients are relative to their largest entry.
+    """
     import torch
 
-    found: list[list[Any]] = []
+    results: list[list[Any]] = []
     for name, dtype in ((backend, torch.bfloat16), ("reference", torch.float64)):
         sizes = arguments.length, arguments.words, arguments.width
         video, text, masks = inputs(16, *sizes, True, device="cuda", dtype=torch.bfloat16)
@@ -53,30 +56,30 @@ def agreement(backend: str, arguments: argparse.Namespace) -> dict[str, float]:
 
         scores = fine_grained(video, text, *masks, backend=name)  # type: ignore[arg-type]
         torch.stack([part.diagonal().sum() - part.logsumexp(0).sum() for part in scores]).sum().backward()
-        found.append([part.detach().double() for part in (*scores, video.grad, text.grad)])
-    apart = [float((a - b).abs().max()) for a, b in zip(*found, strict=True)]
-    largest = [float(part.abs().max()) for part in found[1]]
+        results.append([part.detach().double() for part in (*scores, video.grad, text.grad)])
+    differences = [float((a - b).abs().max()) for a, b in zip(*results, strict=True)]
+    largest = [float(part.abs().max()) for part in results[1]]
     return {
-        "scores": max(apart[:2]),
-        "gradients": max(a / size for a, size in zip(apart[2:], largest[2:], strict=True)),
+        "scores": max(differences[:2]),
+        "gradients": max(a / size for a, size in zip(differences[2:], largest[2:], strict=True)),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[2**n for n in range(10, 16)])
-    parser.add_argument("--length", type=int, default=64, help="clips a video")
-    parser.add_argument("--words", type=int, default=32, help="words a text")
+    parser.add_argument("--length", type=int, default=64, help="clips per video")
+    parser.add_argument("--words", type=int, default=32, help="words per text")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--backend", nargs="+", choices=["triton", "tiled", "reference"], default=["triton", "tiled"])
-    parser.add_argument("--tflops", type=float, default=790, help="what the GPU reaches in bf16 (an H200: 790)")
+    parser.add_argument("--tflops", type=float, default=790, help="bf16 throughput that the GPU reaches (an H200: 790)")
     arguments = parser.parse_args()
     import torch
 
     if not torch.cuda.is_available():
         print(
-            "benchmarks.gpu.similarity needs a GPU, and torch sees none; on a CPU run benchmarks.similarity",
+            "benchmarks.gpu.similarity needs a GPU, and torch finds none; on a CPU run benchmarks.similarity",
             file=sys.stderr,
         )
         sys.exit(2)

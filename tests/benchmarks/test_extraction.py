@@ -1,4 +1,4 @@
-"""The extraction benchmark runs, and the pipeline's points are those of the plain loop."""
+"""The extraction benchmark: the pipeline's points equal those of the plain loop."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_the_pipeline_gives_the_points_of_a_plain_loop(mirror: Path | None) -> None:
+def test_the_points_of_the_pipeline_equal_those_of_a_plain_loop(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "video").is_dir():
-        pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
+        pytest.skip("needs a mirror of the public corpora: set SIGNATLAS_MIRROR")
     video = mirror / "video" / "posefmt_test_video.mp4"
     command = [sys.executable, "-m", "benchmarks.extraction", "--videos", str(video), "--repeat", "6", "--workers", "2"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500, check=False)

@@ -1,4 +1,4 @@
-"""The benchmark of pair selection: its parts on small sizes, without a recipe's training steps."""
+"""The pair selection benchmark on small sizes, without training steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from benchmarks import pair_selection
 from signatlas.errors import UserError
 
 
-def test_parts_on_small_sizes() -> None:
-    found = pair_selection.plan_seconds(200, 8, seed=0, rounds=1)
-    assert found["steps"] == 25 and found["plan_seconds"] > 0
+def test_measurements_on_small_sizes() -> None:
+    plan = pair_selection.plan_seconds(200, 8, seed=0, rounds=1)
+    assert plan["steps"] == 25 and plan["plan_seconds"] > 0
     assert pair_selection.equality(seed=0, cases=6) == {"cases": 6, "equal_cases": 6}
     arguments = Namespace(scratch=None, large=3000, width=8, seed=0, batch=8, pool=256)
     large = pair_selection.large(arguments)
@@ -21,18 +21,18 @@ def test_parts_on_small_sizes() -> None:
     assert 0.001 < large["large_gib"] < 1
 
 
-def test_a_recipe_of_another_task_is_refused() -> None:
-    with pytest.raises(UserError, match="trains no translator"):
+def test_a_recipe_of_another_task_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="does not train a translator"):
         pair_selection.step_seconds(pair_selection.REPOSITORY / "recipes" / "procedural.yaml", 1)
 
 
-def test_anonymous_memory_is_seen_while_it_is_held() -> None:
+def test_the_peak_includes_memory_that_was_freed() -> None:
     with pair_selection.Peak() as peak:
         before = peak.bytes
-        held = bytearray(b"x") * (64 << 20)
+        buffer = bytearray(b"x") * (64 << 20)
         deadline = time.monotonic() + 20
         while peak.bytes - before <= 48 << 20 and time.monotonic() < deadline:
-            time.sleep(0.02)  # on a busy machine the watching thread may have to wait for its turn
-        assert len(held) == 64 << 20
-        del held
+            time.sleep(0.02)  # the sampling thread may be delayed on a busy machine
+        assert len(buffer) == 64 << 20
+        del buffer
     assert peak.bytes - before > 48 << 20

@@ -1,4 +1,4 @@
-"""The similarity benchmarks run, and say in one line where they cannot."""
+"""The similarity benchmarks run, or report in one line why they cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_tiled_takes_less_memory_and_the_definition_is_left_out_where_it_is_too_large() -> None:
+def test_tiled_needs_less_memory_and_the_reference_is_skipped_where_it_is_too_large() -> None:
     sizes = ["--batch", "64", "160", "--length", "32", "--words", "16", "--width", "16"]
     done = run("benchmarks.similarity", *sizes, "--rounds", "1", "--passes", "1", "--threads", "1", "--memory", "0.2")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -31,7 +31,7 @@ def test_tiled_takes_less_memory_and_the_definition_is_left_out_where_it_is_too_
     assert result["largest_batch"]["tiled"]["counted"] > 4 * result["largest_batch"]["reference"]["counted"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is refused without a GPU")
-def test_without_a_gpu_one_line() -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the error without a GPU")
+def test_without_a_gpu_the_benchmark_exits_with_one_line() -> None:
     done = run("benchmarks.gpu.similarity")
     assert done.returncode == 2 and "needs a GPU" in done.stderr and len(done.stderr.splitlines()) == 1
