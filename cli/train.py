@@ -1,4 +1,4 @@
-"""signatlas train: run a recipe with Ray Train and DeepSpeed."""
+"""signatlas train: train a recipe with Ray Train and DeepSpeed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def train(
     recipe: Annotated[str, typer.Argument(help="a recipe file, see recipes/")],
     set: Annotated[list[str], typer.Option("--set", help="override a setting: --set optimizer.lr=3e-4")] = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(help="Ray Train workers")] = None,
-    gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="one GPU a worker")] = None,
-    name: Annotated[str | None, typer.Option(help="name of the run; the recipe's by default")] = None,
-    storage_path: Annotated[str | None, typer.Option(help="folder or URI for checkpoints; runs/ by default")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; a local one is started by default")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="forget an earlier run of this name")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="show what Ray and the workers say")] = False,
+    gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="one GPU per worker")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the run; default: that of the recipe")] = None,
+    storage_path: Annotated[str | None, typer.Option(help="folder or URI for runs; default: runs/")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; default: start a local one")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="delete an earlier run of this name")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="show the logs of Ray and the workers")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
 ) -> None:
     """Train a recipe with Ray Train and DeepSpeed.
 
-    A run that was stopped goes on where it was when the same command is given again.
+    A stopped run resumes from its last checkpoint when the same command is given again.
 
     Example: signatlas train recipes/dgs_gesture.yaml --workers 2 --set seed=1 --name dgs_gesture_1
     """
@@ -45,15 +45,15 @@ def train(
     try:
         results = fit(loaded, address=address, fresh=fresh, quiet=json, verbose=verbose)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped: the same command resumes from the last checkpoint", file=sys.stderr)
         raise
     if json:
         print(json_.dumps(results))
     else:
-        _print(results)
+        _print_results(results)
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print_results(results: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Live progress: rank 0 tells a queue, the driver draws a bar and writes TensorBoard."""
+"""Live progress: rank 0 puts messages into a queue, the driver shows a bar and writes TensorBoard logs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Reporter:
-    """The worker's end: sends steps at most twice a second, and every epoch."""
+    """Sends progress from a worker: steps at most twice a second, and every epoch."""
 
     def __init__(self, queue: Any | None, rank: int):
         self.queue = queue if rank == 0 else None
-        self.last = 0.0
+        self.last_sent = 0.0
 
     def step(self, **values: float) -> None:
         now = time.monotonic()
-        if self.queue is not None and now - self.last >= 0.5:
-            self.last = now
+        if self.queue is not None and now - self.last_sent >= 0.5:
+            self.last_sent = now
             self._send({"kind": "step", **values})
 
     def epoch(self, **values: float) -> None:
@@ -34,17 +34,17 @@ class Reporter:
         try:
             self.queue.put_nowait(message)  # type: ignore[union-attr]
         except Full:
-            self.last = time.monotonic() + 5  # nobody reads: training goes on without being watched
+            self.last_sent = time.monotonic() + 5  # the driver does not read: training continues without progress
 
 
 class Watcher:
-    """The driver's end, a context manager: a bar on a terminal, one line an epoch elsewhere."""
+    """Shows progress on the driver, a context manager: a bar on a terminal, elsewhere one line per epoch."""
 
     def __init__(self, queue: Any, total_steps: int, tensorboard: Path | None, *, quiet: bool = False):
         self.queue, self.total, self.quiet = queue, total_steps, quiet
         self.console = Console()
-        self.done = threading.Event()
-        self.first: tuple[float, int] | None = None  # when which step was heard of first: start-up is no training
+        self.stopped = threading.Event()
+        self.first: tuple[float, int] | None = None  # time and step of the first message: start-up is not timed
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.writer = _summary_writer(tensorboard) if tensorboard else None
         self.progress = Progress(
@@ -60,7 +60,7 @@ class Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.done.set()
+        self.stopped.set()
         self.thread.join(timeout=10)
         self.progress.stop()
         if self.writer is not None:
@@ -68,16 +68,16 @@ class Watcher:
 
     def _watch(self) -> None:
         while True:
-            last_round = self.done.is_set()
+            last_round = self.stopped.is_set()
             try:
                 messages = self.queue.get_nowait_batch(self.queue.qsize())
-            except Exception:  # the queue's actor is gone: Ray is shutting down
+            except Exception:  # the actor of the queue has ended: Ray is shutting down
                 return
             for message in messages:
                 self._show(message)
             if last_round:
                 return
-            self.done.wait(0.5)
+            self.stopped.wait(0.5)
 
     def _show(self, message: dict[str, Any]) -> None:
         kind, step = message.pop("kind"), int(message.pop("step"))
@@ -90,14 +90,14 @@ class Watcher:
                 self.writer.add_scalar(f"{kind}/{name}", value, step if kind == "step" else epoch)
         if kind == "epoch" and not self.quiet and not self.console.is_terminal:
             values = "  ".join(f"{name} {value:.4g}" for name, value in message.items())
-            print(f"epoch {epoch}  step {step}/{self.total}  {values}  left {self._left(step)}", flush=True)
+            print(f"epoch {epoch}  step {step}/{self.total}  {values}  left {self._remaining(step)}", flush=True)
 
-    def _left(self, step: int) -> str:
-        """Time to the end at the pace so far."""
-        since, begun = self.first or (0.0, step)
-        if step == begun:
+    def _remaining(self, step: int) -> str:
+        """Return the remaining time at the pace so far."""
+        start, first_step = self.first or (0.0, step)
+        if step == first_step:
             return "?"
-        return f"{(time.monotonic() - since) / (step - begun) * (self.total - step):.0f} s"
+        return f"{(time.monotonic() - start) / (step - first_step) * (self.total - step):.0f} s"
 
 
 def _summary_writer(folder: Path) -> Any:

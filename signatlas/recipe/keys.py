@@ -39,6 +39,8 @@ RENAMED: dict[str, str | None] = {
     "noise.pack": "max_texts",
     "data.sentences": "epoch_over",
     "data.bucket": "bucket_batches",
+    "sign.max_clips": "max_windows",
+    "model.architecture": None,
     "start": "init_from",
 }
 

@@ -175,5 +175,5 @@ def test_ctrl_c_ends_cleanly_and_keeps_what_was_done(small_recipe, tmp_path):
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 130, output
     assert "Traceback" not in output, output
-    assert "the same command goes on from the last checkpoint" in output
+    assert "the same command resumes from the last checkpoint" in output
     assert list((tmp_path / "small").glob("checkpoint_2*"))
