@@ -1,4 +1,4 @@
-"""signatlas demo: the whole way as a user would go it, each step a signatlas command, the last one over HTTP."""
+"""signatlas demo: runs the commands from data to service, each in its own process, and searches over HTTP."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.shared import console
 from signatlas.errors import UserError
 
-FLOOR = 0.85  # of R@1 among the 30 words on real recordings
-SHOWN = 12
-PROCEDURAL = (
-    "PROCEDURAL SIGNS: no source of real recordings was reached, so the signs below are computed. "
+if TYPE_CHECKING:
+    from signatlas.corpus.format import Clip
+
+MIN_RECALL = 0.85  # R@1 among the 30 words on real recordings
+NUM_ROWS = 12
+PROCEDURAL_NOTICE = (
+    "PROCEDURAL SIGNS: no real recordings are available, so the signs below are computed. "
     "Nothing here is a result on real signing."
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the demo runs on: real recordings, or signs that it computes."""
+    """Corpus and recipe of the demo: real recordings, or computed signs without a network."""
 
     name: str
     corpus: str
@@ -45,116 +49,109 @@ class Plan:
 
 
 REAL = Plan("demo", "data/dgs", "recipes/dgs_gesture.yaml", True, ("optimizer.epochs=30",), ("--source", "webcam"))
-COMPUTED = Plan("demo-procedural", "data/procedural", "recipes/procedural.yaml", False)
+PROCEDURAL = Plan("demo-procedural", "data/procedural", "recipes/procedural.yaml", False)
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="leave the service running until Ctrl-C")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
     mirror: Annotated[
-        str | None, typer.Option(help="folder that mirrors the public sources", envvar="SIGNATLAS_MIRROR")
+        str | None, typer.Option(help="Folder that mirrors the public sources.", envvar="SIGNATLAS_MIRROR")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="port of the service; a free one by default")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the service (default: a free one).")] = None,
 ) -> None:
-    """The whole way: data, training with two workers, evaluation, index in two shards, service, search over HTTP.
+    """Run everything end to end: data, training with two workers, evaluation, a sharded index, service, HTTP search.
 
-    On a machine without the recordings it runs on computed (procedural) signs and says so.
+    Without the real recordings it runs on computed (procedural) signs and says so.
 
     Example: signatlas demo --mirror ../mirror --keep
     """
     started = time.monotonic()
     if not Path(REAL.recipe).exists():
-        raise UserError("the demo runs in a checkout of signatlas: change into its folder first")
+        raise UserError("the demo must run in a checkout of signatlas: change to its folder first")
     if port is not None:
-        require_free(port)
-    plan = data(mirror)
+        require_free_port(port)
+    plan = get_data(mirror)
     run, index = f"runs/{plan.name}", f"indexes/{plan.name}"
-    step("train", "two Ray Train workers with DeepSpeed")
+    print_step("train", "two Ray Train workers with DeepSpeed")
     overrides = [part for setting in plan.settings for part in ("--set", setting)]
-    signatlas("train", plan.recipe, "--name", plan.name, "--workers", "2", "--fresh", *overrides)
-    step("evaluate", "held-out against training recordings" if plan.real else "written to a file, being no result")
-    evaluate = (
-        "evaluate",
-        f"{run}/model",
-        "--corpus",
-        plan.corpus,
-        "--protocol",
-        "closed",
-        "--out",
-        f"{run}/evaluation",
-    )
-    signatlas(*evaluate, silent=not plan.real)
-    step("index", "two shards, embedded with Ray Data")
-    shutil.rmtree(index, ignore_errors=True)  # the demo's own; versions of earlier demos would pile up
-    where = ("--split", "train", *plan.source)
-    signatlas("index", "build", f"{run}/model", plan.corpus, "--out", index, "--shards", "2", *where)
-    step("serve", "Ray Serve: encoder, two shards, router")
+    run_command("train", plan.recipe, "--name", plan.name, "--workers", "2", "--fresh", *overrides)
+    print_step("evaluate", "held-out recordings against training recordings" if plan.real else "results not shown")
+    evaluation = ("--corpus", plan.corpus, "--protocol", "closed", "--out", f"{run}/evaluation")
+    run_command("evaluate", f"{run}/model", *evaluation, silent=not plan.real)
+    print_step("index", "two shards, embedded with Ray Data")
+    shutil.rmtree(index, ignore_errors=True)  # written by this demo only; versions would accumulate
+    clips = ("--split", "train", *plan.source)
+    run_command("index", "build", f"{run}/model", plan.corpus, "--out", index, "--shards", "2", *clips)
+    print_step("serve", "Ray Serve: encoder, two shards, router")
     with service(index, port) as url:
-        right, total = search(plan, url)
+        correct, total = search(plan, url)
         minutes = (time.monotonic() - started) / 60
         if keep:
-            print(f"\nThe service is running at {url} (pages: {url}/ and {url}/docs); Ctrl-C ends it.", flush=True)
+            print(f"\nThe service runs at {url} (pages: {url}/ and {url}/docs); press Ctrl-C to stop it.", flush=True)
             _wait_for_ctrl_c()
-    finish(plan, right / total, total, minutes)
+    print_result(plan, correct / total, total, minutes)
 
 
-def step(name: str, what: str) -> None:
-    print(f"\n== {name}: {what}", flush=True)
+def print_step(name: str, description: str) -> None:
+    """Print the heading of a step."""
+    print(f"\n== {name}: {description}", flush=True)
 
 
-def signatlas(*arguments: str, silent: bool = False) -> None:
-    """Run one command as a user would; its failure ends the demo."""
+def run_command(*arguments: str, silent: bool = False) -> None:
+    """Run a signatlas command in its own process. Raises UserError if it fails."""
     print("$ signatlas " + " ".join(arguments), flush=True)
     out = subprocess.DEVNULL if silent else None
     code = subprocess.run([sys.executable, "-m", "cli", *arguments], check=False, stdout=out).returncode
     if code:
-        raise UserError(f"'signatlas {arguments[0]}' ended with exit code {code}; its own message stands above")
+        raise UserError(f"'signatlas {arguments[0]}' failed with exit code {code}; see its message above")
 
 
-def data(mirror: str | None) -> Plan:
-    """Fetch the real recordings, or find them fetched; where no source answers, compose procedural signs.
+def get_data(mirror: str | None) -> Plan:
+    """Fetch the real recordings; without a mirror, existing data or network, compose procedural signs.
 
-    A mirror that was named must hold, and a source that answers must deliver: nothing falls back in silence.
+    Falls back only when nothing answers: a given mirror, or a server that answers, must provide the data.
     """
-    from signatlas.corpus.sources import dgs
+    from signatlas.corpus.sources.fetch import load_source
 
-    if mirror or Path(REAL.corpus).exists() or reachable(dgs.URL):
-        step("data", "webcam recordings of 30 words and 3,012 dictionary entries of German Sign Language (gsg)")
-        signatlas("corpus", "fetch", "dgs", "--out", REAL.corpus, *(["--mirror", mirror] if mirror else []))
+    _, download = load_source("dgs")
+    if mirror or Path(REAL.corpus).exists() or is_reachable(download.url):
+        print_step("data", "webcam recordings of 30 words and 3,012 dictionary entries of German Sign Language (gsg)")
+        run_command("corpus", "fetch", "dgs", "--out", REAL.corpus, *(["--mirror", mirror] if mirror else []))
         return REAL
-    print(PROCEDURAL, flush=True)
-    print(f"To run on real recordings: a network that reaches {dgs.URL}, or SIGNATLAS_MIRROR=<folder>.", flush=True)
-    step("data", "procedural signs of synthetic signers")
-    signatlas("corpus", "compose", "--kind", "procedural", "--out", COMPUTED.corpus, "--overwrite")
-    return COMPUTED
+    print(PROCEDURAL_NOTICE, flush=True)
+    print(f"For real recordings, connect to {download.url}, or set SIGNATLAS_MIRROR=FOLDER.", flush=True)
+    print_step("data", "procedural signs of synthetic signers")
+    run_command("corpus", "compose", "--kind", "procedural", "--out", PROCEDURAL.corpus, "--overwrite")
+    return PROCEDURAL
 
 
-def reachable(url: str, seconds: float = 15) -> bool:
-    """Whether ``url`` answers at all within ``seconds``, names and redirects included."""
+def is_reachable(url: str, seconds: float = 15) -> bool:
+    """Return whether ``url`` answers within ``seconds``, including name resolution and redirects."""
     answers: list[bool] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
             answers.append(True)
         except OSError:
             answers.append(False)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(seconds)
     return bool(answers and answers[0])
 
 
-def require_free(port: int) -> None:
-    """Raise UserError when something listens on the port already."""
+def require_free_port(port: int) -> None:
+    """Raise UserError if a process listens on the port."""
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(f"port {port} is taken: choose another --port, or leave it out")
+            raise UserError(f"port {port} is in use: choose another --port, or leave it out")
 
 
 @contextmanager
 def service(index: str, port: int | None) -> Iterator[str]:
-    """`signatlas serve` in its own process, ready when the block begins, gone when it ends."""
+    """Run `signatlas serve` in its own process; yield its URL when it is ready, and stop it after the block."""
     if port is None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -165,9 +162,9 @@ def service(index: str, port: int | None) -> Iterator[str]:
     process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 180
-        while not ready(url):
+        while not is_ready(url):
             if process.poll() is not None:
-                raise UserError(f"the service ended with exit code {process.returncode}; its message stands above")
+                raise UserError(f"the service exited with code {process.returncode}; see its message above")
             if time.monotonic() > deadline:
                 raise UserError(f"the service at {url} was not ready within 3 minutes")
             time.sleep(0.5)
@@ -180,38 +177,38 @@ def service(index: str, port: int | None) -> Iterator[str]:
             process.kill()
 
 
-def ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Return whether the service answers /readyz with 200."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
+            return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
 
 def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One request as any client would send it, with the key where the service asks for one. Raises UserError."""
+    """Return the JSON answer to a request, sent with SIGNATLAS_API_KEY if set. Raises UserError for an HTTP error."""
     key = os.environ.get("SIGNATLAS_API_KEY")
     headers = {"Content-Type": "application/json"} | ({"X-API-Key": key} if key else {})
     try:
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            result: dict[str, Any] = json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
     except urllib.error.HTTPError as error:
         raise UserError(f"{url} answered {error.code}: {error.read().decode(errors='replace')[:200]}") from error
-    return result
+    return answer
 
 
 def search(plan: Plan, url: str) -> tuple[int, int]:
-    """Ask the service for every held-out recording; print a table; return how many found their word first, of all."""
+    """Search every held-out recording and print a table; return the number with the correct word first, and of all."""
     from signatlas.corpus import Corpus
     from signatlas.pose.serialization import to_json
 
     test = Corpus.open(plan.corpus).split("test")
     clips = [c for c in (test.source("webcam") if plan.real else test) if c.gloss is not None]
-    kind = "held-out recordings" if plan.real else "procedural signs"
-    step("search", f"{len(clips)} {kind} over HTTP")
+    print_step("search", f"{len(clips)} {'held-out recordings' if plan.real else 'procedural signs'} over HTTP")
 
-    def ask(clip: Any) -> list[dict[str, Any]]:
+    def query(clip: Clip) -> list[dict[str, Any]]:
         body = {"poses": to_json(clip.poses), "top_k": 50, "source": clip.source}
         if clip.width and clip.height:
             body = {"poses": to_json(clip.poses), "top_k": 50, "width": clip.width, "height": clip.height}
@@ -219,41 +216,42 @@ def search(plan: Plan, url: str) -> tuple[int, int]:
         return hits
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(ask, clips))
-    _table(clips, answers, plan)
+        answers = list(pool.map(query, clips))
+    _print_table(clips, answers, plan)
     return sum(hits[0]["gloss"] == clip.gloss for clip, hits in zip(clips, answers, strict=True)), len(clips)
 
 
-def _table(clips: list[Any], answers: list[list[dict[str, Any]]], plan: Plan) -> None:
-    from rich.console import Console
+def _print_table(clips: list[Clip], answers: list[list[dict[str, Any]]], plan: Plan) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     kind = "held-out recordings (German Sign Language, gsg)" if plan.real else "procedural signs"
-    table = Table(title=f"{SHOWN} of {len(clips)} queries: {kind}")
-    for name in ("performed", "", "first 5 words found"):
+    table = Table(title=f"{NUM_ROWS} of {len(clips)} queries: {kind}")
+    for name in ("performed sign", "", "first 5 words found"):
         table.add_column(name)
-    shown = sorted(range(len(clips)), key=lambda i: clips[i].id[::-1])[: 8 * SHOWN]
-    words: set[str] = set()
-    for i in shown:
-        if clips[i].gloss in words or len(words) == SHOWN:
+    order = sorted(range(len(clips)), key=lambda i: clips[i].id[::-1])[: 8 * NUM_ROWS]
+    glosses: set[str] = set()
+    for i in order:
+        gloss = str(clips[i].gloss)
+        if gloss in glosses or len(glosses) == NUM_ROWS:
             continue
-        words.add(clips[i].gloss)
-        found = list(dict.fromkeys(hit["gloss"] for hit in answers[i]))[:5]
-        right = found[0] == clips[i].gloss
-        table.add_row(clips[i].gloss, "[green]yes[/]" if right else "[red]no[/]", ", ".join(found))
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+        glosses.add(gloss)
+        words = list(dict.fromkeys(hit["gloss"] for hit in answers[i]))[:5]
+        mark = Text("yes", "green") if words[0] == gloss else Text("no", "red")
+        table.add_row(gloss, mark, ", ".join(words))
+    console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
-def finish(plan: Plan, recall: float, total: int, minutes: float) -> None:
-    """The last lines: what was found, on what; exit code 1 below the floor."""
+def print_result(plan: Plan, recall: float, total: int, minutes: float) -> None:
+    """Print recall and data of the demo; exit with code 1 if R@1 is below its minimum."""
     if not plan.real:
-        print(f"\nPROCEDURAL: {recall:.3f} of {total} computed performances found their sign first, {minutes:.1f} min.")
-        print(PROCEDURAL)
+        print(f"\nPROCEDURAL: R@1 of {total} computed recordings is {recall:.3f}; {minutes:.1f} min.")
+        print(PROCEDURAL_NOTICE)
         return
     print("\nData: real recordings of German Sign Language (gsg): SignDict, Tachionstrahl/SignLanguageRecognition.")
-    print(f"{total} held-out webcam recordings of 30 words searched over HTTP in {minutes:.1f} min since the start.")
-    print(f"R@1 = {recall:.3f} (floor {FLOOR})", flush=True)
-    if recall < FLOOR:
+    print(f"{total} held-out webcam recordings of 30 words searched over HTTP, {minutes:.1f} min after the start.")
+    print(f"R@1 = {recall:.3f} (minimum {MIN_RECALL})", flush=True)
+    if recall < MIN_RECALL:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The `signatlas` command. Each command is a "module:function" string, imported only when it is called."""
+"""The `signatlas` command: finds the function of a command, imports it, and runs it with typer."""
 
 from __future__ import annotations
 
@@ -8,95 +8,83 @@ import sys
 from typing import Any, NamedTuple
 
 from signatlas import __version__
+from signatlas.corpus.sources import SOURCES
 from signatlas.errors import UserError
 
 
 class Entry(NamedTuple):
+    """A command: the "module:function" to import when it is called, and its line in the overview."""
+
     target: str
     help: str
 
 
 Entries = dict[str, "Entry | Entries"]
 
+IMPORTS: Entries = {
+    "keypoints": Entry("cli.corpus.imports:keypoints", "A folder of .npy or .npz keypoints with labels."),
+    "pose-lexicon": Entry("cli.corpus.imports:pose_lexicon", "A lexicon of .pose files with an index.csv."),
+    "manifest": Entry("cli.corpus.imports:manifest", "Your own recordings, listed in CSV, TSV or JSONL."),
+    **{
+        name: Entry(f"cli.corpus.imports:{name}", source.description)
+        for name, source in SOURCES.items()
+        if source.command == "import"
+    },
+}
 COMMANDS: Entries = {
-    "demo": Entry("cli.demo:demo", "The whole way on real recordings: data, training, index, search."),
+    "demo": Entry("cli.demo:demo", "Run everything end to end on real recordings: data, training, index, search."),
     "doctor": Entry("cli.jobs:doctor", "Check this machine and the cluster."),
     "corpus": {
-        "fetch": Entry("cli.corpus.catalog:fetch", "Fetch a public corpus from its source or a mirror."),
-        "import": {
-            "keypoints": Entry("cli.corpus.keypoints:keypoints", "A folder of .npy/.npz keypoints with labels."),
-            "pose-lexicon": Entry("cli.corpus.keypoints:pose_lexicon", "A lexicon of .pose files with index.csv."),
-            "manifest": Entry(
-                "cli.corpus.importing:manifest",
-                "Recordings of your own, a line each in CSV, TSV or JSONL.",
-            ),
-            "wlasl": Entry(
-                "cli.corpus.importing:wlasl",
-                "WLASL, American Sign Language (C-UDA, non-commercial): https://dxli94.github.io/WLASL/",
-            ),
-            "autsl": Entry(
-                "cli.corpus.importing:autsl",
-                "AUTSL, Turkish Sign Language (research, by agreement): https://cvml.ankara.edu.tr/datasets/",
-            ),
-            "phoenix14t": Entry(
-                "cli.corpus.importing:phoenix14t",
-                "RWTH-PHOENIX-Weather 2014 T, German Sign Language (CC BY-NC-SA 3.0): "
-                "https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX-2014-T/",
-            ),
-            "csl-daily": Entry(
-                "cli.corpus.importing:csl_daily",
-                "CSL-Daily, Chinese Sign Language (research, by agreement): "
-                "http://home.ustc.edu.cn/~zhouh156/dataset/csl-daily/",
-            ),
-            "how2sign": Entry(
-                "cli.corpus.importing:how2sign",
-                "How2Sign, American Sign Language (CC BY-NC 4.0): https://how2sign.github.io/",
-            ),
-        },
-        "extract": Entry("cli.corpus.extract:extract", "Turn videos into a corpus of poses."),
-        "compose": Entry("cli.corpus.compose:compose", "Continuous signing composed of real isolated signs."),
-        "info": Entry("cli.corpus.catalog:info", "Counts, splits, words and lengths of a corpus."),
-        "show": Entry("cli.corpus.show:show", "Clips, pose files and videos as animations and strips."),
-        "export": Entry("cli.corpus.export:export", "Clips as .pose files with an index.csv."),
-        "doctor": Entry("cli.corpus.catalog:doctor", "Check files, checksums, poses; --probes: shortcuts."),
+        "fetch": Entry("cli.corpus.manage:fetch", "Download a public corpus, or create it from a local mirror."),
+        "import": IMPORTS,
+        "extract": Entry("cli.corpus.extract:extract", "Extract the poses of videos into a corpus."),
+        "compose": Entry("cli.corpus.compose:compose", "Compose continuous signing from real isolated signs."),
+        "info": Entry("cli.corpus.manage:info", "Print counts, splits, signers, texts and quality of a corpus."),
+        "show": Entry("cli.corpus.show:show", "Draw clips, .pose files and videos as animations and film strips."),
+        "export": Entry("cli.corpus.manage:export", "Write clips as .pose files with an index.csv."),
+        "doctor": Entry("cli.corpus.manage:doctor", "Check files, checksums, splits and poses; measure shortcuts."),
     },
     "features": {
-        "extract": Entry("cli.features_extract:extract", "Slide a sign classifier over continuous signing."),
-        "glosses": Entry("cli.features:glosses", "Oracle: a fixed vector for each true gloss."),
-        "import": Entry("cli.features:import_", "Precomputed features: .npy or .pkl, a file a clip."),
-        "info": Entry("cli.features:info", "What a folder of features holds."),
+        "extract": Entry("cli.features_extract:extract", "Extract clip features with a sign classifier."),
+        "glosses": Entry("cli.features:glosses", "Create oracle features: a fixed random vector per true gloss."),
+        "import": Entry("cli.features:import_", "Import precomputed features, .npy or .pkl."),
+        "info": Entry("cli.features:info", "Print the contents of a folder of features."),
     },
-    "spot": Entry("cli.spot:spot", "Find signs in continuous signing: pseudo-labels."),
+    "spot": Entry("cli.spot:spot", "Spot signs in continuous signing and save them as pseudo-labels."),
     "train": Entry("cli.train:train", "Train a recipe with Ray Train and DeepSpeed."),
-    "tune": Entry("cli.tune:tune", "Search settings of a recipe with Ray Tune: a study of many trainings."),
-    "evaluate": Entry("cli.evaluate.command:evaluate", "Evaluate a model on a corpus."),
-    "translate": Entry("cli.translate:translate", "What is signed in a video, poses or a clip, as text."),
-    "trajectories": Entry("cli.trajectories:trajectories", "What became of negatives while a reference model learned."),
-    "compare": Entry("cli.compare:compare", "Sentence evaluations side by side, with paired tests."),
+    "tune": Entry("cli.tune:tune", "Search the settings of a recipe with Ray Tune."),
+    "evaluate": Entry("cli.evaluate:evaluate", "Evaluate a model on a corpus."),
+    "translate": Entry("cli.translate:translate", "Translate a video, a .pose file or a clip of a corpus into text."),
+    "trajectories": Entry(
+        "cli.trajectories:trajectories", "Print similarity trajectories of negative pairs in training."
+    ),
+    "compare": Entry("cli.compare:compare", "Compare evaluations, with paired significance tests."),
     "index": {
-        "build": Entry("cli.index:build", "Embed a corpus and write a sharded, checksummed index."),
-        "verify": Entry("cli.index_versions:verify", "Check every file of an index against its checksum."),
-        "activate": Entry("cli.index_versions:activate", "Make one version of an index the live one."),
+        "build": Entry("cli.index:build", "Embed a corpus and write a sharded, checksummed index version."),
+        "verify": Entry("cli.index:verify", "Verify the checksums of an index version."),
+        "activate": Entry("cli.index:activate", "Make an index version the live one."),
     },
-    "search": Entry("cli.search.command:search", "Find signs by a clip, clips by a text, texts by a clip."),
-    "show": {"map": Entry("cli.sign_to_word:show_map", "Which part of a clip answers to which word.")},
-    "mine": Entry("cli.sign_to_word:mine", "Mine a dictionary: the windows that answer best to each word."),
+    "search": Entry("cli.search.command:search", "Search signs by a clip, clips by a text, or texts by a clip."),
+    "show": {
+        "map": Entry("cli.sign_to_word:show_map", "Plot similarities of the parts of a clip to the words of its text.")
+    },
+    "mine": Entry("cli.sign_to_word:mine", "Mine a dictionary: the windows most similar to each word."),
     "serve": Entry("cli.serve:serve", "Serve an index over HTTP with Ray Serve."),
     "submit": Entry("cli.jobs:submit", "Submit a signatlas command to a cluster as a Ray job."),
     "jobs": Entry("cli.jobs:jobs", "List the jobs of a cluster."),
-    "logs": Entry("cli.jobs:logs", "Print or follow the log of a job."),
+    "logs": Entry("cli.jobs:logs", "Print the log of a job, or follow it."),
     "stop": Entry("cli.jobs:stop", "Stop a job."),
 }
 
 
 GROUP_HELP = {
-    "corpus": "Fetch, import, compose and look at corpora.",
-    "features": "Clip features of continuous signing, for sentence retrieval.",
-    "import": "Make a corpus of recordings that are on this machine.",
-    "index": "Build, check and activate index snapshots.",
-    "show": "Pictures of what a model sees.",
+    "corpus": "Fetch, import, extract, compose, inspect and export corpora.",
+    "features": "Extract, import and inspect clip features of continuous signing.",
+    "import": "Create a corpus from recordings or poses on this machine.",
+    "index": "Build, verify and activate versions of an index.",
+    "show": "Plot what a model computes.",
 }
-INTRODUCTION = """signatlas learns, searches and serves joint spaces of sign language.
+INTRODUCTION = """Train, search and serve joint embedding spaces of sign language.
 
 Example:
   signatlas corpus fetch dgs
@@ -105,19 +93,17 @@ Example:
 
 
 def _overview(words: list[str], entries: Entries) -> str:
-    """The help page of the whole command or of one group, made without importing any command."""
+    """Return the help page of signatlas or of a command group, without importing any command."""
     rows = [(name, GROUP_HELP[name] if isinstance(entry, dict) else entry.help) for name, entry in entries.items()]
     width = max(len(name) for name, _ in rows)
-    lines = [f"Usage: {' '.join(['signatlas', *words])} COMMAND [OPTIONS]", ""]
-    lines += (
-        [GROUP_HELP[words[-1]] if words else INTRODUCTION, "", "Commands:"] if words else [INTRODUCTION, "Commands:"]
-    )
+    introduction = f"{GROUP_HELP[words[-1]]}\n" if words else INTRODUCTION
+    lines = [f"Usage: {' '.join(['signatlas', *words])} COMMAND [OPTIONS]", "", introduction, "Commands:"]
     lines += [f"  {name:<{width}}  {text}" for name, text in rows]
     return "\n".join([*lines, "", "Each command has its own --help, with an example."])
 
 
 def _resolve(arguments: list[str]) -> tuple[list[str], Entry | None, list[str]]:
-    """Split arguments into the command's words, its entry (None: a help page is wanted) and what is left."""
+    """Split arguments into the words of the command, its entry (None after printing an overview), and the rest."""
     words: list[str] = []
     entries = COMMANDS
     for position, argument in enumerate(arguments):
@@ -142,19 +128,36 @@ def _function(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _run(words: list[str], entry: Entry, arguments: list[str]) -> int:
-    """Import one command's function, let typer turn its signature into options, and call it."""
+def _command(name: str, function: Any) -> Any:
+    """Return a typer command that shows brackets of its help texts instead of reading them as rich markup."""
     import typer
+    from rich.markup import escape
 
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command(words[-1], context_settings={"help_option_names": ["-h", "--help"]})(_function(entry.target))
-    # Standalone: typer itself prints a usage mistake in one line and exits with code 2.
-    app(args=arguments, prog_name=" ".join(["signatlas", *words]))
-    return 0
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(function)
+    command: Any = typer.main.get_command(app)
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = escape("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = escape(parameter.help)
+    return command
+
+
+def _run(words: list[str], entry: Entry, arguments: list[str]) -> int:
+    """Run a command and return its exit code. Raises UserError for wrong options or arguments."""
+    name = " ".join(["signatlas", *words])
+    try:
+        code = _command(words[-1], _function(entry.target))(args=arguments, prog_name=name, standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # that of typer's usage errors, whose classes vary with its version
+            raise
+        raise UserError(f"{error.format_message().rstrip('.')}; see '{name} --help'") from error
+    return code if isinstance(code, int) else 0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command. A UserError is printed as one line, exit code 2; Ctrl-C ends with 130."""
+    """Run a command. A UserError is printed as one line with exit code 2; Ctrl-C exits with 130."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments == ["--version"]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import refuse_existing, writing
+from cli.shared import check_output, output_errors
 from signatlas.errors import CorpusError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from signatlas.evaluation.sign_to_word.mining import Word
-    from signatlas.evaluation.sign_to_word.pairs import Pair
+    from signatlas.evaluation.sign_to_word.maps import MappedVideo
+    from signatlas.evaluation.sign_to_word.mining import MinedWord
 
 MODEL = typer.Argument(help="Folder of a dual encoder.")
 CORPUS = typer.Argument(help="Corpus folder or URI.")
@@ -38,7 +38,7 @@ def show_map(
 
     Example: signatlas show map runs/cico/model data/multi --clip multi/test/000001 --features data/features/multi
     """
-    from signatlas.evaluation.sign_to_word.pairs import gloss_spans
+    from signatlas.evaluation.sign_to_word.maps import gloss_spans
     from signatlas.plots.sign_to_word import word_map
 
     opened, rows = _rows(corpus, lambda row: row["id"] == clip)
@@ -48,7 +48,7 @@ def show_map(
     fps = pair.row["fps"]
     scale, unit = (1 / fps, "s") if fps else (1.0, "frames")
     spans = [(gloss, first * scale, end * scale) for gloss, first, end in gloss_spans(pair.row)]
-    with writing(out):
+    with output_errors(out):
         word_map(pair.map, pair.frames * scale, out, spans=spans, unit=unit, title=f"{clip}: {pair.text}")
     print(json_.dumps(_as_data(pair), ensure_ascii=False) if json else f"{out}: {len(pair.frames)} clips x "
           f"{len(pair.map.words)} words")  # fmt: skip
@@ -72,14 +72,14 @@ def mine(
 
     Example: signatlas mine runs/cico/model data/multi-composed --features data/features/multi --out mined
     """
-    from signatlas.evaluation.sign_to_word.mining import Mined, figures
+    from signatlas.evaluation.sign_to_word.mining import DictionaryMiner, summarize
     from signatlas.files import folder_atomically
 
-    refuse_existing(out, overwrite)
+    check_output(out, overwrite)
     opened, rows = _rows(corpus, lambda row: row["split"] == split)
     if not rows:
         raise CorpusError(f"{opened.path} has no split '{split}', only {', '.join(opened.info.counts)}")
-    mined = Mined(least, most)
+    mined = DictionaryMiner(least, most)
     for pair in _pairs(model, opened, features, rows, language):
         mined.add(pair)
     found = mined.words(seed)
@@ -88,9 +88,9 @@ def mine(
     document = {
         "model": model, "corpus": opened.info.name, "corpus_fingerprint": opened.info.fingerprint, "split": split,
         "language": language, "least": least, "most": most, "seed": seed, "synthetic": opened.info.synthetic,
-        **figures([word for word, _ in found]), "words_found": [word.model_dump() for word, _ in found],
+        **summarize([word for word, _ in found]), "words_found": [word.model_dump() for word, _ in found],
     }  # fmt: skip
-    with writing(out), folder_atomically(out, overwrite=overwrite) as partial:
+    with output_errors(out), folder_atomically(out, overwrite=overwrite) as partial:
         text = json_.dumps(document, ensure_ascii=False, indent=1)
         (partial / "words.json").write_text(text + "\n", encoding="utf-8")
         if picture:
@@ -109,19 +109,21 @@ def _rows(corpus: str, keep: Any) -> tuple[Any, list[dict[str, Any]]]:
 
 
 def _pairs(model: str, opened: Any, features: Path, rows: list[dict[str, Any]], language: str) -> Any:
-    from signatlas.evaluation.sign_to_word.pairs import pairs
+    from signatlas.evaluation.sign_to_word.maps import map_videos
     from signatlas.features.store import FeatureStore
     from signatlas.models.dual_encoder.encoder import DualEncoder
 
-    return pairs(DualEncoder.from_pretrained(model), opened, FeatureStore.open(features), rows, language)
+    return map_videos(DualEncoder.from_pretrained(model), opened, FeatureStore.open(features), rows, language)
 
 
-def _as_data(pair: Pair) -> dict[str, Any]:
-    numbers = {name: getattr(pair.map, name).round(4).tolist() for name in ("cosines", "of_clips", "of_words")}
+def _as_data(pair: MappedVideo) -> dict[str, Any]:
+    numbers = {
+        name: getattr(pair.map, name).round(4).tolist() for name in ("cosines", "clip_attention", "word_attention")
+    }
     return {"id": pair.row["id"], "text": pair.text, "words": pair.map.words, "frames": pair.frames.tolist(), **numbers}
 
 
-def _draw(found: list[tuple[Word, np.ndarray]], path: Path, seed: int) -> None:
+def _draw(found: list[tuple[MinedWord, np.ndarray]], path: Path, seed: int) -> None:
     """The commonest words, those that name a gloss before all others."""
     import numpy as np
 
@@ -133,7 +135,7 @@ def _draw(found: list[tuple[Word, np.ndarray]], path: Path, seed: int) -> None:
         mined_map(tokens, [word.word for word, t in chosen for _ in t], path, seed=seed)
 
 
-def _table(words: list[Word], document: dict[str, Any], out: Path) -> None:
+def _table(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from cli.shared import writing
+from cli.shared import output_errors
 from signatlas.errors import FeatureError
 
 
@@ -38,7 +38,7 @@ def trajectories(
         raise FeatureError("--quantile and --threshold exclude each other: use one")
     opened = Trajectories.open(trajectories_folder(run), verify=verify)
     result = classify_negatives(opened, clips=clips, quantile=quantile, threshold=threshold, seed=seed)
-    with writing(out):
+    with output_errors(out):
         plot(result, out, title=f"{opened.info.corpus}: {result.clips:,} of {result.clips_of:,} clips and their texts")
     if json:
         document = {"trajectories": str(opened.path), "fingerprint": opened.fingerprint, "seed": seed}
