@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.shared import console
+
 if TYPE_CHECKING:
     from signatlas.features.store import FeatureStore
 
@@ -91,7 +93,6 @@ def info(
 
 def _say(store: FeatureStore, json: bool) -> None:
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
 
     info, counts = store.info, store.counts
@@ -117,4 +118,4 @@ def _say(store: FeatureStore, json: bool) -> None:
     table = Table(show_header=False, box=None)
     for name, value in what.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    Console().print(table)
+    console().print(table)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.shared import status
 from signatlas.errors import IndexVersionError
 
 if TYPE_CHECKING:
@@ -123,24 +125,19 @@ def activate(
 
 
 def _build_signs(model: str, corpus: str, out: Path, address: str | None, **options: Any) -> IndexVersion:
-    from rich.console import Console
-
     from cluster.connect import connected
     from trainers.pipelines.index import signs
 
-    console = Console(stderr=True)
-    with connected(address, worker_logs=False), console.status("starting Ray Data") as status:
-        options["progress"] = lambda done: status.update(f"{done:,} clips embedded")
+    with connected(address, worker_logs=False), status("starting Ray Data") as show:
+        options["progress"] = lambda done: show(f"{done:,} clips embedded")
         return signs.build(model, corpus, out, **options)
 
 
 def _build_sentences(model: str, corpus: str, out: Path, *, kind: str, **options: Any) -> IndexVersion:
-    from rich.console import Console
-
     from trainers.pipelines.index import sentences
 
-    with Console(stderr=True).status(f"encoding {kind}") as status:
-        options["progress"] = lambda done: status.update(f"{done:,} {kind} encoded")
+    with status(f"encoding {kind}") as show:
+        options["progress"] = lambda done: show(f"{done:,} {kind} encoded")
         return sentences.build(model, corpus, out, kind=kind, **options)  # type: ignore[arg-type]
 
 
@@ -148,8 +145,6 @@ def _build_from_poses(
     model: str, corpus: str, out: Path, address: str | None, *, workers: int, gpus: float, **options: Any
 ) -> IndexVersion:
     """Build an index of clips from features that the model's own sign encoders compute."""
-    from rich.console import Console
-
     from cluster.connect import connected
     from signatlas.features.sliding import own_encoders
     from signatlas.models import DualEncoder, load
@@ -157,15 +152,14 @@ def _build_from_poses(
     from trainers.pipelines.index.sentences import temporary_features
 
     own_encoders(locate(model), load(model, DualEncoder))  # raises before Ray starts
-    console = Console(stderr=True)
-    with connected(address, worker_logs=False), console.status("starting Ray Data") as status:
-        computed = temporary_features(
-            model, corpus, out, workers=workers, gpus=gpus,
-            progress=lambda clips, windows: status.update(f"{clips:,} clips, {windows:,} windows"),
-        )  # fmt: skip
-        with computed as features:
-            status.stop()
-            return _build_sentences(model, corpus, out, features=features, keeps=False, **options)
+    with connected(address, worker_logs=False), ExitStack() as stack:
+        with status("starting Ray Data") as show:
+            computed = temporary_features(
+                model, corpus, out, workers=workers, gpus=gpus,
+                progress=lambda clips, windows: show(f"{clips:,} clips, {windows:,} windows"),
+            )  # fmt: skip
+            features = stack.enter_context(computed)
+        return _build_sentences(model, corpus, out, features=features, keeps=False, **options)
 
 
 def _print_json(index_version: IndexVersion) -> None:

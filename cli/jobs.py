@@ -115,15 +115,14 @@ def jobs(address: Address = DEFAULT_ADDRESS, json: AsJson = False) -> None:
     if not submitted:
         print(f"no jobs at {address}")
         return
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from cli.shared import console
 
     table = Table("job", "status", "started", "duration", "command", box=None)
     for job in submitted:
-        # Text, because rich would read brackets in a command as markup.
-        table.add_row(job.id, job.status.lower(), _clock(job.started), _duration(job), Text(job.command))
-    Console().print(table)
+        table.add_row(job.id, job.status.lower(), _clock(job.started), _duration(job), job.command)
+    console().print(table)
 
 
 def _clock(seconds: float | None) -> str:

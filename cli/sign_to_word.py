@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import check_output, output_errors
+from cli.shared import check_output, console, output_errors
 from signatlas.errors import CorpusError, UserError
 
 if TYPE_CHECKING:
@@ -136,8 +136,6 @@ def _draw(found: list[tuple[MinedWord, np.ndarray]], path: Path, seed: int) -> N
 
 
 def _table(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
@@ -149,19 +147,17 @@ def _table(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:
         table.add_column(name, justify="right")
     for word in words:
         shares = (word.purity, word.chance, word.named, word.named_chance)
-        table.add_row(escape(word.word), str(word.count), f"{word.score:.2f}", escape(word.majority or ""),
+        table.add_row(word.word, str(word.count), f"{word.score:.2f}", word.majority or "",
                       *("" if s is None else f"{s:.0%}" for s in shares))  # fmt: skip
-    console = Console()
-    console.print(table)
+    output = console()
+    output.print(table)
     if document["purity"] is not None:
-        console.print(
-            f"mean of {len(words)} words: purity {document['purity']:.1%}, by chance {document['chance']:.1%}"
-        )
+        output.print(f"mean of {len(words)} words: purity {document['purity']:.1%}, by chance {document['chance']:.1%}")
     if document["named"] is not None:
-        console.print(
+        output.print(
             f"mean of {document['named_words']} words that name a gloss: in its span {document['named']:.1%}, "
             f"by chance {document['named_chance']:.1%}"
         )
     if document["synthetic"]:
-        console.print("Synthetic signing: none of this is a result on real signing.")
-    console.print(f"{out}/words.json has the windows", style="dim")
+        output.print("Synthetic signing: none of this is a result on real signing.")
+    output.print(f"{out}/words.json has the windows", style="dim")

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.shared import console
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="a recipe file, see recipes/")],
@@ -54,10 +56,9 @@ def train(
 
 
 def _print_results(results: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    output = console()
     table = Table(title=f"{results['name']}, seed {results['seed']}: {results['epochs']} epochs")
     for column in ("checkpoint", "epoch", "loss", *(k for k in results["best"] if k.startswith("dev_"))):
         table.add_column(column.replace("dev_", "dev "), justify="right")
@@ -65,7 +66,7 @@ def _print_results(results: dict[str, Any]) -> None:
         row = results[kind]
         values = [f"{row[k]:.4f}" for k in results["best"] if k.startswith("dev_")]
         table.add_row(kind, str(row["epoch"]), f"{row['loss']:.3f}", *values)
-    console.print(table)
+    output.print(table)
     if note := results.get("note"):
-        console.print(note)
-    console.print(f"model: {results['model']}\ncurves: {results['model'].removesuffix('model')}curves.png")
+        output.print(note)
+    output.print(f"model: {results['model']}\ncurves: {results['model'].removesuffix('model')}curves.png")

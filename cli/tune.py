@@ -50,20 +50,18 @@ def tune(
 def _print_results(results: dict[str, Any]) -> None:
     from pathlib import Path
 
-    from rich.console import Console
-
+    from cli.shared import console
     from tune.display import table
     from tune.record import read
     from tune.study import Study
 
-    console = Console()
+    output = console()
     study = Study.model_validate(results["study"])
-    console.print(table(read(Path(results["folder"])), study))
-    # markup=False, because rich would read brackets in a path as markup.
+    output.print(table(read(Path(results["folder"])), study))
     for line in (
         *([results["note"]] if "note" in results else []),
         f"report: {results['report']}",
         f"best recipe: {results['best_recipe']}",
         f"train the best recipe: signatlas train {results['best_recipe']}",
     ):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        output.print(line, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.shared import console
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
@@ -166,11 +167,9 @@ def _search_service(
 
 
 def _print_signs(title: str, answer: Answer) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(f"Signs most like {title}"), title_justify="left")
+    table = Table(title=f"Signs most like {title}", title_justify="left")
     table.add_column("#", justify="right")
     for name in ("gloss", "language", "score", "confidence", "source", "id"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
@@ -179,33 +178,31 @@ def _print_signs(title: str, answer: Answer) -> None:
             hit["gloss"] or "", hit["sign_language"], f"{hit['score']:.3f}", hit["confidence"] or "", hit["source"],
             hit["id"],
         )  # fmt: skip
-        table.add_row(str(hit["rank"]), *map(escape, cells))
-    console = Console()
-    console.print(table)
+        table.add_row(str(hit["rank"]), *cells)
+    output = console()
+    output.print(table)
     if answer["verdict"] == "not found":
-        console.print("Not found: no recording in this index is closer than wrong results usually are.")
+        output.print("Not found: no recording in this index is closer than wrong results usually are.")
     if answer["synthetic"]:
-        console.print("This index holds synthetic signs: these are not results on real signing.")
-    console.print(f"index {answer['index_version']}", style="dim", markup=False)
+        output.print("This index holds synthetic signs: these are not results on real signing.")
+    output.print(f"index {answer['index_version']}", style="dim")
 
 
 def _print_sentences(title: str, answer: Answer) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     heading = "Clips for" if answer["kind"] == "clips" else "Texts for"
-    table = Table(title=escape(f"{heading} {title}"), title_justify="left")
+    table = Table(title=f"{heading} {title}", title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("score", justify="right")
     table.add_column("texts", overflow="fold", ratio=3)
     table.add_column("id", overflow="fold", ratio=2)
     for hit in answer["hits"]:
         texts = "\n".join(f"{t['language']}  {t['text']}" for t in hit["texts"])
-        table.add_row(str(hit["rank"]), f"{hit['score']:.3f}", escape(texts), escape(hit["id"]))
-    console = Console()
-    console.print(table)
+        table.add_row(str(hit["rank"]), f"{hit['score']:.3f}", texts, hit["id"])
+    output = console()
+    output.print(table)
     if answer["synthetic"]:
-        console.print("This index holds synthetic signing: these are not results on real signing.")
+        output.print("This index holds synthetic signing: these are not results on real signing.")
     scored = f"{answer['scored']:,} scored token by token, " if answer["scored"] else ""
-    console.print(f"{scored}{answer['entries']:,} entries, index {answer['index_version']}", style="dim", markup=False)
+    output.print(f"{scored}{answer['entries']:,} entries, index {answer['index_version']}", style="dim")
