@@ -1,4 +1,4 @@
-"""What a ranking in random order would score: expectations in closed form."""
+"""Chance level: the expected retrieval metrics of a random order, in closed form."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from signatlas.metrics.retrieval import CUTOFFS
 
 
 def rank_distribution(relevant: int, gallery: int) -> np.ndarray:
-    """P(rank = k) for k = 1..G [G] when ``relevant`` of ``gallery`` items are shuffled.
+    """Return P(rank = k) for k = 1..G, float [G], when ``relevant`` of ``gallery`` items are shuffled.
 
-    P(rank > k) = C(G - r, k) / C(G, k), written as a product.
+    P(rank > k) = C(G - r, k) / C(G, k), computed as a product.
     """
     k = np.arange(gallery)
     beyond = np.cumprod(np.maximum(gallery - relevant - k, 0) / (gallery - k))
@@ -18,9 +18,9 @@ def rank_distribution(relevant: int, gallery: int) -> np.ndarray:
 
 
 def expected_average_precision(relevant: int, gallery: int) -> float:
-    """E[AP] = (H_G + (r - 1) / (G - 1) * (G - H_G)) / G, with H_G the harmonic number.
+    """Return E[AP] = (H_G + (r - 1) / (G - 1) * (G - H_G)) / G, with H_G the harmonic number.
 
-    An item stands at position k with probability 1/G, and of the k - 1 before it a share (r - 1) / (G - 1) is
+    An item is at position k with probability 1/G, and of the k - 1 items before it a share (r - 1) / (G - 1) is
     relevant.
     """
     harmonic = float((1 / np.arange(1, gallery + 1)).sum())
@@ -29,7 +29,7 @@ def expected_average_precision(relevant: int, gallery: int) -> float:
 
 
 def expected(relevant: np.ndarray, gallery: int) -> dict[str, float]:
-    """Expected R@K, mAP, MRR and MeanR, and the median of the pooled rank distribution (MedR).
+    """Return the expected R@K, mAP, MRR and MeanR, and the median of the pooled rank distribution (MedR).
 
     ``relevant`` [Q] counts each query's relevant items (at least 1) among ``gallery`` items.
     """
@@ -39,11 +39,11 @@ def expected(relevant: np.ndarray, gallery: int) -> dict[str, float]:
     share = queries / queries.sum()
     position = np.arange(1, gallery + 1)
     pooled = sum(s * rank_distribution(int(r), gallery) for s, r in zip(share, counts, strict=True))
-    below = np.cumsum(pooled)
+    cumulative = np.cumsum(pooled)
     return {
-        **{f"R@{k}": float(below[min(k, gallery) - 1]) for k in CUTOFFS},
+        **{f"R@{k}": float(cumulative[min(k, gallery) - 1]) for k in CUTOFFS},
         "mAP": float(sum(s * expected_average_precision(int(r), gallery) for s, r in zip(share, counts, strict=True))),
         "MRR": float((pooled / position).sum()),
-        "MedR": float(position[np.searchsorted(below, 0.5 - 1e-12)]),
+        "MedR": float(position[np.searchsorted(cumulative, 0.5 - 1e-12)]),
         "MeanR": float((pooled * position).sum()),
     }

@@ -1,1 +1,1 @@
-"""How good a ranking, a translation or a space is."""
+"""Metrics of retrieval and translation, as functions of arrays and texts."""

@@ -1,4 +1,4 @@
-"""How well a ranking puts what is relevant first. Ties always count against the query."""
+"""Retrieval metrics: recall at K, mean average precision, ranks, and bootstrap intervals. Ties count as errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _recall_at(cutoff: int) -> Callable[[np.ndarray], float]:
     return lambda ranks: float(np.mean(ranks <= cutoff))
 
 
-# What summarizes the values of `per_query` into one figure.
+# How the values of `per_query` become one number per metric.
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     **{f"R@{k}": _recall_at(k) for k in CUTOFFS},
     "mAP": lambda precisions: float(np.mean(precisions)),
@@ -23,7 +23,7 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-def _checked(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _validated(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores, relevant = np.asarray(scores), np.asarray(relevant, bool)
     if scores.ndim != 2 or scores.shape != relevant.shape:
         raise ValueError(f"scores {scores.shape} and relevant {relevant.shape} must both be [queries, gallery]")
@@ -33,24 +33,24 @@ def _checked(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def ranks(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Rank of each query: 1 + the number of irrelevant items that score at least as high as its best relevant one.
+    """Return ranks: 1 + the number of irrelevant items that score at least as high as the best relevant one.
 
-    Takes scores [Q, G] (higher is nearer) and relevant [Q, G] bool; returns int64 [Q], 0 where a query has no
-    relevant item. Raises ValueError for NaN or shapes that differ.
+    Takes scores [Q, G] (higher is more similar) and relevant [Q, G] bool; returns int64 [Q], 0 for a query without a
+    relevant item. Raises ValueError for NaN and for different shapes.
     """
-    scores, relevant = _checked(scores, relevant)
+    scores, relevant = _validated(scores, relevant)
     best = np.where(relevant, scores, -np.inf).max(1, initial=-np.inf, keepdims=True)
-    found = 1 + ((scores >= best) & ~relevant).sum(1)
-    return np.where(relevant.any(1), found, 0)
+    rank = 1 + ((scores >= best) & ~relevant).sum(1)
+    return np.where(relevant.any(1), rank, 0)
 
 
 def average_precision(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Average precision over the full ranking, irrelevant items first among equal scores.
+    """Return average precision over the full ranking; among equal scores, irrelevant items come first.
 
     AP = 1/r * sum over relevant items of (relevant items down to it) / (its position). Shapes and errors as in
-    :func:`ranks`; returns float64 [Q], NaN where a query has no relevant item.
+    :func:`ranks`; returns float64 [Q], NaN for a query without a relevant item.
     """
-    scores, relevant = _checked(scores, relevant)
+    scores, relevant = _validated(scores, relevant)
     order = np.lexsort((relevant, -scores), axis=-1)
     hits = np.take_along_axis(relevant, order, 1)
     precision = hits.cumsum(1) / np.arange(1, hits.shape[1] + 1)
@@ -59,32 +59,32 @@ def average_precision(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 
 
 def per_query(scores: np.ndarray, relevant: np.ndarray) -> dict[str, np.ndarray]:
-    """The value per query [Q] that each figure of ``STATISTICS`` summarizes: its rank, or its AP for mAP.
+    """Return by metric the value [Q] of each query that ``STATISTICS`` aggregates: its AP for mAP, else its rank.
 
     Queries without a relevant item are left out, so Q may be smaller than the number of rows.
     """
-    counted = np.asarray(relevant, bool).any(1)
-    rank, precision = ranks(scores, relevant)[counted], average_precision(scores, relevant)[counted]
+    valid = np.asarray(relevant, bool).any(1)
+    rank, precision = ranks(scores, relevant)[valid], average_precision(scores, relevant)[valid]
     return {name: precision if name == "mAP" else rank for name in STATISTICS}
 
 
 def evaluate(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
-    """All figures of a ranking: R@1, R@5, R@10, R@50, mAP, MRR (0..1), MedR, MeanR (from 1), queries, left_out.
+    """Return all metrics of a ranking: R@1, R@5, R@10, R@50, mAP, MRR (0..1), MedR, MeanR (from 1), queries, left_out.
 
     Takes scores [Q, G] and relevant [Q, G] bool. ``R@K`` is the share of queries with a relevant item in the top K.
-    Queries without a relevant item are left out and counted. Raises ValueError for NaN, shapes that differ, or when
-    no query has a relevant item.
+    Queries without a relevant item are left out and counted. Raises ValueError for NaN, for different shapes, and
+    when no query has a relevant item.
     """
     values = per_query(scores, relevant)
     queries = len(values["mAP"])
     if queries == 0:
         raise ValueError("no query has a relevant item in the gallery")
-    figures: dict[str, float] = {name: statistic(values[name]) for name, statistic in STATISTICS.items()}
-    return {**figures, "queries": queries, "left_out": len(scores) - queries}
+    metrics: dict[str, float] = {name: statistic(values[name]) for name, statistic in STATISTICS.items()}
+    return {**metrics, "queries": queries, "left_out": len(scores) - queries}
 
 
-def of_ranks(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, np.ndarray]:
-    """R@K, MRR, MedR and MeanR of ranks [..., Q] over their last axis, each [...]: a row a resample, for instance."""
+def rank_metrics(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, np.ndarray]:
+    """Return R@K, MRR, MedR and MeanR of ranks [..., Q], computed over the last axis, each [...]."""
     ranks = np.asarray(ranks)
     return {
         **{f"R@{k}": (ranks <= k).mean(-1) for k in cutoffs},
@@ -95,7 +95,7 @@ def of_ranks(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, n
 
 
 def mean_rank_variance(ranks: np.ndarray) -> float:
-    """Mean over Q queries of the population variance of their K ranks, ``ranks`` [K, Q] (one row a query variant)."""
+    """Return the mean over Q queries of the population variance of their K ranks, ``ranks`` [K, Q]: a row a variant."""
     return float(np.var(np.asarray(ranks, float), axis=0).mean())
 
 
@@ -108,10 +108,10 @@ def bootstrap(
     level: float = 0.95,
     groups: Sequence[object] | np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval ``(low, high)`` of ``statistic(values)`` over queries (Efron 1979).
+    """Return the percentile bootstrap interval ``(low, high)`` of ``statistic(values)`` over queries (Efron 1979).
 
-    ``values`` [Q] holds one number per query. With ``groups`` [Q] (signers, words) whole groups are drawn, which is
-    the honest interval when queries of one group resemble each other.
+    ``values`` [Q] holds one number per query. With ``groups`` [Q] (signers, words), whole groups are resampled: use
+    this where queries of one group depend on each other.
     """
     values = np.asarray(values)
     rng = np.random.default_rng(seed)
@@ -128,12 +128,12 @@ def bootstrap(
     return float(low), float(high)
 
 
-def bootstrap_of_ranks(
+def bootstrap_rank_metrics(
     ranks: np.ndarray, *, samples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """:func:`bootstrap` intervals over queries of all figures of :func:`of_ranks`, for ranks [Q], in one go."""
+    """Return percentile bootstrap intervals over queries for all of :func:`rank_metrics`, for ranks [Q]."""
     ranks = np.asarray(ranks)
-    drawn = ranks[np.random.default_rng(seed).integers(len(ranks), size=(samples, len(ranks)))]
+    resampled = ranks[np.random.default_rng(seed).integers(len(ranks), size=(samples, len(ranks)))]
     ends = [(1 - level) / 2, (1 + level) / 2]
-    found = {name: np.quantile(values, ends) for name, values in of_ranks(drawn).items()}
-    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+    intervals = {name: np.quantile(values, ends) for name, values in rank_metrics(resampled).items()}
+    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from signatlas.evaluation.sign_to_word.map import SignToWord
 from signatlas.plots.figures import BLUE, ORANGE, figure, save
 
 if TYPE_CHECKING:
@@ -17,8 +16,19 @@ if TYPE_CHECKING:
 Spans = Sequence[tuple[str, float, float]]
 
 
+class WordMap(Protocol):
+    """W words, cosines [L, W] with L clips, and each word's attention to the clips [L, W]."""
+
+    @property
+    def words(self) -> tuple[str, ...]: ...
+    @property
+    def cosines(self) -> np.ndarray: ...
+    @property
+    def word_attention(self) -> np.ndarray: ...
+
+
 def word_map(
-    found: SignToWord,
+    found: WordMap,
     times: np.ndarray,
     path: str | os.PathLike[str],
     *,
@@ -39,7 +49,7 @@ def word_map(
     if spans:
         _bars(axes[0], spans)
     for place, (values, name) in enumerate(
-        [(found.cosines, "cosine"), (found.of_words, "share of the word's attention")]
+        [(found.cosines, "cosine"), (found.word_attention, "share of the word's attention")]
     ):
         panel: Axes = axes[place - 2]
         rows = np.arange(len(found.words) + 1) - 0.5

@@ -103,7 +103,7 @@ def dual_encoders(sentence_corpus: Corpus, sentence_features: FeatureStore) -> P
 
     sizes = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
     config = DualEncoderConfig.model_validate(
-        {"sign": {**sizes, "max_clips": 4}, "text": {**sizes, "max_tokens": 6}, "embedding": 8}
+        {"sign": {**sizes, "max_windows": 4}, "text": {**sizes, "max_tokens": 6}, "embedding": 8}
     )
     texts = [text["text"] for row in sentence_corpus.split("train").metadata() for text in row["texts"]]
     record = {"languages": ["de"], "corpus_fingerprint": sentence_corpus.info.fingerprint, "shuffle_pairs": True,

@@ -1,4 +1,4 @@
-"""Rankings written as TREC files say the same when they are read back, by us and by ranx."""
+"""Rankings written as TREC files have the same metrics when read back, by signatlas and by ranx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from signatlas.errors import UserError
-from signatlas.evaluation.signs.protocols import Ranking
+from signatlas.evaluation.ranking import Ranking
 from signatlas.evaluation.trec import escape, read_ranking, write_qrels, write_run
 from signatlas.metrics.retrieval import evaluate
 
@@ -52,39 +52,39 @@ def test_ranx_reads_the_files_and_agrees(tmp_path: Path) -> None:
 
 
 def test_lines_are_trec(tmp_path: Path) -> None:
-    write_run(ranking(np.float32, True), tmp_path / "x.run.gz", tag="mine")
+    write_run(ranking(np.float32, True), tmp_path / "x.run.gz", tag="run-tag")
     lines = gzip.decompress((tmp_path / "x.run.gz").read_bytes()).decode().splitlines()
     assert len(lines) == 7 * 40
-    query, q0, _, place, score, tag = lines[0].split(" ")
-    assert (query, q0, place, tag) == ("query%200%09%2520", "Q0", "1", "mine")
+    query, q0, _, rank, score, tag = lines[0].split(" ")
+    assert (query, q0, rank, tag) == ("query%200%09%2520", "Q0", "1", "run-tag")
     scores = [float(line.split(" ")[4]) for line in lines[:40]]
     assert scores == sorted(scores, reverse=True)
     assert float(score) == scores[0]
 
 
-def test_escape_leaves_other_letters_alone() -> None:
+def test_escape_keeps_other_characters() -> None:
     assert escape("dgs/webcam/fußball/a-b_c") == "dgs/webcam/fußball/a-b_c"
     assert escape("a b%20") == "a%20b%2520"
 
 
 @pytest.mark.parametrize(
-    ("run", "why"),
+    ("run", "message"),
     [
         ("q Q0 a 1 0.5\n", "line 1: 5 fields, expected 6"),
         ("q Q0 a 1 0.5 t\np Q0 a 1 0.5 t\np Q0 b 2 0.4 t\n", r"queries with \[1, 2\] items"),
     ],
 )
-def test_damaged_runs_are_refused(tmp_path: Path, run: str, why: str) -> None:
+def test_damaged_runs_raise(tmp_path: Path, run: str, message: str) -> None:
     (tmp_path / "x.run").write_text(run)
     (tmp_path / "x.qrels").write_text("q 0 a 1\n")
-    with pytest.raises(UserError, match=why):
+    with pytest.raises(UserError, match=message):
         read_ranking(tmp_path / "x.run", tmp_path / "x.qrels")
 
 
-def test_a_truncated_run_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_run_raises(tmp_path: Path) -> None:
     write_run(ranking(np.float32, True), tmp_path / "x.run.gz")
     write_qrels(ranking(np.float32, True), tmp_path / "x.qrels")
-    whole = (tmp_path / "x.run.gz").read_bytes()
-    (tmp_path / "x.run.gz").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "x.run.gz").read_bytes()
+    (tmp_path / "x.run.gz").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="cannot be read"):
         read_ranking(tmp_path / "x.run.gz", tmp_path / "x.qrels")

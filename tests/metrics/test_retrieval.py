@@ -1,4 +1,4 @@
-"""Retrieval metrics against a plain reference, scikit-learn, ranx and their own laws."""
+"""Retrieval metrics against a plain reference, scikit-learn, ranx and their invariants."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from signatlas.metrics.retrieval import average_precision, bootstrap, evaluate, 
 
 
 def reference(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
-    """The definitions, one query and one item at a time."""
-    found, precisions = [], []
-    for row, right in zip(scores, relevant, strict=True):
-        if not right.any():
+    """Compute the definitions, one query and one item at a time."""
+    all_ranks, precisions = [], []
+    for row, is_relevant in zip(scores, relevant, strict=True):
+        if not is_relevant.any():
             continue
-        best = max(s for s, r in zip(row, right, strict=True) if r)
-        found.append(1 + sum(1 for s, r in zip(row, right, strict=True) if not r and s >= best))
-        order = sorted(range(len(row)), key=lambda i: (-row[i], right[i]))
+        best = max(s for s, r in zip(row, is_relevant, strict=True) if r)
+        all_ranks.append(1 + sum(1 for s, r in zip(row, is_relevant, strict=True) if not r and s >= best))
+        order = sorted(range(len(row)), key=lambda i: (-row[i], is_relevant[i]))
         hits, total = 0, 0.0
         for position, item in enumerate(order, start=1):
-            if right[item]:
+            if is_relevant[item]:
                 hits += 1
                 total += hits / position
         precisions.append(total / hits)
-    result = {f"R@{k}": float(np.mean([r <= k for r in found])) for k in (1, 5, 10, 50)}
-    result |= {"mAP": float(np.mean(precisions)), "MRR": float(np.mean([1 / r for r in found]))}
-    result |= {"MedR": float(np.median(found)), "MeanR": float(np.mean(found))}
-    return {**result, "queries": len(found), "left_out": len(scores) - len(found)}
+    result = {f"R@{k}": float(np.mean([r <= k for r in all_ranks])) for k in (1, 5, 10, 50)}
+    result |= {"mAP": float(np.mean(precisions)), "MRR": float(np.mean([1 / r for r in all_ranks]))}
+    result |= {"MedR": float(np.median(all_ranks)), "MeanR": float(np.mean(all_ranks))}
+    return {**result, "queries": len(all_ranks), "left_out": len(scores) - len(all_ranks)}
 
 
 @st.composite
 def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Small rankings with many ties; the first query has a relevant item."""
+    """Draw small rankings with many ties; the first query has a relevant item."""
     shape = (draw(st.integers(1, 6)), draw(st.integers(1, 12)))
     scores = draw(arrays(np.float64, shape, elements=st.integers(-4, 4).map(float)))
     relevant = draw(arrays(np.bool_, shape))
@@ -68,13 +68,13 @@ def test_only_the_order_of_scores_matters(ranking: tuple[np.ndarray, np.ndarray]
 def test_breaking_ties_never_hurts(ranking: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     scores, relevant = ranking
     noise = np.random.default_rng(seed).uniform(0, 0.5, scores.shape)
-    counted = relevant.any(1)
+    valid = relevant.any(1)
     assert (ranks(scores + noise, relevant) <= ranks(scores, relevant)).all()
-    pessimist, broken = (
-        average_precision(scores, relevant)[counted],
-        average_precision(scores + noise, relevant)[counted],
+    tied, without_ties = (
+        average_precision(scores, relevant)[valid],
+        average_precision(scores + noise, relevant)[valid],
     )
-    assert (broken >= pessimist - 1e-12).all()
+    assert (without_ties >= tied - 1e-12).all()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_equals_ranx(untied: tuple[np.ndarray, np.ndarray]) -> None:
         assert ours[names[name]] == pytest.approx(value), name
 
 
-def test_a_constant_scorer_finds_nothing() -> None:
+def test_a_constant_scorer_has_no_recall() -> None:
     relevant = np.eye(60, dtype=bool)
     figures = evaluate(np.full((60, 60), 0.3), relevant)
     assert (figures["R@1"], figures["R@50"], figures["MedR"]) == (0, 0, 60)
@@ -121,7 +121,7 @@ def test_queries_without_a_relevant_item_are_left_out_and_counted() -> None:
     assert np.isnan(average_precision(scores, relevant)[1])
 
 
-def test_refuses_nan_shapes_and_nothing_to_find() -> None:
+def test_nan_wrong_shapes_and_no_relevant_item_raise() -> None:
     with pytest.raises(ValueError, match="1 of 2 queries have NaN"):
         evaluate(np.array([[0.0, np.nan], [0.0, 1.0]]), np.ones((2, 2), bool))
     with pytest.raises(ValueError, match="must both be"):
@@ -130,7 +130,7 @@ def test_refuses_nan_shapes_and_nothing_to_find() -> None:
         evaluate(np.zeros((2, 3)), np.zeros((2, 3), bool))
 
 
-def test_minus_infinity_is_a_score_like_any_other() -> None:
+def test_minus_infinity_is_a_valid_score() -> None:
     assert ranks(np.array([[-np.inf, 1.0, -np.inf]]), np.array([[True, False, False]])).tolist() == [3]
 
 
@@ -158,7 +158,7 @@ def test_bootstrap_covers_and_is_deterministic() -> None:
     assert bootstrap(values, np.median, seed=4) == bootstrap(values, np.median, seed=4)
 
 
-def test_bootstrap_over_groups_is_wider_when_groups_agree_within() -> None:
+def test_bootstrap_over_groups_is_wider_when_values_agree_within_groups() -> None:
     groups = np.repeat([f"signer {g}" for g in range(10)], 20)
     values = np.repeat(np.random.default_rng(1).normal(size=10), 20)
     low, high = bootstrap(values, np.mean, samples=500)
@@ -166,14 +166,14 @@ def test_bootstrap_over_groups_is_wider_when_groups_agree_within() -> None:
     assert (wide_high - wide_low) > 3 * (high - low)
 
 
-def test_intervals_of_ranks_are_those_of_the_bootstrap() -> None:
+def test_intervals_of_rank_metrics_equal_the_bootstrap() -> None:
     ranks = np.random.default_rng(3).integers(1, 60, 300)
-    found = retrieval.bootstrap_of_ranks(ranks, samples=4000)
-    for name, (low, high) in found.items():
+    intervals = retrieval.bootstrap_rank_metrics(ranks, samples=4000)
+    for name, (low, high) in intervals.items():
         expected = retrieval.bootstrap(ranks, retrieval.STATISTICS[name], samples=4000, seed=1)
         tolerance = 0.1 * (expected[1] - expected[0]) + 1e-9 if name != "MedR" else 1.0
         assert abs(low - expected[0]) <= tolerance, name
         assert abs(high - expected[1]) <= tolerance, name
-    assert {name: float(value) for name, value in retrieval.of_ranks(ranks).items()} == {
+    assert {name: float(value) for name, value in retrieval.rank_metrics(ranks).items()} == {
         name: pytest.approx(statistic(ranks)) for name, statistic in retrieval.STATISTICS.items() if name != "mAP"
     }

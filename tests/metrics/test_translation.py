@@ -1,4 +1,4 @@
-"""Figures of translations: those of sacreBLEU and pycocoevalcap, sentence by sentence; mistakes are one line."""
+"""Translation metrics against sacreBLEU and pycocoevalcap, sentence by sentence; errors are one line."""
 
 from __future__ import annotations
 
@@ -27,65 +27,65 @@ def pairs() -> list[tuple[str, str]]:
     return random_ones + [(a, b) for a in EDGES for b in EDGES]
 
 
-def test_rouge_l_is_that_of_pycocoevalcap_on_every_sentence() -> None:
+def test_rouge_l_equals_pycocoevalcap_on_every_sentence() -> None:
     theirs = Rouge()
-    found = [(translation.rouge_l(h, r), theirs.calc_score([h], [r])) for h, r in pairs()]
-    assert len({round(b, 6) for _, b in found}) > 50
-    for ours, expected in found:
+    scores = [(translation.rouge_l(h, r), theirs.calc_score([h], [r])) for h, r in pairs()]
+    assert len({round(b, 6) for _, b in scores}) > 50
+    for ours, expected in scores:
         assert ours == pytest.approx(expected, abs=1e-12)
 
 
-def test_rouge_l_of_a_corpus_is_that_of_pycocoevalcap() -> None:
-    told, wanted = sentences(300, 3), sentences(300, 4, shortest=1)
-    wanted = [text if text.strip() else "a" for text in wanted]
+def test_rouge_l_of_a_corpus_equals_pycocoevalcap() -> None:
+    hypotheses, references = sentences(300, 3), sentences(300, 4, shortest=1)
+    references = [text if text.strip() else "a" for text in references]
     expected, by_sentence = Rouge().compute_score(
-        {i: [r] for i, r in enumerate(wanted)}, {i: [h] for i, h in enumerate(told)}
+        {i: [r] for i, r in enumerate(references)}, {i: [h] for i, h in enumerate(hypotheses)}
     )
-    assert translation.score(told, wanted, "de")["ROUGE-L"] == pytest.approx(100 * expected)
-    np.testing.assert_allclose(translation.sentence_scores(told, wanted, "de")["ROUGE-L"], 100 * by_sentence)
+    assert translation.score(hypotheses, references, "de")["ROUGE-L"] == pytest.approx(100 * expected)
+    np.testing.assert_allclose(translation.sentence_scores(hypotheses, references, "de")["ROUGE-L"], 100 * by_sentence)
 
 
-def near(texts: list[str], seed: int) -> list[str]:
-    """Texts that share n-grams of every length with the given ones."""
+def perturb(texts: list[str], seed: int) -> list[str]:
+    """Return texts that share n-grams of every length with the given ones."""
     rng = random.Random(seed)
     return [" ".join(w for w in text.split(" ") if rng.random() < 0.9) for text in texts]
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
-def test_bleu_and_chrf_are_those_of_sacrebleu(language: str) -> None:
-    wanted = [text if text.strip() else "a" for text in sentences(200, 5, shortest=1)]
-    told = ["", *near(wanted, 6)[1:]]
-    spaced = [" ".join("".join(t.split())) for t in wanted], [" ".join("".join(t.split())) for t in told]
-    asked = (wanted, told) if language == "de" else spaced
-    found = translation.score(told, wanted, language)
+def test_bleu_and_chrf_equal_sacrebleu(language: str) -> None:
+    references = [text if text.strip() else "a" for text in sentences(200, 5, shortest=1)]
+    hypotheses = ["", *perturb(references, 6)[1:]]
+    spaced = [" ".join("".join(t.split())) for t in references], [" ".join("".join(t.split())) for t in hypotheses]
+    pair = (references, hypotheses) if language == "de" else spaced
+    metrics = translation.score(hypotheses, references, language)
     for n in (1, 2, 3, 4):
-        expected = BLEU(max_ngram_order=n).corpus_score(asked[1], [asked[0]]).score
+        expected = BLEU(max_ngram_order=n).corpus_score(pair[1], [pair[0]]).score
         assert 10 < expected < 95
-        assert found[f"BLEU-{n}"] == pytest.approx(expected, abs=1e-9)
-    assert found["chrF"] == pytest.approx(CHRF().corpus_score(asked[1], [asked[0]]).score, abs=1e-9)
-    each = translation.sentence_scores(told, wanted, language)
-    assert each.keys() == set(translation.OF_SENTENCES)
-    one = BLEU(effective_order=True).sentence_score(asked[1][7], [asked[0][7]]).score
-    assert each["BLEU"][7] == pytest.approx(one)
-    assert each["BLEU"][0] == each["chrF"][0] == each["ROUGE-L"][0] == 0
+        assert metrics[f"BLEU-{n}"] == pytest.approx(expected, abs=1e-9)
+    assert metrics["chrF"] == pytest.approx(CHRF().corpus_score(pair[1], [pair[0]]).score, abs=1e-9)
+    by_sentence = translation.sentence_scores(hypotheses, references, language)
+    assert by_sentence.keys() == set(translation.SENTENCE_METRICS)
+    one = BLEU(effective_order=True).sentence_score(pair[1][7], [pair[0][7]]).score
+    assert by_sentence["BLEU"][7] == pytest.approx(one)
+    assert by_sentence["BLEU"][0] == by_sentence["chrF"][0] == by_sentence["ROUGE-L"][0] == 0
 
 
 def test_case_punctuation_and_spaces_count() -> None:
     same = translation.score(["Morgen Regen im Norden."], ["Morgen Regen im Norden."], "de")
-    assert [same[name] for name in translation.FIGURES] == pytest.approx([100] * 6)
+    assert [same[name] for name in translation.METRICS] == pytest.approx([100] * 6)
     for other in ("morgen Regen im Norden.", "Morgen Regen im Norden"):
-        found = translation.score([other], ["Morgen Regen im Norden."], "de")
-        assert all(found[name] < 99 for name in translation.FIGURES), other
+        metrics = translation.score([other], ["Morgen Regen im Norden."], "de")
+        assert all(metrics[name] < 99 for name in translation.METRICS), other
 
 
-def test_unspaced_languages_are_compared_by_characters_and_the_signature_says_so() -> None:
+def test_unspaced_languages_are_scored_by_characters_and_the_signature_says_so() -> None:
     # Two of four characters in order: P = R = 1/2, and no token at all would be shared by words.
-    found = translation.score(["明天有雨"], ["明日有雪"], "zh-Hans")
-    assert found["ROUGE-L"] == pytest.approx(50)
-    assert found["BLEU-1"] == pytest.approx(50)
+    metrics = translation.score(["明天有雨"], ["明日有雪"], "zh-Hans")
+    assert metrics["ROUGE-L"] == pytest.approx(50)
+    assert metrics["BLEU-1"] == pytest.approx(50)
     assert translation.score(["明天有雨"], ["明日有雪"], "en")["ROUGE-L"] == 0
-    assert "split:characters" in found["signature"]["BLEU"]
-    assert found["signature"]["BLEU"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert "split:characters" in metrics["signature"]["BLEU"]
+    assert metrics["signature"]["BLEU"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     signature = translation.signatures("de")
     assert "split" not in "".join(signature.values())
     assert signature["chrF"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
@@ -93,30 +93,30 @@ def test_unspaced_languages_are_compared_by_characters_and_the_signature_says_so
 
 
 def test_summed_counts_give_bleu_of_any_part() -> None:
-    wanted = [text if text.strip() else "a" for text in sentences(60, 7, shortest=1)]
-    told = near(wanted, 8)
-    counts = translation.bleu_counts(told, wanted, "de")
+    references = [text if text.strip() else "a" for text in sentences(60, 7, shortest=1)]
+    hypotheses = perturb(references, 8)
+    counts = translation.bleu_counts(hypotheses, references, "de")
     part = [3, 3, 5, 17, 40]
-    expected = BLEU().corpus_score([told[i] for i in part], [[wanted[i] for i in part]]).score
+    expected = BLEU().corpus_score([hypotheses[i] for i in part], [[references[i] for i in part]]).score
     assert translation.bleu(counts[part].sum(0)) == pytest.approx(expected)
 
 
-def test_nothing_right_and_nothing_said_are_zero_not_an_error() -> None:
-    for told in (["", ""], ["x", "y"]):
-        found = translation.score(told, ["a b c d e", "f g h i j"], "de")
-        assert [found[name] for name in translation.FIGURES] == [0] * 6
+def test_wrong_and_empty_hypotheses_score_zero() -> None:
+    for hypotheses in (["", ""], ["x", "y"]):
+        metrics = translation.score(hypotheses, ["a b c d e", "f g h i j"], "de")
+        assert [metrics[name] for name in translation.METRICS] == [0] * 6
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted", "why"),
+    ("hypotheses", "references", "message"),
     [
         (["a"], ["a", "b"], "1 translations for 2 references"),
         ([], [], "no sentences to score"),
         (["a", "b"], ["a", " \t"], "reference 1 of 2 is empty"),
     ],
 )
-def test_mistakes_are_one_line(told: list[str], wanted: list[str], why: str) -> None:
-    for scored in (translation.score, translation.sentence_scores):
-        with pytest.raises(TextError, match=why) as error:
-            scored(told, wanted, "de")
+def test_errors_are_one_line(hypotheses: list[str], references: list[str], message: str) -> None:
+    for function in (translation.score, translation.sentence_scores):
+        with pytest.raises(TextError, match=message) as error:
+            function(hypotheses, references, "de")
         assert "\n" not in str(error.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from signatlas.evaluation.sign_to_word.map import sign_to_word
+from signatlas.evaluation.sign_to_word.maps import sign_to_word_map
 from signatlas.plots.mined_signs import label_place, layout, mined_map
 from signatlas.plots.sign_to_word import word_map
 
@@ -24,12 +24,12 @@ def yellow(path: Path) -> np.ndarray:
 def test_a_word_is_bright_where_it_is_signed(tmp_path: Path) -> None:
     words = np.eye(4, dtype=np.float32)
     for order, early in (([0, 1, 2, 3], True), ([3, 2, 1, 0], False)):
-        found = sign_to_word(words[order], words[:1], [("Regen", [0])], tau=0.07)
+        found = sign_to_word_map(words[order], words[:1], [("Regen", [0])], tau=0.07)
         spans = [("REGEN", 0.0, 0.5)]
         word_map(found, np.array([0.2, 0.6, 1.0, 1.4]), tmp_path / "map.png", spans=spans, title="a $ sign")
         assert (yellow(tmp_path / "map.png")[:, 0].mean() < 0.45) == early
     word_map(
-        sign_to_word(words[:1], words[:1], [("w", [0])], 0.07), np.array([3.0]), tmp_path / "one.png", unit="frames"
+        sign_to_word_map(words[:1], words[:1], [("w", [0])], 0.07), np.array([3.0]), tmp_path / "one.png", unit="frames"
     )
     assert (tmp_path / "one.png").stat().st_size > 5000
 

@@ -1,1 +1,1 @@
-"""Sentence retrieval: protocol, items, report, comparison."""
+"""Sentence retrieval: items, protocol, report, comparison."""

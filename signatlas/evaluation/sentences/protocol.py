@@ -1,8 +1,8 @@
-"""Sentence retrieval in both directions, by the group protocol of CiCo. Numpy only; models enter as scores.
+"""Sentence retrieval in both directions, by CiCo's protocol of groups; input is a matrix of scores.
 
-A *sentence* (group) has one text a language and one video or several. Text to video (T2V): each text ranks sentences,
-a sentence scored by the best of its videos. Video to text (V2T): each video ranks all texts. Ties count against the
-query, and a tie never adds a row.
+A *sentence* (group) has one text per language and one or more videos. Text to video (T2V): each text ranks sentences;
+the score of a sentence is that of its best video. Video to text (V2T): each video ranks all texts. Ties count against
+the query.
 """
 
 from __future__ import annotations
@@ -13,57 +13,57 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from signatlas.evaluation.chance import expected
-from signatlas.metrics.retrieval import bootstrap_of_ranks, mean_rank_variance, of_ranks, ranks
+from signatlas.metrics.retrieval import bootstrap_rank_metrics, mean_rank_variance, rank_metrics, ranks
 
-FIGURES = ("R@1", "R@5", "R@10", "MedR", "MeanR", "MRR")
+METRICS = ("R@1", "R@5", "R@10", "MedR", "MeanR", "MRR")
 DIRECTIONS = ("T2V", "V2T")
 
 
-class Asked(NamedTuple):
-    """One direction: ``scores`` [Q, G], higher is nearer, and ``relevant`` bool [Q, G]."""
+class DirectionScores(NamedTuple):
+    """One direction: ``scores`` [Q, G], higher is more similar, and ``relevant`` bool [Q, G]."""
 
     scores: np.ndarray
     relevant: np.ndarray
 
     def ranks(self) -> np.ndarray:
-        """int64 [Q], 0 where nothing is relevant. Raises ValueError for NaN."""
+        """Return int64 [Q], 0 for a query without a relevant item. Raises ValueError for NaN."""
         return ranks(self.scores, self.relevant)
 
-    def only(self, queries: np.ndarray) -> Asked:
-        """The queries that the mask bool [Q] accepts, against the same gallery."""
-        return Asked(self.scores[queries], self.relevant[queries])
+    def only(self, queries: np.ndarray) -> DirectionScores:
+        """Return the queries that the mask bool [Q] selects, against the same gallery."""
+        return DirectionScores(self.scores[queries], self.relevant[queries])
 
 
-class Paired(NamedTuple):
-    """``scores`` [V, T] of V videos and T texts, and the sentences, int [V] and [T], that they belong to."""
+class PairScores(NamedTuple):
+    """``scores`` [V, T] of V videos and T texts, and the sentence of each video int [V] and text int [T]."""
 
     scores: np.ndarray
     group_of_video: np.ndarray
     group_of_text: np.ndarray
 
-    def only(self, groups: np.ndarray) -> Paired:
-        """The videos and the texts of these sentences alone."""
+    def only(self, groups: np.ndarray) -> PairScores:
+        """Return the videos and texts of these sentences alone."""
         videos, texts = np.isin(self.group_of_video, groups), np.isin(self.group_of_text, groups)
-        return Paired(self.scores[np.ix_(videos, texts)], self.group_of_video[videos], self.group_of_text[texts])
+        return PairScores(self.scores[np.ix_(videos, texts)], self.group_of_video[videos], self.group_of_text[texts])
 
 
-def directions(scores: np.ndarray, group_of_video: np.ndarray, group_of_text: np.ndarray) -> dict[str, Asked]:
-    """T2V [T, sentences with a video, in the order of their numbers] and V2T [V, T] of scores [V, T].
+def directions(scores: np.ndarray, group_of_video: np.ndarray, group_of_text: np.ndarray) -> dict[str, DirectionScores]:
+    """Return T2V [T, sentences with a video, by their number] and V2T [V, T] of scores [V, T].
 
-    Raises ValueError for shapes that do not fit and for no videos or no texts.
+    Raises ValueError for shapes that do not fit, and for no videos or no texts.
     """
     scores, videos, texts = np.asarray(scores), np.asarray(group_of_video), np.asarray(group_of_text)
     if scores.shape != (*videos.shape, *texts.shape) or 0 in scores.shape:
         raise ValueError(f"scores {scores.shape} must be [videos, texts], here [{len(videos)}, {len(texts)}]")
     groups, best = _best_of_each(scores, videos)
     return {
-        "T2V": Asked(best.T, texts[:, None] == groups[None]),
-        "V2T": Asked(scores, videos[:, None] == texts[None]),
+        "T2V": DirectionScores(best.T, texts[:, None] == groups[None]),
+        "V2T": DirectionScores(scores, videos[:, None] == texts[None]),
     }
 
 
 def _best_of_each(scores: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct groups [G] of the rows, and the largest score [G, ...] among the rows of each."""
+    """Return the distinct groups [G] of the rows, and the largest score [G, ...] among the rows of each."""
     order = np.argsort(groups, kind="stable")
     distinct, starts = np.unique(groups[order], return_index=True)
     return distinct, np.maximum.reduceat(scores[order], starts, axis=0)
@@ -72,133 +72,133 @@ def _best_of_each(scores: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, n
 def both_directions(
     scores: np.ndarray, group_of_video: np.ndarray, group_of_text: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """R@1, R@5, R@10, MedR, MeanR, MRR, queries, left_out and gallery of T2V and V2T; shapes as in :class:`Paired`.
+    """Return R@1, R@5, R@10, MedR, MeanR, MRR, queries, left_out and gallery of T2V and V2T.
 
-    Where each sentence has one video, both directions read the plain matrix. Queries whose sentence is not in the
-    gallery are left out and counted. Raises ValueError for NaN or when no query has anything to find.
+    Shapes as in :class:`PairScores`. Queries whose sentence is not in the gallery are left out and counted. Raises
+    ValueError for NaN, and when no query has a relevant item.
     """
-    return {name: figures(asked) for name, asked in directions(scores, group_of_video, group_of_text).items()}
+    return {name: metrics_of(one) for name, one in directions(scores, group_of_video, group_of_text).items()}
 
 
-def figures(asked: Asked) -> dict[str, float]:
-    """The figures of one direction. Raises ValueError for NaN and when no query has a relevant item."""
-    found = asked.ranks()
-    counted = found[found > 0]
-    if not len(counted):
+def metrics_of(direction: DirectionScores) -> dict[str, float]:
+    """Return the metrics of one direction. Raises ValueError for NaN, and when no query has a relevant item."""
+    all_ranks = direction.ranks()
+    valid = all_ranks[all_ranks > 0]
+    if not len(valid):
         raise ValueError("no query has a relevant item in the gallery")
-    values = of_ranks(counted)
-    sizes = {"queries": len(counted), "left_out": len(found) - len(counted), "gallery": asked.relevant.shape[1]}
-    return {**{name: float(values[name]) for name in FIGURES}, **sizes}
+    values = rank_metrics(valid)
+    sizes = {"queries": len(valid), "left_out": len(all_ranks) - len(valid), "gallery": direction.relevant.shape[1]}
+    return {**{name: float(values[name]) for name in METRICS}, **sizes}
 
 
-def described(asked: Asked, *, seed: int = 0, samples: int = 2000) -> dict[str, Any]:
-    """``metrics``, their 95 % bootstrap ``intervals`` over queries, ``chance``, and the numbers of queries and items.
+def summarize(direction: DirectionScores, *, seed: int = 0, samples: int = 2000) -> dict[str, Any]:
+    """Return ``metrics``, 95 % bootstrap ``intervals`` over queries, ``chance``, and numbers of queries and items.
 
-    Raises ValueError as :func:`figures` does.
+    Raises ValueError as :func:`metrics_of` does.
     """
-    values = figures(asked)
-    found = asked.ranks()
-    intervals = bootstrap_of_ranks(found[found > 0], samples=samples, seed=seed)
-    chance = expected(asked.relevant.sum(1)[found > 0], asked.relevant.shape[1])
+    values = metrics_of(direction)
+    all_ranks = direction.ranks()
+    intervals = bootstrap_rank_metrics(all_ranks[all_ranks > 0], samples=samples, seed=seed)
+    chance = expected(direction.relevant.sum(1)[all_ranks > 0], direction.relevant.shape[1])
     return {
-        "metrics": {name: values[name] for name in FIGURES},
-        "intervals": {name: intervals[name] for name in FIGURES},
-        "chance": {name: chance[name] for name in FIGURES},
+        "metrics": {name: values[name] for name in METRICS},
+        "intervals": {name: intervals[name] for name in METRICS},
+        "chance": {name: chance[name] for name in METRICS},
         **{name: int(values[name]) for name in ("queries", "left_out", "gallery")},
     }
 
 
-def merged(paired: Paired, same: np.ndarray) -> Paired:
-    """Texts that are the same become one text, and their sentences one sentence: nothing identical is an error.
+def merge_identical_texts(pairs: PairScores, text_labels: np.ndarray) -> PairScores:
+    """Return the scores with identical texts merged into one text, and their sentences into one sentence.
 
-    ``same`` int [T] is equal for equal texts. A merged text has the best score of those it stands for: texts may be
-    the same when folded and still differ in a comma.
+    ``text_labels`` int [T] are equal for identical texts. A merged text has the best score of its members, which may
+    differ in case and punctuation.
     """
-    scores, videos, texts = paired
-    labels, text = np.unique(np.asarray(same), return_inverse=True)
+    scores, videos, texts = pairs
+    labels, text = np.unique(np.asarray(text_labels), return_inverse=True)
     groups, group = np.unique(np.concatenate([texts, videos]), return_inverse=True)
     group, of_video = group[: len(texts)], group[len(texts) :]
-    # A sentence with several texts, or a text of several sentences, ties all of them together: the least label wins.
+    # Connected components of texts and sentences, by propagating the smallest label.
     label = np.arange(len(labels))
     while True:
         of_group = np.full(len(groups), len(labels))
         np.minimum.at(of_group, group, label[text])
-        following = label.copy()
-        np.minimum.at(following, text, of_group[group])
-        if (following == label).all():
+        updated = label.copy()
+        np.minimum.at(updated, text, of_group[group])
+        if (updated == label).all():
             break
-        label = following
-    alone = of_group == len(labels)  # videos whose sentence has no text
-    of_group[alone] += np.arange(alone.sum())
+        label = updated
+    without_text = of_group == len(labels)
+    of_group[without_text] += np.arange(without_text.sum())
     _, columns = _best_of_each(scores.T, text)
-    return Paired(columns.T, of_group[of_video], label)
+    return PairScores(columns.T, of_group[of_video], label)
 
 
-def languages(
+def compare_languages(
     scores_by_language: Mapping[str, np.ndarray], group_of_video: np.ndarray, group_of_text: np.ndarray
 ) -> dict[str, Any]:
-    """How well K languages do, how far apart they are, and which of them a mixed gallery prefers.
+    """Return the metrics of K languages, their mean rank variance, and which language a mixed gallery prefers.
 
-    Each scores [V, T], the texts in the same order in every language. Returns ``by_language`` (figures of both
-    directions); ``MRV``, the mean rank variance by direction, of ranks and ``relative``, of ranks by the size of the
-    gallery, with chance beside; and for several languages ``mixed`` (see :func:`mixed_gallery`). Raises ValueError as
+    Each scores [V, T], with the texts in the same order in every language. Keys: ``by_language`` (metrics of both
+    directions); ``MRV`` (by direction the mean rank variance of ranks, ``relative``, of ranks divided by the size of
+    the gallery, and ``chance``); for several languages ``mixed`` (:func:`mixed_gallery`). Raises ValueError as
     :func:`both_directions` does.
     """
-    asked = {code: directions(scores, group_of_video, group_of_text) for code, scores in scores_by_language.items()}
-    spread: dict[str, Any] = {}
+    by_language = {code: directions(s, group_of_video, group_of_text) for code, s in scores_by_language.items()}
+    variance: dict[str, Any] = {}
     for direction in DIRECTIONS:
-        found = np.stack([both[direction].ranks() for both in asked.values()])
-        found = found[:, (found > 0).all(0)]
-        size = next(iter(asked.values()))[direction].relevant.shape[1]
-        by_chance = chance_of_rank_variance(len(asked), size)
-        spread[direction] = {
-            "MRV": mean_rank_variance(found),
-            "relative": mean_rank_variance(found / size),
-            "chance": {"MRV": by_chance, "relative": by_chance / size**2},
+        rank_rows = np.stack([both[direction].ranks() for both in by_language.values()])
+        rank_rows = rank_rows[:, (rank_rows > 0).all(0)]
+        size = next(iter(by_language.values()))[direction].relevant.shape[1]
+        chance = expected_rank_variance(len(by_language), size)
+        variance[direction] = {
+            "MRV": mean_rank_variance(rank_rows),
+            "relative": mean_rank_variance(rank_rows / size),
+            "chance": {"MRV": chance, "relative": chance / size**2},
         }
     result: dict[str, Any] = {
-        "by_language": {code: {name: figures(one) for name, one in both.items()} for code, both in asked.items()},
-        "MRV": spread,
+        "by_language": {code: {d: metrics_of(one) for d, one in both.items()} for code, both in by_language.items()},
+        "MRV": variance,
     }
-    if len(asked) > 1:
+    if len(by_language) > 1:
         result["mixed"] = mixed_gallery(scores_by_language, group_of_video, group_of_text)
     return result
 
 
-def chance_of_rank_variance(languages: int, gallery: int) -> float:
-    """MRV of independent random orders of one relevant item: (G^2 - 1) / 12 * (K - 1) / K."""
+def expected_rank_variance(languages: int, gallery: int) -> float:
+    """Return the MRV of independent random orders with one relevant item: (G^2 - 1) / 12 * (K - 1) / K."""
     return (gallery**2 - 1) / 12 * (languages - 1) / languages
 
 
 def mixed_gallery(
     scores_by_language: Mapping[str, np.ndarray], group_of_video: np.ndarray, group_of_text: np.ndarray
 ) -> dict[str, Any]:
-    """Every video asks the texts of all K languages at once: is one language preferred ("English inclination")?
+    """Return how videos rank the texts of all K languages in one gallery: is one language preferred?
 
-    Returns ``V2T``, the figures when the right text of any language counts; and for each language: ``outranked``, the
-    share of videos for which any text of another language scores at least as high as the right one of this language,
-    ``by_translation``, the same of the right texts of other languages, ``by_wrong``, of their wrong texts, and
-    ``first``, how often this language has the first place (shared by those that tie). Without inclination and with two
+    Keys: ``V2T``, the metrics when the right text of any language is relevant; and for each language ``outranked``,
+    the share of videos for which any text of another language scores at least as high as the right one of this
+    language, ``by_translation``, the same for right texts of other languages, ``by_wrong``, for their wrong texts,
+    and ``first``, how often this language is ranked first (ties are shared). Without preference and with two
     languages ``by_translation`` and ``first`` are near one half.
     """
     codes = list(scores_by_language)
     stacked = np.stack([np.asarray(scores_by_language[code]) for code in codes])  # [K, V, T]
     right = np.asarray(group_of_video)[:, None] == np.asarray(group_of_text)[None]
-    asks = right.any(1)
-    stacked, right = stacked[:, asks], right[asks]
-    everywhere = np.concatenate([right] * len(codes), axis=1)
-    result: dict[str, Any] = {"V2T": figures(Asked(np.concatenate(list(stacked), axis=1), everywhere))}
-    own = np.where(right, stacked, -np.inf).max(2)  # [K, V], as the next
-    wrong = np.where(right, -np.inf, stacked).max(2)
-    first = np.maximum(own, wrong)
-    leads = first == first.max(0)
-    leading = (leads / leads.sum(0)).mean(1)
-    for place, code in enumerate(codes):
-        others = [k for k in range(len(codes)) if k != place]
+    has_text = right.any(1)
+    stacked, right = stacked[:, has_text], right[has_text]
+    relevant = np.concatenate([right] * len(codes), axis=1)
+    result: dict[str, Any] = {"V2T": metrics_of(DirectionScores(np.concatenate(list(stacked), axis=1), relevant))}
+    best_right = np.where(right, stacked, -np.inf).max(2)  # [K, V]
+    best_wrong = np.where(right, -np.inf, stacked).max(2)  # [K, V]
+    best = np.maximum(best_right, best_wrong)
+    is_first = best == best.max(0)
+    first_share = (is_first / is_first.sum(0)).mean(1)
+    for k, code in enumerate(codes):
+        others = [other for other in range(len(codes)) if other != k]
         result[code] = {
-            "outranked": float((first[others].max(0) >= own[place]).mean()),
-            "by_translation": float((own[others].max(0) >= own[place]).mean()),
-            "by_wrong": float((wrong[others].max(0) >= own[place]).mean()),
-            "first": float(leading[place]),
+            "outranked": float((best[others].max(0) >= best_right[k]).mean()),
+            "by_translation": float((best_right[others].max(0) >= best_right[k]).mean()),
+            "by_wrong": float((best_wrong[others].max(0) >= best_right[k]).mean()),
+            "first": float(first_share[k]),
         }
     return result

@@ -1,1 +1,1 @@
-"""Which part of the signing answers to which word."""
+"""Sign-to-word maps: which clips of a video match which words of its text."""

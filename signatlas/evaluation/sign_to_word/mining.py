@@ -1,4 +1,4 @@
-"""A dictionary mined from sentences: for each word the windows that answer to it best, judged by true gloss spans."""
+"""Mine a dictionary from sentences: the best windows of signing for each word, scored by true gloss spans."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from signatlas.corpus.sources.dgs import fold_gloss
-from signatlas.evaluation.sign_to_word.pairs import Pair, gloss_at
+from signatlas.evaluation.sign_to_word.maps import MappedVideo, gloss_at
 
 DRAWS = 200  # random dictionaries that a mined one is compared with
 
 
-class _Part(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Window(_Part):
-    """One mined window: the clip, the frame in its middle, its cosine with the word, the true gloss there."""
+class MinedWindow(_Record):
+    """One mined window: its clip, middle frame, cosine with the word, and the true gloss at that frame."""
 
     id: str
     frame: float
@@ -28,12 +28,12 @@ class Window(_Part):
     gloss: str | None
 
 
-class Word(_Part):
-    """What was mined for a word that ``count`` clips say. Shares are of its windows; None without true spans.
+class MinedWord(_Record):
+    """The windows mined for a word that occurs in ``count`` texts, and their quality; None without true spans.
 
-    ``purity``: in a span of ``majority``, the commonest gloss among them. ``chance``: the same of one random window of
-    each of the same clips, whose own commonest gloss is taken. ``named``: in a span of the gloss that has the word's
-    name, ``named_chance`` of random windows; None where there is no such gloss.
+    ``purity``: share of windows in a span of ``majority``, their most common gloss. ``chance``: the same for one random
+    window of each of the same clips. ``named``: share of windows in a span of the gloss with the word's name,
+    ``named_chance`` for random windows; None where there is no such gloss.
     """
 
     word: str
@@ -44,87 +44,87 @@ class Word(_Part):
     chance: float | None
     named: float | None
     named_chance: float | None
-    windows: tuple[Window, ...]
+    windows: tuple[MinedWindow, ...]
 
 
-class Mined:
-    """Collects the best window of each word in each clip, then makes the dictionary."""
+class DictionaryMiner:
+    """Collects the best window of each word in each video, then builds the dictionary."""
 
-    def __init__(self, least: int = 5, most: int = 20):
-        self.least, self.most = least, most
-        self._found: dict[str, list[tuple[Window, np.ndarray, list[str | None]]]] = defaultdict(list)
+    def __init__(self, min_count: int = 5, max_windows: int = 20):
+        self.min_count, self.max_windows = min_count, max_windows
+        self._candidates: dict[str, list[tuple[MinedWindow, np.ndarray, list[str | None]]]] = defaultdict(list)
         self._spellings: dict[str, Counter[str]] = defaultdict(Counter)
         self.glosses: set[str] = set()
-        self.judged = False
+        self.has_spans = False
 
-    def add(self, pair: Pair) -> None:
-        """Take the best window for each word of the pair; a word said twice counts once."""
-        around = [gloss_at(pair.row, frame) for frame in pair.frames]
-        self.glosses.update(pair.row["glosses"] or ())
-        self.judged |= bool(pair.row["gloss_spans"])
+    def add(self, video: MappedVideo) -> None:
+        """Add the best window for each word of a video's text; a repeated word counts once."""
+        glosses = [gloss_at(video.row, frame) for frame in video.frames]
+        self.glosses.update(video.row["glosses"] or ())
+        self.has_spans |= bool(video.row["gloss_spans"])
         best: dict[str, tuple[float, int]] = {}
-        for column, word in enumerate(pair.map.words):
+        for column, word in enumerate(video.map.words):
             if not any(c.isalnum() for c in word):
                 continue
             key = word.casefold()
             self._spellings[key][word] += 1
-            place = int(pair.map.cosines[:, column].argmax())
-            best[key] = max(best.get(key, (-2.0, 0)), (float(pair.map.cosines[place, column]), place))
-        for key, (score, place) in best.items():
-            window = Window(id=pair.row["id"], frame=float(pair.frames[place]), score=score, gloss=around[place])
-            self._found[key].append((window, pair.tokens[place], around))
+            row = int(video.map.cosines[:, column].argmax())
+            best[key] = max(best.get(key, (-2.0, 0)), (float(video.map.cosines[row, column]), row))
+        for key, (score, row) in best.items():
+            window = MinedWindow(id=video.row["id"], frame=float(video.frames[row]), score=score, gloss=glosses[row])
+            self._candidates[key].append((window, video.tokens[row], glosses))
 
-    def words(self, seed: int = 0) -> list[tuple[Word, np.ndarray]]:
-        """Words said by at least ``least`` clips, most frequent first, each with the tokens [n, E] of its windows."""
+    def words(self, seed: int = 0) -> list[tuple[MinedWord, np.ndarray]]:
+        """Return the words of at least ``min_count`` texts, most frequent first, with the tokens [n, E] of windows."""
         rng = np.random.default_rng(seed)
-        made = []
-        for key, found in sorted(self._found.items(), key=lambda item: (-len(item[1]), item[0])):
-            if len(found) >= self.least:
-                kept = sorted(found, key=lambda f: (-f[0].score, f[0].id))[: self.most]
+        words = []
+        for key, candidates in sorted(self._candidates.items(), key=lambda item: (-len(item[1]), item[0])):
+            if len(candidates) >= self.min_count:
+                best = sorted(candidates, key=lambda c: (-c[0].score, c[0].id))[: self.max_windows]
                 spelling = self._spellings[key].most_common(1)[0][0]
-                word = self._word(spelling, len(found), [w for w, _, _ in kept], [a for _, _, a in kept], rng)
-                made.append((word, np.stack([tokens for _, tokens, _ in kept])))
-        return made
+                word = self._word(spelling, len(candidates), [w for w, _, _ in best], [g for _, _, g in best], rng)
+                words.append((word, np.stack([tokens for _, tokens, _ in best])))
+        return words
 
     def _word(
         self,
         word: str,
         count: int,
-        windows: Sequence[Window],
-        around: Sequence[Sequence[str | None]],
+        windows: Sequence[MinedWindow],
+        clip_glosses: Sequence[Sequence[str | None]],
         rng: np.random.Generator,
-    ) -> Word:
+    ) -> MinedWord:
         score = float(np.mean([w.score for w in windows]))
-        judged: dict[str, Any] = dict.fromkeys(("majority", "purity", "chance", "named", "named_chance"))
-        if self.judged:
-            majority, share = commonest([w.gloss for w in windows])
-            drawn = [[glosses[rng.integers(len(glosses))] for glosses in around] for _ in range(DRAWS)]
-            chance = float(np.mean([commonest(glosses)[1] for glosses in drawn]))
-            judged |= {"majority": majority, "purity": share, "chance": chance}
-            gloss = named(word, self.glosses)
+        quality: dict[str, Any] = dict.fromkeys(("majority", "purity", "chance", "named", "named_chance"))
+        if self.has_spans:
+            majority, share = most_common_gloss([w.gloss for w in windows])
+            random_glosses = [[glosses[rng.integers(len(glosses))] for glosses in clip_glosses] for _ in range(DRAWS)]
+            chance = float(np.mean([most_common_gloss(glosses)[1] for glosses in random_glosses]))
+            quality |= {"majority": majority, "purity": share, "chance": chance}
+            gloss = gloss_named(word, self.glosses)
             if gloss is not None:
-                judged["named"] = float(np.mean([w.gloss == gloss for w in windows]))
-                judged["named_chance"] = float(np.mean([np.mean([g == gloss for g in a]) for a in around]))
-        return Word(word=word, count=count, score=score, windows=tuple(windows), **judged)
+                quality["named"] = float(np.mean([w.gloss == gloss for w in windows]))
+                quality["named_chance"] = float(np.mean([np.mean([g == gloss for g in each]) for each in clip_glosses]))
+        return MinedWord(word=word, count=count, score=score, windows=tuple(windows), **quality)
 
 
-def commonest(glosses: Sequence[str | None]) -> tuple[str | None, float]:
-    """The commonest gloss and its share of all windows, those outside any span included; (None, 0) without one."""
-    counted = Counter(gloss for gloss in glosses if gloss is not None)
-    if not counted:
+def most_common_gloss(glosses: Sequence[str | None]) -> tuple[str | None, float]:
+    """Return the most common gloss and its share of all windows (None: outside any span); (None, 0) without a gloss."""
+    counts = Counter(gloss for gloss in glosses if gloss is not None)
+    if not counts:
         return None, 0.0
-    gloss, number = min(counted.items(), key=lambda item: (-item[1], item[0]))
-    return gloss, number / len(glosses)
+    gloss, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    return gloss, count / len(glosses)
 
 
-def named(word: str, glosses: Iterable[str]) -> str | None:
-    """The gloss that has the name of a word, without regard to case, umlauts and accents."""
+def gloss_named(word: str, glosses: Iterable[str]) -> str | None:
+    """Return the gloss with the name of a word, ignoring case, umlauts and accents, or None."""
     folded = fold_gloss(word)
     return min((gloss for gloss in glosses if fold_gloss(gloss) == folded), default=None)
 
 
-def figures(words: Sequence[Word]) -> dict[str, float | int | None]:
-    """Means over words, each word alike."""
+def summarize(words: Sequence[MinedWord]) -> dict[str, float | int | None]:
+    """Return means over words, each word with the same weight."""
 
     def mean(name: str) -> float | None:
         values = [value for word in words if (value := getattr(word, name)) is not None]

@@ -1,1 +1,1 @@
-"""Search for isolated signs: protocols, suites, baseline, report."""
+"""Search for isolated signs: spaces, protocols, report."""

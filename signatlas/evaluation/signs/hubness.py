@@ -1,4 +1,4 @@
-"""Mend a space after training: take out the mean of a source, and the hubs that are near to everything."""
+"""Corrections of a trained space: centering by source, and hubness reduction (CSLS, inverted softmax)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 
 
 def center(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Subtract ``mean`` [D] from ``vectors`` [N, D] and bring them back to unit length.
+    """Subtract ``mean`` [D] from ``vectors`` [N, D] and normalize them to unit length.
 
-    With one mean per source this takes away the constant by which sources differ.
+    With one mean per source this removes the constant offset between sources.
     """
-    moved = vectors - mean
-    return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+    centered = vectors - mean
+    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
 
 
 def csls(scores: np.ndarray, gallery_to_bank: np.ndarray, query_to_gallery: np.ndarray, *, k: int = 10) -> np.ndarray:
-    """Cross-domain similarity local scaling: 2 cos(q, g) - r(q) - r(g) (Conneau et al. 2018, equation 3).
+    """Return cross-domain similarity local scaling: 2 cos(q, g) - r(q) - r(g) (Conneau et al. 2018, Eq. 3).
 
     ``scores`` [Q, G] are cosines. r(g) is the mean of the ``k`` largest of ``gallery_to_bank`` [G, M], the cosines
     between the gallery and a bank of clips from the queries' source (not the queries themselves); r(q) likewise over
@@ -30,9 +30,10 @@ def _mean_of_largest(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def inverted_softmax(scores: np.ndarray, gallery_to_bank: np.ndarray, *, beta: float = 20.0) -> np.ndarray:
-    """log of the inverted softmax (Smith et al. 2017): beta s(q, g) - log sum over the bank of exp(beta s(b, g)).
+    """Return the log of the inverted softmax: beta s(q, g) - log sum over the bank of exp(beta s(b, g)).
 
-    An item that is near to everything in the bank [G, M] has a large sum and falls. ``scores`` [Q, G].
+    An item that is similar to all of the bank [G, M] has a large sum and ranks lower. ``scores`` [Q, G]. Smith et al.
+    2017.
     """
     scaled = beta * gallery_to_bank
     peak = scaled.max(1, keepdims=True)

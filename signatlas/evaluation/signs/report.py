@@ -1,63 +1,60 @@
-"""An evaluation as a folder: runs, qrels, report.json and a report.md to read."""
+"""The report of a sign evaluation: metrics, TREC runs, tables, and pictures of nearest neighbors."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from signatlas.errors import UserError
-from signatlas.evaluation.signs.protocols import failures
-from signatlas.evaluation.signs.protocols import report as figures_of
-from signatlas.evaluation.signs.suites import Outcome
+import numpy as np
+
+from signatlas.evaluation.ranking import summarize, worst_queries
+from signatlas.evaluation.report import (
+    ReportTable,
+    check_target,
+    corner,
+    format_interval,
+    format_metric,
+    markdown_ending,
+    markdown_table,
+    slug,
+    summary,
+    write_documents,
+)
+from signatlas.evaluation.signs.protocols import Outcome
 from signatlas.evaluation.trec import write_qrels, write_run
 from signatlas.files import folder_atomically
+from signatlas.metrics.retrieval import ranks
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from signatlas.corpus.format import Corpus
 
-STAGES = ("reference", "alignment", "translation")  # folders of a translator's run
-SHOWN = ("R@1", "R@5", "R@10", "R@50", "mAP", "MRR", "MedR")
+COLUMNS = ("R@1", "R@5", "R@10", "R@50", "mAP", "MRR", "MedR")
+NEIGHBORS = 5
+READING = (
+    "Intervals are 95 % percentile bootstrap intervals, over queries and, by word, over whole words. 1-NN is nearest "
+    "neighbor on normalized keypoints; chance is the expectation of a random order. Ties count against the query. "
+    "Without signer names in the corpus, nothing here is signer-independent."
+)
 
 
-def slug(*parts: str) -> str:
-    """A file name of words: ``slug("A: train", "csls")`` is ``a-train-csls``."""
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
-
-
-def result_of(outcome: Outcome, baseline: Outcome | None, seed: int) -> dict[str, Any]:
-    """The figures of one outcome, those of the baseline beside them, the words they cover and the worst queries."""
+def summarize_outcome(outcome: Outcome, baseline: Outcome | None, seed: int) -> dict[str, Any]:
+    """Return an entry of ``results``: metrics of the outcome and its 1-NN baseline, its words, its worst queries."""
     ranking = outcome.ranking
     result: dict[str, Any] = {"setting": outcome.setting, "adjustment": outcome.adjustment}
-    result |= figures_of(ranking, seed=seed, groups=ranking.query_glosses)
+    result |= summarize(ranking, seed=seed, groups=ranking.query_glosses)
     result["words"] = sorted({str(gloss) for gloss in ranking.query_glosses})
     if baseline is not None:
-        nearest = figures_of(baseline.ranking, seed=seed)
+        nearest = summarize(baseline.ranking, seed=seed)
         result["nearest_neighbor"] = {name: nearest[name] for name in ("metrics", "intervals")}
-    return result | {"failures": failures(ranking)}
-
-
-def run_name(model: str | os.PathLike[str]) -> str:
-    """What a model is called: ``runs/x/model`` is x, ``runs/x/alignment/model``, of a stage, x/alignment."""
-    path = Path(model)
-    owner = path.parent if path.name == "model" else path
-    return f"{owner.parent.name}/{owner.name}" if owner.name in STAGES and owner.parent.name else owner.name
-
-
-def check_target(folder: str | os.PathLike[str]) -> Path:
-    """The folder to write, which may replace an older evaluation and nothing else. Raises UserError."""
-    target = Path(folder)
-    if target.exists() and not (target / "report.json").is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} exists and is not an evaluation; choose another --out")
-    return target
+    return result | {"failures": worst_queries(ranking)}
 
 
 def write(folder: str | os.PathLike[str], document: dict[str, Any], outcomes: list[Outcome]) -> None:
-    """Write ``report.json``, ``report.md`` and each outcome's run and qrels, all at once.
+    """Write ``report.json``, ``report.md`` and the run and qrels of each outcome, atomically.
 
-    Adds ``files`` to each entry of ``document["results"]``, which stands in the order of ``outcomes``.
+    Adds ``files`` to each entry of ``document["results"]``, which has the order of ``outcomes``.
     """
     with folder_atomically(check_target(folder), overwrite=True) as partial:
         for result, outcome in zip(document["results"], outcomes, strict=True):
@@ -66,96 +63,63 @@ def write(folder: str | os.PathLike[str], document: dict[str, Any], outcomes: li
             result["files"] = {"run": f"{name}.run.gz", "qrels": f"{name}.qrels"}
             write_run(outcome.ranking, partial / result["files"]["run"], tag=name)
             write_qrels(outcome.ranking, partial / result["files"]["qrels"])
-        (partial / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        (partial / "report.md").write_text(markdown(document), "utf-8")
+        write_documents(partial, document, markdown(document))
 
 
-def title_of(result: dict[str, Any]) -> str:
+def result_table(result: dict[str, Any]) -> ReportTable:
+    """Return the table of one result: model, intervals, 1-NN baseline and chance by metric."""
     adjustment = "" if result["adjustment"] == "none" else f", {result['adjustment']}"
     left_out = f", {result['left_out']} left out" if result["left_out"] else ""
-    return f"{result['setting']}{adjustment}: {result['queries']} queries against {result['gallery']:,} clips{left_out}"
-
-
-def corner_of(result: dict[str, Any]) -> str:
-    """What stands above the rows' labels: figures on synthetic signing say so."""
-    return "SYNTH." if result.get("synthetic") else ""
-
-
-def lines_of(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """The rows of one result's table: (label, one cell for each figure in ``SHOWN``)."""
-
-    def cells(metrics: dict[str, float]) -> list[str]:
-        return [number(name, metrics[name]) for name in SHOWN]
-
-    def ranges(intervals: dict[str, tuple[float, float]]) -> list[str]:
-        return ["-".join(number(name, end, digits=2) for end in intervals[name]) for name in SHOWN]
-
-    rows = [("model", cells(result["metrics"])), ("95 %", ranges(result["intervals"]))]
-    rows.append(("by word", ranges(result["group_intervals"])))
-    if nearest := result.get("nearest_neighbor"):
-        rows += [("1-NN", cells(nearest["metrics"])), ("95 %", ranges(nearest["intervals"]))]
-    return [*rows, ("chance", cells(result["chance"]))]
-
-
-def number(name: str, value: float, digits: int = 3) -> str:
-    """Ranks as they are, fractions with so many digits and no leading zero."""
-    if name in ("MedR", "MeanR"):
-        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{value:.{digits}f}".removeprefix("0")
-
-
-def table(result: dict[str, Any]) -> Table:
-    """One result for a terminal of 80 columns."""
-    from rich import box
-    from rich.table import Table
-
-    view = Table(
-        title=title_of(result), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0), collapse_padding=True
+    title = (
+        f"{result['setting']}{adjustment}: {result['queries']} queries against {result['gallery']:,} clips{left_out}"
     )
-    view.add_column(corner_of(result), no_wrap=True)
-    for name in SHOWN:
-        view.add_column(name, justify="right", no_wrap=True)
-    for label, cells in lines_of(result):
-        view.add_row(label, *cells, style="bold" if label == "model" else "dim" if label.startswith("9") else "")
-    return view
 
+    def row(label: str, metrics: dict[str, float]) -> list[str]:
+        return [label, *(format_metric(name, metrics[name]) for name in COLUMNS)]
 
-def summary(document: dict[str, Any]) -> list[str]:
-    """What was evaluated on what, in a few lines."""
-    model, corpus = document["model"], document["corpus"]
-    counts = ", ".join(f"{count:,} {split}" for split, count in corpus["counts"].items())
-    made = " (synthetic signing: says nothing about real signers)" if corpus["synthetic"] else ""
-    return [
-        f"model: {model['path']} (weights {model['weights_sha256'][:12]})",
-        f"corpus: {corpus['name']} {corpus['version']}{made}, {', '.join(corpus['sign_languages'])}, {counts}",
-        f"fingerprint: {corpus['fingerprint']}",
-        f"protocol: {document['protocol']}, split {document['split']}, bootstrap seed {document['seed']}",
-        *document["notes"],
-    ]
+    def interval_row(label: str, intervals: dict[str, tuple[float, float]]) -> list[str]:
+        return [label, *(format_interval(name, intervals[name]) for name in COLUMNS)]
+
+    rows = [row("model", result["metrics"]), interval_row("95 %", result["intervals"])]
+    rows.append(interval_row("by word", result["group_intervals"]))
+    if nearest := result.get("nearest_neighbor"):
+        rows += [row("1-NN", nearest["metrics"]), interval_row("95 %", nearest["intervals"])]
+    return ReportTable(title, [corner(result), *COLUMNS], [*rows, row("chance", result["chance"])])
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """report.md: the summary, a table for each result, the worst queries and the model's card."""
+    """Return report.md: the summary, a table and the worst queries of each result, and the model card."""
     lines = [f"# {document['protocol']}: {document['corpus']['name']}", ""]
     lines += [f"- {line}" for line in summary(document)]
     for result in document["results"]:
-        lines += [
-            "",
-            f"## {title_of(result)}",
-            "",
-            f"| {corner_of(result)} | {' | '.join(SHOWN)} |",
-            "|---" * (len(SHOWN) + 1) + "|",
-        ]
-        lines += [f"| {label} | {' | '.join(cells)} |" for label, cells in lines_of(result)]
+        table = result_table(result)
+        lines += ["", f"## {table.title}", "", *markdown_table(table.header, table.rows)]
         if result["failures"]:
-            lines += ["", "Worst queries:", "", "| query | word | rank | first |", "|---|---|---|---|"]
-            lines += [f"| {f['query']} | {f['gloss']} | {f['rank']} | {f['first']} |" for f in result["failures"]]
-    lines += ["", "## Reading", "", READING, "", "## Model card", "", document["model"]["card"].strip() or "(none)", ""]
-    return "\n".join(lines)
+            worst = [[str(f[name]) for name in ("query", "gloss", "rank", "first")] for f in result["failures"]]
+            lines += ["", "Worst queries:", "", *markdown_table(["query", "word", "rank", "first"], worst)]
+    return "\n".join(lines + markdown_ending(READING, document))
 
 
-READING = (
-    "Intervals are 95 % percentile bootstrap intervals, over queries and, by word, over whole words. 1-NN is nearest "
-    "neighbor on normalized keypoints; chance is the expectation of a random order. Ties count against the query. "
-    "Where the corpus names no signers, nothing here is signer-independent."
-)
+def draw_neighbors(corpus: Corpus, outcome: Outcome, folder: Path, count: int) -> None:
+    """Draw ``count`` queries with their five nearest clips, alternating queries of rank 1 and others."""
+    from signatlas.plots.skeleton import Strip, neighbors
+
+    ranking = outcome.ranking
+    rank_of = ranks(ranking.scores, ranking.relevant)
+    # One query a word, so that the pictures show different words.
+    kinds = [f"{gloss} {rank == 1}" for gloss, rank in zip(ranking.query_glosses, rank_of, strict=True)]
+    _, first = np.unique(kinds, return_index=True)
+    right, wrong = [q for q in first if rank_of[q] == 1], [q for q in first if rank_of[q] > 1]
+    queries = [q for pair in zip_longest(right, wrong) for q in pair if q is not None][:count]
+    nearest = {q: np.argsort(-ranking.scores[q], kind="stable")[:NEIGHBORS] for q in queries}
+    ids = {str(ranking.query_ids[q]) for q in nearest}
+    ids |= {str(ranking.gallery_ids[q, g]) for q, items in nearest.items() for g in items}
+    clips = {clip.id: clip for clip in corpus.where(lambda row: row["id"] in ids)}
+    for q, items in nearest.items():
+        query = clips[ranking.query_ids[q]]
+        strips = [Strip(query.poses, f"query: {query.gloss}")]
+        for g in items:
+            clip = clips[ranking.gallery_ids[q, g]]
+            label = f"{clip.gloss}  {ranking.scores[q, g]:.3f}"
+            strips.append(Strip(clip.poses, label, bool(ranking.relevant[q, g])))
+        neighbors(strips, folder / f"neighbors-{slug(query.id)}.png", credit=f"Source: {corpus.info.source}")

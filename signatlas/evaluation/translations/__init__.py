@@ -1,1 +1,1 @@
-"""Translation: decoding, scoring, report, comparison."""
+"""Evaluation of translation: decoding, scoring, report, comparison."""

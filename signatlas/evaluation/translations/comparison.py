@@ -1,25 +1,24 @@
-"""Evaluations of translations side by side, with paired bootstrap against the first of them."""
+"""Compare evaluations of translation: metrics side by side, and paired bootstrap against the first evaluation."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from signatlas.errors import UserError
-from signatlas.evaluation.signs.report import run_name
-from signatlas.evaluation.translations.report import PROTOCOL, read_hypotheses
-from signatlas.evaluation.translations.scoring import MODEL, TESTED, resampled
+from signatlas.evaluation.report import ReportTable, read_report, run_name, seedless_name
+from signatlas.evaluation.significance import bootstrap_p, percentile_interval
+from signatlas.evaluation.translations.report import HYPOTHESES, PROTOCOL, read_hypotheses
+from signatlas.evaluation.translations.scoring import MODEL, TESTED, resample
 from signatlas.metrics import translation as metrics
 
 SAMPLES = 1000
 
 
-class Saved(NamedTuple):
+class SavedEvaluation(NamedTuple):
     """A saved evaluation: its name, report, and the rows of its texts."""
 
     name: str
@@ -27,130 +26,117 @@ class Saved(NamedTuple):
     rows: list[dict[str, Any]]
 
     @property
-    def figures(self) -> dict[str, float]:
-        found = next(r for r in self.report["results"] if (r["system"], r["subset"]) == (MODEL, "all"))
-        return {name: float(found[name]) for name in metrics.FIGURES}
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the model on all clips."""
+        result = next(r for r in self.report["results"] if (r["system"], r["subset"]) == (MODEL, "all"))
+        return {name: float(result[name]) for name in metrics.METRICS}
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
+    def references(self) -> list[tuple[str, str]]:
+        """Clip id and reference of each row."""
         return [(row["id"], row["reference"]) for row in self.rows]
 
 
-def is_translation(folder: str | os.PathLike[str]) -> bool:
-    """Whether ``signatlas evaluate`` wrote this folder for a translator."""
+def read(folder: str | os.PathLike[str]) -> SavedEvaluation:
+    """Read the folder that ``signatlas evaluate`` wrote for a translator. Raises UserError."""
+    path, report = read_report(folder)
+    if report["protocol"] != PROTOCOL:
+        raise UserError(f"{path} is not an evaluation of translations (protocol {report['protocol']}): leave it out")
     try:
-        return bool(json.loads((_place(folder) / "report.json").read_text("utf-8"))["protocol"] == PROTOCOL)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def read(folder: str | os.PathLike[str]) -> Saved:
-    """Read the folder of an evaluation. Raises UserError."""
-    place = _place(folder)
-    try:
-        report = json.loads((place / "report.json").read_text("utf-8"))
-        if report["protocol"] != PROTOCOL:
-            raise UserError(f"{place} is no evaluation of translations (protocol {report['protocol']}): leave it out")
-        rows = read_hypotheses(place)
-        saved = Saved(run_name(report["model"]["path"]), report, rows)
-        if not rows or not saved.asked[0][0] or not saved.figures:
+        saved = SavedEvaluation(run_name(report["model"]["path"]), report, read_hypotheses(path))
+        if not saved.rows or not saved.references[0][0] or not saved.metrics:
             raise ValueError("no texts")
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise UserError(f"{place} has no readable report.json and texts ({error}): evaluate again") from error
+        raise UserError(f"{path} has no readable {HYPOTHESES} ({error}): evaluate the model again") from error
     return saved
 
 
-def _place(folder: str | os.PathLike[str]) -> Path:
-    place = Path(folder)
-    return place.parent if place.name == "report.json" else place
+def compare(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
+    """Return a row per evaluation: its metrics, and over the same clips the difference of ``measure`` to the first.
 
-
-def compared(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
-    """A row an evaluation: its figures; and against the first, over the same clips, the difference of ``measure``.
-
-    ``difference`` has the observed one, its 95 % interval and ``p``, two-sided: twice the share of resamples on the
-    other side of 0 (Koehn 2004). None where clips or references differ. Raises UserError for an unknown measure.
+    ``difference`` has the ``observed`` one, its 95 % ``interval`` and two-sided ``p`` (Koehn 2004); it is None where
+    clips or references differ. Raises UserError for an unknown measure.
     """
-    drawn = _drawn(saved, measure, seed)
+    resampled = _resample(saved, measure, seed)
     rows: list[dict[str, Any]] = []
-    for place, one in enumerate(saved):
+    for i, one in enumerate(saved):
         record = one.report["model"]["record"]
         row = {"run": one.name, "language": one.report["language"], "corpus": one.report["corpus"]["name"],
                "split": one.report["split"], "synthetic": one.report["corpus"]["synthetic"], "clips": len(one.rows),
                "recipe": record.get("recipe"), "seed": record.get("seed")}  # fmt: skip
-        rows.append(row | one.figures | {"difference": _difference(saved, drawn, [0], [place], measure)})
+        rows.append(row | one.metrics | {"difference": _difference(saved, resampled, [0], [i], measure)})
     return rows
 
 
-def averaged(saved: Sequence[Saved], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
-    """One row for all seeds of a run (NAME_0, NAME_1) and corpus: means, and ``ranges`` of every figure.
+def compare_means(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
+    """Return one row for all seeds of a run (NAME_0, NAME_1) and corpus: means, and ``ranges`` of every metric.
 
-    ``difference`` is that of the means to the first row's. Its interval is of other clips, not of other seeds.
+    ``difference`` is that of the means to the first row's. Its interval is over clips, not over seeds.
     """
-    rows, drawn = compared(saved, measure, seed), _drawn(saved, measure, seed)
+    rows, resampled = compare(saved, measure, seed), _resample(saved, measure, seed)
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for place, row in enumerate(rows):
-        groups.setdefault((_without_seed(row), row["language"], row["corpus"], row["split"]), []).append(place)
-    found, first = [], next(iter(groups.values()))
+    for i, row in enumerate(rows):
+        name = seedless_name(row["run"], row["seed"])
+        groups.setdefault((name, row["language"], row["corpus"], row["split"]), []).append(i)
+    result, first = [], next(iter(groups.values()))
     for (name, *_), members in groups.items():
-        values = {figure: [rows[place][figure] for place in members] for figure in metrics.FIGURES}
-        means = {figure: float(np.mean(held)) for figure, held in values.items()}
-        ranges = {figure: (min(held), max(held)) for figure, held in values.items()}
+        values = {metric: [rows[i][metric] for i in members] for metric in metrics.METRICS}
+        means = {metric: float(np.mean(each)) for metric, each in values.items()}
+        ranges = {metric: (min(each), max(each)) for metric, each in values.items()}
         row = {**rows[members[0]], "run": f"{name} ({len(members)})", "ranges": ranges, **means}
-        found.append(row | {"difference": _difference(saved, drawn, first, members, measure)})
-    return found
+        result.append(row | {"difference": _difference(saved, resampled, first, members, measure)})
+    return result
 
 
-def _without_seed(row: dict[str, Any]) -> str:
-    """The run's name; runs of several seeds are named NAME_0, NAME_1, their stages NAME_0/alignment."""
-    run, _, stage = row["run"].partition("/")
-    seedless = run.removesuffix(f"_{row['seed']}")
-    return f"{seedless}/{stage}" if stage else seedless
-
-
-def _drawn(saved: Sequence[Saved], measure: str, seed: int) -> dict[int, np.ndarray]:
-    """By place, ``measure`` in each resample [samples] of those that have the clips and references of the first."""
+def _resample(saved: Sequence[SavedEvaluation], measure: str, seed: int) -> dict[int, np.ndarray]:
+    """Return by index ``measure`` in each resample [samples], for evaluations with the first one's references."""
     if measure not in TESTED:
         raise UserError(f"unknown --by '{measure}', choose from {', '.join(TESTED)}")
     counts, rouge = {}, {}
-    for place, one in enumerate(saved):
-        if one.asked == saved[0].asked:
-            pair = [row["hypothesis"] for row in one.rows], [reference for _, reference in one.asked]
-            counts[str(place)] = metrics.bleu_counts(*pair, one.report["language"])
-            rouge[str(place)] = metrics.sentence_scores(*pair, one.report["language"])["ROUGE-L"]
-    drawn = resampled(counts, rouge, samples=SAMPLES, seed=seed)
-    return {int(place): values[:, TESTED.index(measure)] for place, values in drawn.items()}
+    for i, one in enumerate(saved):
+        if one.references == saved[0].references:
+            pair = [row["hypothesis"] for row in one.rows], [reference for _, reference in one.references]
+            counts[str(i)] = metrics.bleu_counts(*pair, one.report["language"])
+            rouge[str(i)] = metrics.sentence_scores(*pair, one.report["language"])["ROUGE-L"]
+    resampled = resample(counts, rouge, samples=SAMPLES, seed=seed)
+    return {int(i): values[:, TESTED.index(measure)] for i, values in resampled.items()}
 
 
 def _difference(
-    saved: Sequence[Saved], drawn: dict[int, np.ndarray], first: list[int], others: list[int], measure: str
-) -> dict[str, Any] | None:
-    """Of the mean over ``others`` to that over ``first``; None for the first itself and for other clips."""
-    if others == first or any(place not in drawn for place in [*first, *others]):
+    saved: Sequence[SavedEvaluation], resampled: dict[int, np.ndarray], first: list[int], second: list[int],
+    measure: str,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Return the difference of the mean over ``second`` to that over ``first``; None for other clips, or itself."""
+    if second == first or any(i not in resampled for i in [*first, *second]):
         return None
-    mean = [np.mean([drawn[place] for place in places], axis=0) for places in (first, others)]
-    told = [np.mean([saved[place].figures[measure] for place in places]) for places in (first, others)]
-    differences = mean[1] - mean[0]
-    low, high = (float(end) for end in np.quantile(differences, [0.025, 0.975]))
-    share = min(float(np.mean(differences <= 0)), float(np.mean(differences >= 0)))
-    return {"measure": measure, "observed": float(told[1] - told[0]), "interval": (low, high), "p": min(1.0, 2 * share)}
+    means = [np.mean([resampled[i] for i in members], axis=0) for members in (first, second)]
+    observed = [np.mean([saved[i].metrics[measure] for i in members]) for members in (first, second)]
+    differences = means[1] - means[0]
+    return {
+        "measure": measure,
+        "observed": float(observed[1] - observed[0]),
+        "interval": percentile_interval(differences),
+        "p": bootstrap_p(differences),
+    }
 
 
-def as_cells(rows: Sequence[dict[str, Any]], measure: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for people; averaged rows have the range of ``measure`` too."""
-    ranged = any("ranges" in row for row in rows)
-    header = ["run", *metrics.FIGURES, *([f"range of {measure}"] if ranged else []), f"{measure} against the first"]
+def tables(rows: Sequence[dict[str, Any]], measure: str) -> list[ReportTable]:
+    """Return the table of metrics, with the range of ``measure`` for averaged rows, and that of differences."""
+    averaged = any("ranges" in row for row in rows)
+    header = ["run", *metrics.METRICS, *([f"range of {measure}"] if averaged else [])]
     cells = []
     for row in rows:
-        line = [row["run"], *(f"{row[n]:.2f}" for n in metrics.FIGURES)]
-        line += ["-".join(f"{end:.2f}" for end in row["ranges"][measure])] if ranged else []
-        cells.append([*line, _told(row["difference"])])
-    return header, cells
+        line = [row["run"], *(f"{row[name]:.2f}" for name in metrics.METRICS)]
+        cells.append(line + (["-".join(f"{end:.2f}" for end in row["ranges"][measure])] if averaged else []))
+    differences = [[row["run"], *_difference_cells(row["difference"])] for row in rows if row["difference"]]
+    title = f"{measure} against {rows[0]['run']}"
+    return [
+        ReportTable("", header, cells, ()),
+        *([ReportTable(title, ["run", "difference", "95 %", "p"], differences, ())] if differences else []),
+    ]
 
 
-def _told(difference: dict[str, Any] | None) -> str:
-    if difference is None:
-        return ""
+def _difference_cells(difference: dict[str, Any]) -> list[str]:
     low, high = difference["interval"]
-    p = f"p<{2 / SAMPLES:g}" if difference["p"] < 2 / SAMPLES else f"p={difference['p']:.3f}"
-    return f"{difference['observed']:+.2f} [{low:+.2f}, {high:+.2f}] {p}"
+    p = f"<{2 / SAMPLES:g}" if difference["p"] < 2 / SAMPLES else f"{difference['p']:.3f}"
+    return [f"{difference['observed']:+.2f}", f"{low:+.2f} to {high:+.2f}", p]

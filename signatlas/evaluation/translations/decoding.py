@@ -1,4 +1,4 @@
-"""Clips to texts: what one worker holds, how clips are cut into batches, and parts of the answer on disk."""
+"""Decode a corpus: what a worker needs, batches of clips, and partial results on disk for resuming."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import numpy as np
 
 from signatlas.files import write_text_atomically
 
-EMBEDDED = 4  # clips that are only embedded come in batches so many times as large
+EMBEDDING_FACTOR = 4  # batches of clips that are embedded but not translated are this many times larger
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How texts are decoded: beam search."""
+    """Settings of beam search."""
 
     beams: int = 8
     max_new_tokens: int = 60
@@ -29,8 +29,8 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What each worker needs; plain values, so that they travel. ``splits`` of the corpus are looked at."""
+class DecodingJob:
+    """Everything that a worker needs, as plain values; only clips of ``splits`` are read."""
 
     model: str
     corpus: str
@@ -42,14 +42,14 @@ class Work:
 
 
 class Batch(NamedTuple):
-    """Clips that are encoded together; ``translate``: not only embedded."""
+    """Clips that are encoded together, and whether they are translated or only embedded."""
 
     ids: list[str]
     translate: bool
 
 
 class Decoded(NamedTuple):
-    """Of a batch: texts (none where only embedded) and one unit vector a clip, float32 [B, E]."""
+    """The results of a batch: texts (none where only embedded) and unit vectors float32 [B, E]."""
 
     ids: list[str]
     texts: list[str]
@@ -57,63 +57,65 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """A translator with its inputs, in this process. Raises UserError for what does not fit."""
+    """A translator with its inputs, in this process. Raises UserError for inputs that do not fit the model."""
 
-    def __init__(self, work: Work):
+    def __init__(self, job: DecodingJob):
         import torch
 
         from signatlas.corpus.format import Corpus
-        from signatlas.models.translator.sign_inputs import SignInputs
+        from signatlas.models.translator.inputs import SignInputs
         from signatlas.models.translator.translator import Translator
 
-        if work.threads is not None:
-            torch.set_num_threads(work.threads)
-        self.work, self.model = work, Translator.from_pretrained(work.model)
+        if job.threads is not None:
+            torch.set_num_threads(job.threads)
+        self.job, self.model = job, Translator.from_pretrained(job.model)
         if torch.cuda.is_available():
             self.model.cuda()
-        corpus = Corpus.open(work.corpus)
-        part = corpus.where(lambda row: row["split"] in work.splits)
-        self.inputs = SignInputs.open(self.model.config.sign.backbone, part, features=work.features, frames=work.frames)
+        corpus = Corpus.open(job.corpus)
+        part = corpus.where(lambda row: row["split"] in job.splits)
+        self.inputs = SignInputs.open(self.model.config.sign.backbone, part, features=job.features, frames=job.frames)
 
     def lengths(self) -> dict[str, int]:
-        """Frames or windows of each clip that there are inputs of."""
+        """Return the number of frames or windows of each clip that has inputs."""
         return dict(zip(self.inputs.ids, (int(n) for n in self.inputs.lengths), strict=True))
 
     def __call__(self, batch: Batch) -> Decoded:
         x, mask = self.inputs.batch(batch.ids)
         texts: list[str] = []
         if batch.translate:
-            texts = self.model.translate([(x, mask)], **asdict(self.work.decoding))
-        return Decoded(batch.ids, texts, vectors(self.model, x, mask))
+            texts = self.model.translate([(x, mask)], **asdict(self.job.decoding))
+        return Decoded(batch.ids, texts, clip_vectors(self.model, x, mask))
 
 
-def vectors(model: Any, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mean of each clip's unit visual tokens, of unit length, float32 [B, E]."""
+def clip_vectors(model: Any, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the normalized mean of each clip's unit visual tokens, float32 [B, E]."""
     from torch.nn.functional import normalize
 
     from signatlas.similarity import mean_pooled
 
-    found = model.visual_tokens(x, mask)
-    pooled: np.ndarray = normalize(mean_pooled(found.tokens, found.mask).float(), dim=-1).numpy()
+    visual = model.visual_tokens(x, mask)
+    pooled: np.ndarray = normalize(mean_pooled(visual.tokens, visual.mask).float(), dim=-1).numpy()
     return pooled
 
 
-def batches(lengths: Mapping[str, int], asked: Sequence[str], others: Sequence[str], size: int) -> list[Batch]:
-    """Clips of like length together, the longest first: memory that is short shows at once.
+def make_batches(
+    lengths: Mapping[str, int], translated: Sequence[str], embedded: Sequence[str], size: int
+) -> list[Batch]:
+    """Return batches of clips of similar length, the longest first, so that too little memory shows at once.
 
-    ``asked`` are translated, ``others`` only embedded. The same for any number of workers.
+    ``translated`` clips are decoded, ``embedded`` ones only embedded. Batches do not depend on the number of workers.
     """
-    found = []
-    for ids, translate, count in ((asked, True, size), (others, False, size * EMBEDDED)):
+    batches = []
+    for ids, translate, count in ((translated, True, size), (embedded, False, size * EMBEDDING_FACTOR)):
         order = sorted(dict.fromkeys(ids), key=lambda id: (-lengths[id], id))
-        found += [Batch(order[i : i + count], translate) for i in range(0, len(order), count)]
-    return found
+        batches += [Batch(order[i : i + count], translate) for i in range(0, len(order), count)]
+    return batches
 
 
-class Parts:
-    """Answers to batches in a folder beside the evaluation's, kept until it is whole: a stopped run goes on.
+class PartialResults:
+    """Finished batches in a folder next to the evaluation's, kept until it is complete, so that it can resume.
 
-    ``key`` is of everything that the answers depend on; parts of another key are of no use and removed.
+    ``key`` holds everything that results depend on; partial results of other keys are removed.
     """
 
     def __init__(self, target: Path, key: Mapping[str, Any]):
@@ -123,45 +125,47 @@ class Parts:
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def missing(self, wanted: Iterable[Batch]) -> list[Batch]:
-        return [batch for batch in wanted if not self._file(batch).is_file()]
+    def missing(self, batches: Iterable[Batch]) -> list[Batch]:
+        """Return the batches that have no result yet."""
+        return [batch for batch in batches if not self._file(batch).is_file()]
 
-    def keep(self, batch: Batch, answer: Decoded) -> None:
-        found = np.asarray(answer.vectors, np.float32)
-        document = {"texts": answer.texts, "width": found.shape[1], "vectors": b64encode(found.tobytes()).decode()}
+    def write(self, batch: Batch, result: Decoded) -> None:
+        """Write the result of a batch, atomically."""
+        vectors = np.asarray(result.vectors, np.float32)
+        document = {"texts": result.texts, "width": vectors.shape[1], "vectors": b64encode(vectors.tobytes()).decode()}
         write_text_atomically(self._file(batch), json.dumps(document))
 
     def read(self, batch: Batch) -> Decoded:
+        """Return the result of a batch."""
         document = json.loads(self._file(batch).read_text("utf-8"))
         values = np.frombuffer(b64decode(document["vectors"]), np.float32)
         return Decoded(batch.ids, document["texts"], values.reshape(-1, document["width"]))
 
+    def collect(self, batches: Sequence[Batch]) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+        """Return texts and vectors by clip id; every batch must have a result."""
+        texts: dict[str, str] = {}
+        vectors: dict[str, np.ndarray] = {}
+        for batch in batches:
+            result = self.read(batch)
+            texts |= dict(zip(result.ids, result.texts, strict=False)) if batch.translate else {}
+            vectors |= dict(zip(result.ids, result.vectors, strict=True))
+        return texts, vectors
+
     def remove(self) -> None:
+        """Remove all partial results."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, batch: Batch) -> Path:
-        named = hashlib.sha256("\n".join([*batch.ids, str(batch.translate)]).encode()).hexdigest()[:24]
-        return self.folder / f"{named}.json"
+        name = hashlib.sha256("\n".join([*batch.ids, str(batch.translate)]).encode()).hexdigest()[:24]
+        return self.folder / f"{name}.json"
 
 
-def here(work: Work, wanted: Sequence[Batch], decoder: Decoder | None = None) -> Iterator[tuple[Batch, Decoded]]:
+def decode_locally(batches: Sequence[Batch], decoder: Decoder) -> Iterator[tuple[Batch, Decoded]]:
     """Decode in this process, without Ray."""
-    decoder = decoder or Decoder(work)
-    for batch in wanted:
+    for batch in batches:
         yield batch, decoder(batch)
 
 
-def gathered(wanted: Sequence[Batch], parts: Parts) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Texts by clip, and vectors by clip, of parts that are all there."""
-    texts: dict[str, str] = {}
-    found: dict[str, np.ndarray] = {}
-    for batch in wanted:
-        answer = parts.read(batch)
-        texts |= dict(zip(answer.ids, answer.texts, strict=False)) if batch.translate else {}
-        found |= dict(zip(answer.ids, answer.vectors, strict=True))
-    return texts, found
-
-
 def absolute_name(name: str) -> str:
-    """A model's folder seen from any place, or its Hub name."""
+    """Return a model folder as an absolute path, or a Hub name unchanged."""
     return os.path.abspath(name) if os.path.isdir(name) else name

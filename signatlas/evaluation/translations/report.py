@@ -1,4 +1,4 @@
-"""An evaluation of translations as a folder: figures, every text, examples to read, a picture."""
+"""The report of a translation evaluation: metrics, all texts, examples, a picture of scores."""
 
 from __future__ import annotations
 
@@ -6,162 +6,143 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from signatlas.evaluation.sentences.report import Sheet
-from signatlas.evaluation.signs import report
-from signatlas.evaluation.translations.scoring import CONTROLS, MODEL, TESTED, Judged, examples
+from signatlas.evaluation.report import (
+    ReportTable,
+    check_target,
+    corner,
+    markdown_ending,
+    markdown_sections,
+    markdown_table,
+    summary,
+    write_documents,
+)
+from signatlas.evaluation.translations.scoring import CONTROLS, MODEL, TESTED, ScoredTranslations, examples
 from signatlas.files import folder_atomically
-from signatlas.metrics.translation import FIGURES, OF_SENTENCES
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from signatlas.metrics.translation import METRICS, SENTENCE_METRICS
 
 HYPOTHESES, PICTURE = "hypotheses.jsonl", "scores.png"
 PROTOCOL = "translation"
-SUBSETS = {"new": "texts that training has not", "seen": "texts that training has too"}
+SUBSETS = {"new": "texts not in training", "seen": "texts also in training"}
+READING = (
+    "Scores are 0 to 100, of raw texts, over all clips at once: BLEU-n is corpus BLEU up to n-grams, ROUGE-L the mean "
+    "over sentences (beta 1.2). Two controls are scored too: always the most frequent training text; and the text of "
+    "the training clip whose mean visual token is nearest to that of the clip. A model that has learned to translate "
+    "beats both. Intervals are 95 % percentile bootstrap intervals over clips; 'better' means that the whole interval "
+    "of the difference is above 0. Seen: the reference is a training text, ignoring case and punctuation. BLEU of a "
+    "single sentence uses the orders that the sentence has."
+)
 
 
 def write(
     folder: str | os.PathLike[str],
     document: dict[str, Any],
-    found: Judged,
-    beside: Sequence[Mapping[str, Any]] | None = None,
+    scored: ScoredTranslations,
+    extra_columns: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write report.json, report.md, hypotheses.jsonl and scores.png, all at once; adds ``files``.
+    """Write report.json, report.md, hypotheses.jsonl and scores.png, atomically; adds ``files``.
 
-    ``beside`` has a mapping a clip of more to keep with its texts.
+    ``extra_columns`` has a mapping per clip that is added to its row of hypotheses.jsonl.
     """
     from signatlas.plots.translations import scores
 
-    with folder_atomically(report.check_target(folder), overwrite=True) as partial:
+    with folder_atomically(check_target(folder), overwrite=True) as partial:
         document["files"] = {"hypotheses": HYPOTHESES, "picture": PICTURE}
-        lines = [json.dumps(row, ensure_ascii=False) for row in _rows(found, beside)]
+        lines = [json.dumps(row, ensure_ascii=False) for row in _rows(scored, extra_columns)]
         (partial / HYPOTHESES).write_text("\n".join(lines) + "\n", "utf-8")
-        (partial / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        (partial / "report.md").write_text(markdown(document, found), "utf-8")
-        rouge = {name: values["ROUGE-L"] for name, values in found.scores.items()}
-        kind = " (synthetic signing)" if document["corpus"]["synthetic"] else ""
-        scores(rouge, found.counts[MODEL][:, 1], partial / PICTURE, title=f"{document['corpus']['name']}{kind}")
+        write_documents(partial, document, markdown(document, scored))
+        rouge = {name: values["ROUGE-L"] for name, values in scored.scores.items()}
+        synthetic = " (synthetic signing)" if document["corpus"]["synthetic"] else ""
+        lengths = scored.counts[MODEL][:, 1]
+        scores(rouge, lengths, partial / PICTURE, title=f"{document['corpus']['name']}{synthetic}")
 
 
-def _rows(found: Judged, beside: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    """A row a clip, in the order of the corpus: its texts and what the model's scores."""
-    scores = found.scores[MODEL]
+def _rows(scored: ScoredTranslations, extra_columns: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return a row per clip, in the order of the corpus: its texts and the model's scores."""
+    scores = scored.scores[MODEL]
     rows = []
-    for place, id in enumerate(found.asked.ids):
-        reference, hypothesis = found.asked.references[place], found.told[MODEL][place]
+    for i, id in enumerate(scored.items.ids):
+        reference, hypothesis = scored.items.references[i], scored.hypotheses[MODEL][i]
         row: dict[str, Any] = {"id": id, "reference": reference, "hypothesis": hypothesis}
-        row |= {name: round(float(scores[name][place]), 4) for name in OF_SENTENCES}
-        row |= {name: found.told[name][place] for name in CONTROLS if name in found.told}
-        rows.append(row | dict(beside[place] if beside else {}))
+        row |= {name: round(float(scores[name][i]), 4) for name in SENTENCE_METRICS}
+        row |= {name: scored.hypotheses[name][i] for name in CONTROLS if name in scored.hypotheses}
+        rows.append(row | dict(extra_columns[i] if extra_columns else {}))
     return rows
 
 
 def read_hypotheses(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of hypotheses.jsonl. Raises OSError and ValueError."""
+    """Return the rows of hypotheses.jsonl. Raises OSError and ValueError."""
     lines = (Path(folder) / HYPOTHESES).read_text("utf-8").split("\n")
     return [json.loads(line) for line in lines if line]
 
 
-def sheets(document: dict[str, Any]) -> list[Sheet]:
-    """What people read first: figures of all clips with intervals, parts of them, and the model against controls."""
-    found = [_figures(document), _against(document)]
-    parts = [name for name in SUBSETS if any(r["subset"] == name for r in document["results"])]
-    return found + [_part(document, name) for name in parts]
+def tables(document: dict[str, Any]) -> list[ReportTable]:
+    """Return the tables of a report: metrics with intervals, the model against its controls, subsets."""
+    subsets = [name for name in SUBSETS if any(r["subset"] == name for r in document["results"])]
+    metrics_tables = [_metrics_table(document), _controls_table(document)]
+    return metrics_tables + [_subset_table(document, name) for name in subsets]
 
 
-def _of(document: dict[str, Any], subset: str) -> list[dict[str, Any]]:
+def _results(document: dict[str, Any], subset: str) -> list[dict[str, Any]]:
     return [result for result in document["results"] if result["subset"] == subset]
 
 
-def _corner(document: dict[str, Any]) -> str:
-    return "SYNTH." if document["corpus"]["synthetic"] else ""
-
-
-def _figures(document: dict[str, Any]) -> Sheet:
+def _metrics_table(document: dict[str, Any]) -> ReportTable:
     rows = []
-    for result in _of(document, "all"):
-        rows.append([result["system"], *(f"{result[name]:.2f}" for name in FIGURES)])
-        ranges = document["bootstrap"]["intervals"][result["system"]]
-        rows.append(["  95 %", *("-".join(f"{e:.1f}" for e in ranges[n]) if n in ranges else "" for n in FIGURES)])
+    for result in _results(document, "all"):
+        rows.append([result["system"], *(f"{result[name]:.2f}" for name in METRICS)])
+        ends = document["bootstrap"]["intervals"][result["system"]]
+        rows.append(["  95 %", *("-".join(f"{e:.1f}" for e in ends[n]) if n in ends else "" for n in METRICS)])
     title = f"{document['language']}: {document['clips']:,} clips"
-    return Sheet(title, [_corner(document), *FIGURES], rows)
+    return ReportTable(title, [corner(document["corpus"]), *METRICS], rows)
 
 
-def _against(document: dict[str, Any]) -> Sheet:
+def _controls_table(document: dict[str, Any]) -> ReportTable:
     rows = []
-    for name, by_figure in document["bootstrap"]["differences"].items():
-        for figure in TESTED:
-            told = by_figure[figure]
-            low, high = told["interval"]
-            verdict = "yes" if told["beats"] else "no"
-            rows.append([f"{figure} above {name}", f"{told['difference']:+.2f}", f"{low:+.2f} to {high:+.2f}", verdict])
-    return Sheet("the model against its controls, same clips resampled", ["", "difference", "95 %", "better"], rows)
+    for name, by_metric in document["bootstrap"]["differences"].items():
+        for metric in TESTED:
+            comparison = by_metric[metric]
+            low, high = comparison["interval"]
+            better = "yes" if comparison["beats"] else "no"
+            difference = f"{comparison['difference']:+.2f}"
+            rows.append([f"{metric} above {name}", difference, f"{low:+.2f} to {high:+.2f}", better])
+    return ReportTable("the model against its controls, paired over clips", ["", "difference", "95 %", "better"], rows)
 
 
-def _part(document: dict[str, Any], subset: str) -> Sheet:
-    results = _of(document, subset)
-    rows = [[r["system"], *(f"{r[name]:.2f}" for name in FIGURES)] for r in results]
-    return Sheet(f"{SUBSETS[subset]}: {results[0]['clips']:,} clips", [_corner(document), *FIGURES], rows)
+def _subset_table(document: dict[str, Any], subset: str) -> ReportTable:
+    results = _results(document, subset)
+    rows = [[r["system"], *(f"{r[name]:.2f}" for name in METRICS)] for r in results]
+    title = f"{SUBSETS[subset]}: {results[0]['clips']:,} clips"
+    return ReportTable(title, [corner(document["corpus"]), *METRICS], rows)
 
 
-def lines(document: dict[str, Any]) -> list[str]:
-    """What the texts are like, and how they were scored."""
-    style, settings = document["texts"], document["settings"]
+def text_lines(document: dict[str, Any]) -> list[str]:
+    """Return lines on the texts that the model writes, and on how they were decoded and scored."""
+    texts, settings = document["texts"], document["settings"]
     return [
-        f"texts: {style['distinct']:,} distinct ones ({style['distinct_references']:,} of the references), "
-        f"{style['verbatim']:.1%} are training texts to the letter, {style['empty']:.1%} empty, "
-        f"{style['length_ratio']:.2f} times as long as the reference",
-        f"decoded with {settings['beams']} beams, at most {settings['max_new_tokens']} pieces, length penalty "
+        f"texts: {texts['distinct']:,} distinct ({texts['distinct_references']:,} of the references), "
+        f"{texts['verbatim']:.1%} are verbatim training texts, {texts['empty']:.1%} empty, "
+        f"{texts['length_ratio']:.2f} times as long as the reference",
+        f"decoded with {settings['beams']} beams, at most {settings['max_new_tokens']} tokens, length penalty "
         f"{settings['length_penalty']:g}, in {document['seconds']:.0f} s",
         *(f"{name}: {signature}" for name, signature in document["signature"].items()),
     ]
 
 
-def table(sheet: Sheet) -> Table:
-    """For a terminal of 80 columns."""
-    from rich import box
-    from rich.table import Table
-
-    view = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0), collapse_padding=True)
-    for place, name in enumerate(sheet.header):
-        view.add_column(name, justify="right" if place else "left", no_wrap=True)
-    for row in sheet.rows:
-        view.add_row(*row, style="bold" if row[0] == MODEL else "dim" if row[0].startswith(" ") else "")
-    return view
-
-
-def markdown(document: dict[str, Any], found: Judged) -> str:
-    """report.md: the summary, the tables, examples, how to read it and the model's card."""
-    text = [f"# {PROTOCOL}: {document['corpus']['name']}", ""]
-    text += [f"- {line}" for line in [*report.summary(document), *lines(document)]]
-    for sheet in sheets(document):
-        text += ["", f"## {sheet.title}", "", *grid(sheet.header, sheet.rows)]
-    text += ["", f"![scores]({PICTURE})"]
-    for name, places in examples(found, seed=document["seed"]).items():
-        header = ["reference", "hypothesis", *OF_SENTENCES, "clip"]
-        text += ["", f"## Examples: {name}", "", *grid(header, [_example(found, place) for place in places])]
-    text += ["", "## Reading", "", READING, "", "## Model card", "", document["model"]["card"].strip() or "(none)", ""]
-    return "\n".join(text)
+def markdown(document: dict[str, Any], scored: ScoredTranslations) -> str:
+    """Return report.md: the summary, the tables, examples, how to read them, and the model card."""
+    lines = [f"# {PROTOCOL}: {document['corpus']['name']}", ""]
+    lines += [f"- {line}" for line in [*summary(document), *text_lines(document)]]
+    lines += [*markdown_sections(tables(document)), "", f"![scores]({PICTURE})"]
+    header = ["reference", "hypothesis", *SENTENCE_METRICS, "clip"]
+    for name, rows in examples(scored, seed=document["seed"]).items():
+        lines += ["", f"## Examples: {name}", ""]
+        lines += markdown_table(header, [_example(scored, row) for row in rows])
+    return "\n".join(lines + markdown_ending(READING, document))
 
 
-def _example(found: Judged, place: int) -> list[str]:
-    scores = [f"{found.scores[MODEL][name][place]:.1f}" for name in OF_SENTENCES]
-    return [found.asked.references[place], found.told[MODEL][place] or "(empty)", *scores, found.asked.ids[place]]
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; cells keep their content whatever it is."""
-    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
-    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in cells)]
-
-
-READING = (
-    "Scores are 0 to 100, of raw texts, over all clips at once: BLEU-n is corpus BLEU up to n-grams, ROUGE-L the mean "
-    "over sentences (beta 1.2). Two controls stand beside the model: the training text that is most frequent, always; "
-    "and the text of the training clip whose mean visual token is nearest to that of the clip. A model that has "
-    "learned to translate is above both. Intervals are 95 % percentile bootstrap intervals over clips, 'better' means "
-    "that the whole interval of the difference is above 0. Seen: the reference is a training text, but for case and "
-    "punctuation. BLEU of a single sentence is of the orders that it has."
-)
+def _example(scored: ScoredTranslations, row: int) -> list[str]:
+    scores = [f"{scored.scores[MODEL][name][row]:.1f}" for name in SENTENCE_METRICS]
+    items = scored.items
+    return [items.references[row], scored.hypotheses[MODEL][row] or "(empty)", *scores, items.ids[row]]

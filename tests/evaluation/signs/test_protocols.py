@@ -1,15 +1,24 @@
-"""Protocols and chance: who is asked, who is left out, what a shuffled ranking scores."""
+"""Protocols of sign search: galleries, queries and relevant clips, on a small corpus in two parts."""
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import pytest
 
+from signatlas.corpus.format import Corpus
 from signatlas.errors import UserError
-from signatlas.evaluation.chance import expected, rank_distribution
-from signatlas.evaluation.signs.protocols import Ranking, failures, gallery_and_queries, leave_one_out, rank, report
-from signatlas.evaluation.signs.space import Space, parse_filter
-from signatlas.metrics.retrieval import evaluate
+from signatlas.evaluation.ranking import summarize
+from signatlas.evaluation.signs.protocols import (
+    SignEvaluation,
+    dev_words,
+    gallery_and_queries,
+    leave_one_out,
+    rank,
+    shared_words,
+)
+from signatlas.evaluation.signs.space import Space, keypoint_space, parse_filter
 
 
 def space(count: int = 12, words: int = 3, seed: int = 0) -> Space:
@@ -31,7 +40,7 @@ def test_gallery_is_the_train_split() -> None:
     assert ranking.relevant[0].tolist() == [True, False, False, True, False, False]
 
 
-def test_leave_one_out_takes_each_query_out_of_its_own_gallery() -> None:
+def test_leave_one_out_removes_each_query_from_its_own_gallery() -> None:
     part = space()
     ranking = leave_one_out(part, "test")
     assert ranking.scores.shape == (6, 5)
@@ -41,21 +50,21 @@ def test_leave_one_out_takes_each_query_out_of_its_own_gallery() -> None:
         assert query not in gallery
         assert len(set(gallery)) == 5
         index = {id: i for i, id in enumerate(part.ids)}
-        own = index[query]
+        query_row = index[query]
         others = [index[id] for id in gallery]
-        np.testing.assert_allclose(scores, part.vectors[others] @ part.vectors[own], atol=1e-6)
-        assert relevant.tolist() == [part.glosses[o] == part.glosses[own] for o in others]
+        np.testing.assert_allclose(scores, part.vectors[others] @ part.vectors[query_row], atol=1e-6)
+        assert relevant.tolist() == [part.glosses[o] == part.glosses[query_row] for o in others]
 
 
 def test_a_mirrored_query_does_not_find_its_own_clip() -> None:
     part = space()
     both = Space(part.rows, part.vectors, part.vectors[::-1].copy())
-    ranking = rank(both.seen_in_a_mirror(), both)
+    ranking = rank(both.swap_mirrored(), both)
     assert ranking.scores.shape == (12, 11)
     assert not any(query in gallery for query, gallery in zip(ranking.query_ids, ranking.gallery_ids, strict=True))
 
 
-def test_filters_that_overlap_in_part_or_choose_nothing_are_refused() -> None:
+def test_partly_overlapping_and_empty_filters_raise() -> None:
     part = space()
     with pytest.raises(UserError, match="3 of 6 queries are in the gallery"):
         rank(part.where(lambda row: row["split"] == "test"), Space(part.rows[:9], part.vectors[:9]))
@@ -63,86 +72,106 @@ def test_filters_that_overlap_in_part_or_choose_nothing_are_refused() -> None:
         rank(part.where(parse_filter("split=dev")), part)
 
 
-def test_clips_without_a_gloss_are_relevant_to_nobody() -> None:
+def test_clips_without_a_gloss_are_never_relevant() -> None:
     part = space()
     for row in part.rows[:2] + part.rows[6:8]:
         row["gloss"] = None
     ranking = gallery_and_queries(part, "test")
     assert not ranking.relevant[:2].any()
-    assert report(ranking, samples=10)["left_out"] == 2
+    assert summarize(ranking, samples=10)["left_out"] == 2
 
 
-def test_euclidean_ranks_by_distance() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(12, 5)).astype(np.float32) * rng.uniform(1, 5, (12, 1)).astype(np.float32)
-    part = Space(space().rows, vectors, similarity="euclidean")
-    ranking = gallery_and_queries(part, "test")
-    distances = np.linalg.norm(vectors[6:, None] - vectors[None, :6], axis=-1)
-    np.testing.assert_allclose(ranking.scores, -(distances**2), rtol=1e-4, atol=1e-4)
+@pytest.fixture(scope="module")
+def keypoints(two_part_corpus: Corpus) -> Space:
+    return keypoint_space(two_part_corpus, mirror=True)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected_ids"),
-    [
-        ("split=test,gloss=w0", ["clip 6", "clip 9"]),
-        ("split=test, gloss!=w0|w1", ["clip 8", "clip 11"]),
-        ("id=clip 3|clip 4", ["clip 3", "clip 4"]),
-    ],
-)
-def test_filter_syntax(text: str, expected_ids: list[str]) -> None:
-    assert space().where(parse_filter(text)).ids.tolist() == expected_ids
+def shared() -> list[str]:
+    return [f"wort {n}" for n in range(8)]
 
 
-@pytest.mark.parametrize(("text", "why"), [("split", "cannot read 'split'"), ("color=red", "no column 'color'")])
-def test_bad_filters_are_named(text: str, why: str) -> None:
-    with pytest.raises(UserError, match=why):
-        parse_filter(text)
+def test_shared_and_dev_words(keypoints: Space) -> None:
+    assert shared_words(keypoints.rows) == shared()
+    by_hash = sorted(shared(), key=lambda word: hashlib.sha256(word.encode()).hexdigest())
+    assert dev_words(shared()) == by_hash[:5]
 
 
-@pytest.mark.parametrize(("relevant", "gallery"), [([1, 1, 4], 30), ([2, 9, 9, 1], 60), ([3], 3), ([1], 1)])
-def test_chance_equals_shuffled_rankings(relevant: list[int], gallery: int) -> None:
-    rng = np.random.default_rng(0)
-    rounds = 6000
-    rows = np.zeros((len(relevant) * rounds, gallery), bool)
-    for i, count in enumerate(np.tile(relevant, rounds)):
-        rows[i, :count] = True
-    measured = evaluate(rng.permuted(np.tile(np.arange(gallery), (len(rows), 1)), axis=1), rows)
-    chance = expected(np.array(relevant), gallery)
-    for name, value in chance.items():
-        assert measured[name] == pytest.approx(value, rel=0.05, abs=0.02 if name != "MedR" else 1.0), name
+def test_closed_uses_webcam_recordings_alone(two_part_corpus: Corpus, keypoints: Space) -> None:
+    settings = SignEvaluation("closed")
+    part = keypoints.where(settings.clip_filter(two_part_corpus.metadata()))
+    outcomes = {outcome.setting: outcome.ranking for outcome in settings.run(part)}
+    assert outcomes["A: train as gallery"].scores.shape == (20, 40)
+    assert outcomes["B: leave one out"].scores.shape == (20, 19)
+    assert outcomes["B, mirrored queries"].scores.shape == (20, 19)
+    metrics = {name: summarize(ranking, samples=20)["metrics"]["mAP"] for name, ranking in outcomes.items()}
+    assert metrics["A: train as gallery"] > 0.9
+    assert metrics["A, mirrored queries"] < metrics["A: train as gallery"]
 
 
-def test_chance_of_a_dictionary() -> None:
-    chance = expected(np.ones(250, int), 3012)
-    assert chance["MedR"] == 1506
-    assert chance["R@10"] == pytest.approx(10 / 3012)
-    assert rank_distribution(1, 3012).sum() == pytest.approx(1)
+def test_open_counts_recordings_and_the_entry_as_relevant(two_part_corpus: Corpus, keypoints: Space) -> None:
+    settings = SignEvaluation("open")
+    (outcome,) = settings.run(keypoints.where(settings.clip_filter(two_part_corpus.metadata())))
+    assert outcome.ranking.scores.shape == (20, 40 + 30)
+    words = outcome.ranking.query_glosses
+    expected = [5 if word in shared() else 4 for word in words]
+    assert outcome.ranking.relevant.sum(1).tolist() == expected
 
 
-def test_report_has_intervals_around_its_figures() -> None:
-    ranking = gallery_and_queries(space(60, 6), "test")
-    found = report(ranking, samples=200, groups=ranking.query_glosses)
-    for name, value in found["metrics"].items():
-        low, high = found["intervals"][name]
-        assert low <= value <= high, name
-        low, high = found["group_intervals"][name]
-        assert low <= value <= high, name
-    assert (found["queries"], found["left_out"], found["gallery"]) == (30, 0, 30)
+def test_one_shot_ranks_dictionary_entries_alone(two_part_corpus: Corpus, keypoints: Space) -> None:
+    settings = SignEvaluation("one-shot")
+    outcomes = settings.run(keypoints.where(settings.clip_filter(two_part_corpus.metadata())))
+    assert [outcome.setting for outcome in outcomes] == ["8 shared words", "5 dev words", "3 other words"]
+    sizes = [outcome.ranking.scores.shape for outcome in outcomes]
+    assert sizes == [(16, 30), (10, 30), (6, 30)]
+    for outcome in outcomes:
+        assert (outcome.ranking.relevant.sum(1) == 1).all()
+        assert all(id.startswith("dictionary/") for id in outcome.ranking.gallery_ids.ravel())
+        assert all(id.startswith("web/") and id[-1] in "67" for id in outcome.ranking.query_ids)
+    assert set(outcomes[1].ranking.query_glosses) == set(dev_words(shared()))
+    assert not set(outcomes[1].ranking.query_glosses) & set(outcomes[2].ranking.query_glosses)
 
 
-def test_report_refuses_nan_and_nothing_to_find_in_one_line() -> None:
-    ranking = gallery_and_queries(space(), "test")
-    with pytest.raises(UserError, match="6 of 6 queries have NaN scores"):
-        report(ranking.rescored(np.full_like(ranking.scores, np.nan)))
-    none = Ranking(ranking.query_ids, ranking.gallery_ids, ranking.scores, ranking.relevant & False, ranking.query_ids)
-    with pytest.raises(UserError, match="no query has a relevant item"):
-        report(none)
+def test_one_shot_dev_words_use_dev_recordings(two_part_corpus: Corpus, keypoints: Space) -> None:
+    settings = SignEvaluation("one-shot", split="dev", words="dev")
+    (outcome,) = settings.run(keypoints.where(settings.clip_filter(two_part_corpus.metadata())))
+    assert len(outcome.ranking.query_ids) == 10
+    assert all(id[-1] in "45" for id in outcome.ranking.query_ids)
 
 
-def test_failures_are_the_lowest_ranks() -> None:
-    scores = np.array([[3.0, 2, 1], [1, 2, 3], [1, 3, 2]])
-    ids = np.array([["a", "b", "c"]] * 3, dtype=object)
-    names = np.array(["q0", "q1", "q2"], dtype=object)
-    ranking = Ranking(names, ids, scores, np.array([[True, False, False]] * 3), names)
-    found = failures(ranking)
-    assert [(f["query"], f["rank"], f["first"]) for f in found] == [("q1", 3, "c"), ("q2", 3, "b")]
+def test_one_shot_also_queries_all_recordings_of_excluded_glosses(two_part_corpus: Corpus, keypoints: Space) -> None:
+    settings = SignEvaluation("one-shot", excluded_glosses=frozenset(shared()))
+    outcomes = settings.run(keypoints.where(settings.clip_filter(two_part_corpus.metadata())))
+    queries = {outcome.setting: len(outcome.ranking.query_ids) for outcome in outcomes}
+    assert queries["8 shared words"] == 16
+    assert queries["8 shared words, all recordings"] == 8 * 8
+    assert queries["3 other words, all recordings"] == 3 * 8
+
+
+def test_adjustments_keep_queries_and_galleries(two_part_corpus: Corpus, keypoints: Space) -> None:
+    unit = keypoints.vectors / np.linalg.norm(keypoints.vectors, axis=1, keepdims=True)
+    part = Space(keypoints.rows, unit)
+    names = ("none", "center", "csls", "inverted-softmax")
+    outcomes = SignEvaluation("one-shot", words="other", adjustments=names).run(part)
+    assert [outcome.adjustment for outcome in outcomes] == list(names)
+    for outcome in outcomes[1:]:
+        assert outcome.ranking.gallery_ids.tolist() == outcomes[0].ranking.gallery_ids.tolist()
+        assert not np.allclose(outcome.ranking.scores, outcomes[0].ranking.scores)
+
+
+def test_unseen_uses_every_source(two_part_corpus: Corpus, keypoints: Space) -> None:
+    settings = SignEvaluation("unseen")
+    outcomes = settings.run(keypoints.where(settings.clip_filter(two_part_corpus.metadata())))
+    assert outcomes[0].ranking.scores.shape == (20 + 8, 40 + 22)
+    assert outcomes[1].ranking.scores.shape == (28, 27)
+
+
+def test_a_corpus_without_a_dictionary_raises(two_part_corpus: Corpus) -> None:
+    rows = two_part_corpus.source("webcam").metadata()
+    with pytest.raises(UserError, match="needs clips of source dictionary"):
+        SignEvaluation("one-shot").clip_filter(rows)
+
+
+@pytest.mark.parametrize("options", [{"protocol": "closd"}, {"protocol": "open", "words": "few"}])
+def test_unknown_names_raise(options: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="choose from"):
+        SignEvaluation(**options)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.models.translator.config import TranslatorConfig
-from signatlas.models.translator.sign_inputs import SignInputs
+from signatlas.models.translator.inputs import SignInputs
 from signatlas.models.translator.translator import Translator
 
 LANGUAGE = {"vocabulary": 100, "width": 32, "layers": 1, "heads": 2, "feedforward": 32, "positions": 48, "dropout": 0.0}
@@ -39,7 +39,7 @@ def train(
     model.record = {
         "recipe": "tiny", "seed": 0, "corpus_path": corpus.path, "corpus_fingerprint": corpus.info.fingerprint,
         "features": held, "frames": seen, "language": "de", "max_glosses": None, "limit": None,
-        "inputs_fingerprint": inputs.fingerprint, "features_made": inputs.made(), **(record or {}),
+        "inputs_fingerprint": inputs.fingerprint, "features_made": inputs.feature_settings(), **(record or {}),
     }  # fmt: skip
     x, mask = (torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.batch([row["id"] for row in rows]))
     ids, text_mask = model.vocabulary.encode(texts, "de", 32)

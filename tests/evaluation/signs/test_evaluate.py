@@ -55,18 +55,18 @@ def one_shot(model: Path, two_part_corpus: Corpus, tmp_path_factory: pytest.Temp
     return out, done.stdout
 
 
-def test_prints_figures_intervals_chance_baseline_and_where_they_come_from(
+def test_prints_metrics_intervals_chance_baseline_and_corpus(
     one_shot: tuple[Path, str], two_part_corpus: Corpus
 ) -> None:
     _, printed = one_shot
-    for needed in ("R@1", "MedR", "95 %", "1-NN", "chance", two_part_corpus.info.fingerprint, "synthetic signing"):
-        assert needed in printed
+    for expected in ("R@1", "MedR", "95 %", "1-NN", "chance", two_part_corpus.info.fingerprint, "synthetic signing"):
+        assert expected in printed
     assert "8 shared words: 16 queries against 30 clips" in printed
     assert "8 shared words, all recordings: 8 queries against 30 clips" in printed
     assert "training left out 1 words: wort 0" in printed
 
 
-def test_figures_can_be_computed_again_from_the_files(one_shot: tuple[Path, str]) -> None:
+def test_metrics_can_be_computed_again_from_the_files(one_shot: tuple[Path, str]) -> None:
     out, _ = one_shot
     document = json.loads((out / "report.json").read_text("utf-8"))
     assert len(document["results"]) > 6
@@ -78,7 +78,7 @@ def test_figures_can_be_computed_again_from_the_files(one_shot: tuple[Path, str]
     assert document["model"]["record"]["excluded_glosses"] == ["wort 0"]
 
 
-def test_report_md_tells_it_to_people(one_shot: tuple[Path, str]) -> None:
+def test_report_md_has_tables_and_card(one_shot: tuple[Path, str]) -> None:
     text = (one_shot[0] / "report.md").read_text("utf-8")
     assert text.startswith("# one-shot: two-part\n")
     assert "| chance |" in text
@@ -110,7 +110,7 @@ def test_any_two_parts_by_filters(model: Path, two_part_corpus: Corpus, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ([], "choose either --protocol"),
         (["--protocol", "closed", "--gallery", "split=train"], "choose either --protocol"),
@@ -121,11 +121,13 @@ def test_any_two_parts_by_filters(model: Path, two_part_corpus: Corpus, tmp_path
         (["--gallery", "split=train", "--queries", "split=nine"], "0 queries against"),
     ],
 )
-def test_mistakes_are_one_line(model: Path, two_part_corpus: Corpus, tmp_path: Path, options: list, why: str) -> None:
+def test_user_errors_are_one_line(
+    model: Path, two_part_corpus: Corpus, tmp_path: Path, options: list, message: str
+) -> None:
     import typer
     from typer.testing import CliRunner
 
-    from cli.evaluate.command import evaluate as command
+    from cli.evaluate import evaluate as command
 
     app = typer.Typer()
     app.command()(command)
@@ -133,7 +135,7 @@ def test_mistakes_are_one_line(model: Path, two_part_corpus: Corpus, tmp_path: P
     arguments = [str(model), "--corpus", two_part_corpus.path, "--out", str(target), *options]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, UserError)
-    assert why in str(result.exception)
+    assert message in str(result.exception)
     assert not target.exists()
 
 
@@ -147,7 +149,9 @@ def test_missing_model_or_corpus_ends_with_code_2(model: Path, two_part_corpus: 
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_never_replaces_a_folder_that_is_no_evaluation(model: Path, two_part_corpus: Corpus, tmp_path: Path) -> None:
+def test_never_replaces_a_folder_that_is_not_an_evaluation(
+    model: Path, two_part_corpus: Corpus, tmp_path: Path
+) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     done = signatlas("evaluate", model, "--corpus", two_part_corpus.path, "--protocol", "closed", "--out", tmp_path)
     assert done.returncode == 2
@@ -158,13 +162,14 @@ def test_never_replaces_a_folder_that_is_no_evaluation(model: Path, two_part_cor
 def test_tables_fit_a_terminal_of_80_columns(one_shot: tuple[Path, str]) -> None:
     from rich.console import Console
 
-    from signatlas.evaluation.signs.report import table
+    from signatlas.evaluation.report import rich_table
+    from signatlas.evaluation.signs.report import result_table
 
     document = json.loads((one_shot[0] / "report.json").read_text("utf-8"))
     result = document["results"][0]
     wide = {name: (0.1234, 1.0) if name != "MedR" else (10.5, 2104.5) for name in result["intervals"]}
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(table({**result, "intervals": wide, "group_intervals": wide}))
+    console.print(rich_table(result_table({**result, "intervals": wide, "group_intervals": wide})))
     text = console.export_text()
     assert "…" not in text
     assert ".12-1.00" in text

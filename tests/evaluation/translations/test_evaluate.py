@@ -1,4 +1,4 @@
-"""`signatlas evaluate` and `signatlas compare` on translators, from end to end, in one process and with Ray."""
+"""`signatlas evaluate` and `signatlas compare` on translators, in one process and with Ray."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ import typer
 from typer.testing import CliRunner
 
 from cli.compare import compare
-from cli.evaluate import translations as command
-from cli.evaluate.command import evaluate
+from cli.evaluate import evaluate
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.errors import UserError
-from signatlas.evaluation.signs.report import run_name
 from signatlas.evaluation.translations.comparison import read
-from signatlas.evaluation.translations.decoding import Batch, Decoded, Decoder, Decoding, Work
+from signatlas.evaluation.translations.decoding import Batch, Decoded, Decoder, Decoding, DecodingJob
+from signatlas.evaluation.translations.evaluator import TranslationSettings, decoding_job
 from signatlas.evaluation.translations.report import read_hypotheses
 from signatlas.features.store import FeatureStore, write
 from signatlas.metrics import translation as metrics
-from signatlas.models.translator import translator as translators
 from tests.evaluation.translations.tiny_translator import train
 from trainers.pipelines.translate import Worker, spread
 
@@ -45,7 +43,7 @@ def model(sentence_corpus: Corpus, sentence_features: FeatureStore, tmp_path_fac
 
 @pytest.fixture(scope="module")
 def evaluated(model: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An evaluation in this process, and what it printed."""
+    """An evaluation in this process, and its standard output."""
     out = tmp_path_factory.mktemp("evaluations") / "here"
     done = run(evaluate, model, "--corpus", sentence_corpus.path, "--out", out, "--workers", 0, "--batch-size", 5)
     assert done.exception is None, done.exception
@@ -53,43 +51,33 @@ def evaluated(model: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.Tem
 
 
 def document_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
-    return found
+    document: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
+    return document
 
 
-def test_a_run_and_its_stages_have_names_of_their_own() -> None:
-    names = ("runs/x_0/model", "runs/x_0/alignment/model", "x_0/alignment", "hub/name", "alignment", "/tmp/model")
-    assert [run_name(name) for name in names] == ["x_0", "x_0/alignment", "x_0/alignment", "name", "alignment", "tmp"]
+def test_settings_override_defaults_even_with_zero(model: Path, sentence_corpus: Corpus) -> None:
+    settings = TranslationSettings(length_penalty=0.0, max_glosses=0)
+    job = decoding_job(str(model), sentence_corpus, "test", settings)
+    assert job.decoding == Decoding(8, 60, 0.0) and job.splits == ("test", "train")
+    assert TranslationSettings(length_penalty=0.0, beams=2).variant() == "beams 2 length_penalty 0"
+    assert TranslationSettings().variant() == ""
 
 
-def test_options_are_defaults_unless_given_zero_too(model: Path, sentence_corpus: Corpus) -> None:
-    work = command.work_of(
-        str(model), sentence_corpus, "test", None, command.Options(length_penalty=0.0, max_glosses=0)
-    )
-    assert work.decoding == Decoding(8, 60, 0.0) and work.splits == ("test", "train")
-    assert command.Options(length_penalty=0.0, beams=2, workers=3).changed() == "beams 2 length_penalty 0"
-    assert command.Options(workers=3).changed() == "all"
-
-
-def test_the_type_of_translators_is_known_without_importing_them() -> None:
-    assert command.MODEL_TYPE == translators.MODEL_TYPE
-
-
-def test_every_figure_can_be_computed_again_from_the_texts(evaluated: tuple[Path, str]) -> None:
+def test_all_metrics_can_be_computed_again_from_the_texts(evaluated: tuple[Path, str]) -> None:
     document, rows = document_of(evaluated[0]), read_hypotheses(evaluated[0])
     references = [row["reference"] for row in rows]
     assert len(rows) == 24 and len({row["hypothesis"] for row in rows}) > 5
-    whole = {r["system"]: r for r in document["results"] if r["subset"] == "all"}
-    for system in whole:
-        told = [row["hypothesis" if system == "model" else system] for row in rows]
-        expected = metrics.score(told, references, "de")
-        assert {n: whole[system][n] for n in metrics.FIGURES} == pytest.approx(
-            {n: expected[n] for n in metrics.FIGURES}
+    by_system = {r["system"]: r for r in document["results"] if r["subset"] == "all"}
+    for system in by_system:
+        hypotheses = [row["hypothesis" if system == "model" else system] for row in rows]
+        expected = metrics.score(hypotheses, references, "de")
+        assert {n: by_system[system][n] for n in metrics.METRICS} == pytest.approx(
+            {n: expected[n] for n in metrics.METRICS}
         )
         assert document["signature"] == expected["signature"]
-    each = metrics.sentence_scores([row["hypothesis"] for row in rows], references, "de")
-    assert [row["ROUGE-L"] for row in rows] == pytest.approx(each["ROUGE-L"].tolist(), abs=1e-3)
-    # A model of these features has learned: texts of words that it has seen, in orders that it has not.
+    scores = metrics.sentence_scores([row["hypothesis"] for row in rows], references, "de")
+    assert [row["ROUGE-L"] for row in rows] == pytest.approx(scores["ROUGE-L"].tolist(), abs=1e-3)
+    # The model has learned: it translates new orders of known words.
     assert document["bootstrap"]["differences"]["most frequent sentence"]["ROUGE-L"]["beats"]
 
 
@@ -98,7 +86,7 @@ def test_the_nearest_control_has_the_text_of_the_nearest_training_clip(
 ) -> None:
     rows, documents = read_hypotheses(evaluated[0]), sentence_corpus.metadata()
     texts = {row["id"]: text_in(row, "de") for row in documents}
-    decoder = Decoder(command.work_of(str(model), sentence_corpus, "test", None, command.Options()))
+    decoder = Decoder(decoding_job(str(model), sentence_corpus, "test", TranslationSettings()))
     train_ids = [row["id"] for row in documents if row["split"] == "train"]
     gallery = decoder(Batch(train_ids, False)).vectors
     for row in rows[:6]:
@@ -115,31 +103,31 @@ def test_all_workers_write_what_one_process_writes(
     arguments = ("--corpus", sentence_corpus.path, "--out", tmp_path / "out", "--workers", 2, "--batch-size", 5)
     done = run(evaluate, model, *arguments)
     assert done.exception is None, done.exception
-    here, there = (read_hypotheses(out) for out in (evaluated[0], tmp_path / "out"))
-    for a, b in zip(here, there, strict=True):
+    local, remote = (read_hypotheses(out) for out in (evaluated[0], tmp_path / "out"))
+    for a, b in zip(local, remote, strict=True):
         assert a.pop("nearest_cosine") == pytest.approx(b.pop("nearest_cosine"), abs=1e-5)
         assert a == b
     results = [document_of(out)["results"] for out in (evaluated[0], tmp_path / "out")]
     assert results[0] == results[1]
 
 
-def test_prints_and_writes_what_people_read(evaluated: tuple[Path, str]) -> None:
+def test_prints_tables_and_writes_report_md(evaluated: tuple[Path, str]) -> None:
     out, printed = evaluated
     assert max(map(len, printed.splitlines()[2:])) <= 80
-    for needed in (
+    for expected in (
         "synthetic signing", "24 clips", "BLEU-4", "nearest training clip", "most frequent sentence", "95 %",
-        "tok:13a", "texts that training has not: 22 clips", "texts that training has too: 2 clips", "to the letter",
+        "tok:13a", "texts not in training: 22 clips", "texts also in training: 2 clips", "verbatim training texts",
         "8 beams", "better",
     ):  # fmt: skip
-        assert needed in " ".join(printed.split()), needed
+        assert expected in " ".join(printed.split()), expected
     text = (out / "report.md").read_text("utf-8")
-    for needed in ("# translation: sentences", "## Examples: best", "## Examples: worst", "# Its card", "scores.png"):
-        assert needed in text
+    for expected in ("# translation: sentences", "## Examples: best", "## Examples: worst", "# Its card", "scores.png"):
+        assert expected in text
     assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
-    assert [p for p in out.parent.iterdir() if p != out] == []  # no part is left
+    assert [p for p in out.parent.iterdir() if p != out] == []  # no partial results are left
 
 
-def test_a_stopped_evaluation_goes_on(
+def test_an_interrupted_evaluation_resumes(
     evaluated: tuple[Path, str], model: Path, sentence_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode, done = Decoder.__call__, []
@@ -157,13 +145,13 @@ def test_a_stopped_evaluation_goes_on(
     done.append(done[0])  # from now on it does not stop
     result = run(evaluate, model, *arguments)
     assert result.exception is None, result.exception
-    assert "going on: 3 of 7 batches are there" in result.stderr
+    assert "resuming: 3 of 7 batches are finished" in result.stderr
     assert len(done) - 1 == 7  # each batch once, over both runs
     assert read_hypotheses(tmp_path / "out") == read_hypotheses(evaluated[0])
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_decoding_options_count(
+def test_decoding_options_take_effect(
     evaluated: tuple[Path, str], model: Path, sentence_corpus: Corpus, tmp_path: Path
 ) -> None:
     arguments = ("--corpus", sentence_corpus.path, "--split", "dev", "--json", "--workers", 0, "--seed", 5)
@@ -180,39 +168,40 @@ def test_decoding_options_count(
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         (["--split", "tset"], "no split 'tset'"),
-        (["--protocol", "closed"], "--protocol is not for translators"),
-        (["--languages", "de"], "--languages is not for translators"),
+        (["--protocol", "closed"], "--protocol is for a sign encoder"),
+        (["--languages", "de"], "--languages is for a dual encoder"),
         (["--features", "nowhere"], "no clip features at nowhere"),
     ],
 )
-def test_mistakes_are_one_line(
-    model: Path, sentence_corpus: Corpus, tmp_path: Path, options: list[str], why: str
+def test_user_errors_are_one_line(
+    model: Path, sentence_corpus: Corpus, tmp_path: Path, options: list[str], message: str
 ) -> None:
     result = run(evaluate, model, "--corpus", sentence_corpus.path, "--out", tmp_path / "out", *options)
     assert isinstance(result.exception, UserError), result.exception
-    assert why in str(result.exception) and "\n" not in str(result.exception)
+    assert message in str(result.exception) and "\n" not in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_models_refuse_the_options_of_translators(dual_encoders: Path, sentence_corpus: Corpus) -> None:
+def test_other_models_reject_the_options_of_translators(dual_encoders: Path, sentence_corpus: Corpus) -> None:
     for option in ("--beams", "--workers", "--max-glosses"):
         result = run(evaluate, dual_encoders / "first/model", "--corpus", sentence_corpus.path, option, 1)
         assert isinstance(result.exception, UserError)
-        assert f"{option} is for translators" in str(result.exception)
+        assert f"{option} is for a translator" in str(result.exception)
 
 
 @pytest.fixture
-def lacking(model: Path, sentence_corpus: Corpus, sentence_features: FeatureStore, tmp_path: Path) -> Work:
-    """Work on features that the last clips have none of."""
+def lacking(model: Path, sentence_corpus: Corpus, sentence_features: FeatureStore, tmp_path: Path) -> DecodingJob:
+    """DecodingJob on features that the last clips have none of."""
     write(tmp_path / "features", sentence_features.info, sentence_features.ids[:50], [1] * 50,
           {"agnostic": [np.ones((1, 8))] * 50})  # fmt: skip
-    return command.work_of(str(model), sentence_corpus, "test", tmp_path / "features", command.Options())
+    settings = TranslationSettings(features=tmp_path / "features")
+    return decoding_job(str(model), sentence_corpus, "test", settings)
 
 
-def test_a_worker_tells_what_is_wrong_instead_of_raising(lacking: Work) -> None:
+def test_a_worker_returns_an_error_message_instead_of_raising(lacking: DecodingJob) -> None:
     rows = [{"number": 4, "ids": ["satz 55"], "translate": True}, {"number": 2, "ids": ["satz 45"], "translate": True}]
     answers = Worker(lacking)(pa.Table.from_pylist(rows)).to_pylist()
     assert answers[0]["number"] == 4 and "clip satz 55 has no inputs" in answers[0]["problem"]
@@ -220,7 +209,7 @@ def test_a_worker_tells_what_is_wrong_instead_of_raising(lacking: Work) -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_on_a_worker_is_one_line_too(lacking: Work, ray_session: None) -> None:
+def test_an_error_on_a_worker_is_one_line(lacking: DecodingJob, ray_session: None) -> None:
     with pytest.raises(UserError, match=r"clip satz 55 has no inputs"):
         list(spread(lacking, [Batch(["satz 55"], True)], 1))
 
@@ -229,9 +218,9 @@ def test_what_fails_on_a_worker_is_one_line_too(lacking: Work, ray_session: None
 def seeds(
     evaluated: tuple[Path, str], model: Path, sentence_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Path]]:
-    """Evaluations of the tiny model and of two seeds of a run that was hardly trained, which are a stage's."""
+    """Evaluations of the tiny model, and of two seeds of the stage of a run with little training."""
     folder = tmp_path_factory.mktemp("seeds")
-    found = {"first": evaluated[0]}
+    folders = {"first": evaluated[0]}
     for seed, steps in ((1, 4), (2, 8)):
         weak, record = folder / f"weak_{seed}" / "alignment" / "model", {"recipe": "alignment", "seed": seed}
         features = Path(document_of(evaluated[0])["inputs"]["features"])
@@ -239,17 +228,17 @@ def seeds(
         out = folder / f"out_{seed}"
         done = run(evaluate, weak, "--corpus", sentence_corpus.path, "--out", out, "--workers", 0, "--beams", 1)
         assert done.exception is None, done.exception
-        found[f"weak_{seed}"] = out
-    yield found
+        folders[f"weak_{seed}"] = out
+    yield folders
 
 
 def test_compare_tests_against_the_first_over_the_same_clips(seeds: dict[str, Path]) -> None:
     rows = json.loads(run(compare, *seeds.values(), "--json", "--by", "ROUGE-L").stdout)
     assert [row["run"] for row in rows] == ["tiny", "weak_1/alignment", "weak_2/alignment"]
     assert rows[0]["difference"] is None
-    told = rows[1]["difference"]
-    assert told["observed"] == pytest.approx(rows[1]["ROUGE-L"] - rows[0]["ROUGE-L"])
-    assert told["interval"][0] < told["observed"] < told["interval"][1] < 0 and told["p"] < 0.01
+    difference = rows[1]["difference"]
+    assert difference["observed"] == pytest.approx(rows[1]["ROUGE-L"] - rows[0]["ROUGE-L"])
+    assert difference["interval"][0] < difference["observed"] < difference["interval"][1] < 0 and difference["p"] < 0.01
     table = run(compare, *seeds.values()).stdout
     assert "BLEU-4 against the first" in " ".join(table.split())
     markdown = run(compare, *seeds.values(), "--markdown").stdout
@@ -259,20 +248,22 @@ def test_compare_tests_against_the_first_over_the_same_clips(seeds: dict[str, Pa
 def test_compare_averages_the_seeds(seeds: dict[str, Path]) -> None:
     rows = json.loads(run(compare, *seeds.values(), "--json", "--mean").stdout)
     assert [row["run"] for row in rows] == ["tiny (1)", "weak/alignment (2)"]
-    single = [read(seeds[name]).figures["chrF"] for name in ("weak_1", "weak_2")]
+    single = [read(seeds[name]).metrics["chrF"] for name in ("weak_1", "weak_2")]
     assert rows[1]["chrF"] == pytest.approx(sum(single) / 2)
     assert rows[1]["ranges"]["chrF"] == pytest.approx([min(single), max(single)])
-    told = rows[1]["difference"]
-    assert told["observed"] == pytest.approx(rows[1]["BLEU-4"] - rows[0]["BLEU-4"])
-    assert told["interval"][0] < told["observed"] < told["interval"][1] and rows[0]["difference"] is None
+    difference = rows[1]["difference"]
+    assert difference["observed"] == pytest.approx(rows[1]["BLEU-4"] - rows[0]["BLEU-4"])
+    assert (
+        difference["interval"][0] < difference["observed"] < difference["interval"][1] and rows[0]["difference"] is None
+    )
     one = json.loads(run(compare, seeds["first"], seeds["weak_1"], "--json", "--mean").stdout)[1]["difference"]
     assert one == json.loads(run(compare, seeds["first"], seeds["weak_1"], "--json").stdout)[1]["difference"]
     assert "range of BLEU-4" in run(compare, *seeds.values(), "--mean", "--markdown").stdout
 
 
-def test_compare_refuses_what_is_not_alike(seeds: dict[str, Path], tmp_path: Path) -> None:
+def test_compare_rejects_evaluations_of_different_kinds(seeds: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps({"protocol": "closed"}))
     assert "compare one kind at a time" in str(run(compare, seeds["first"], tmp_path).exception)
     assert "unknown --by 'R@1'" in str(run(compare, seeds["first"], "--by", "R@1").exception)
     (tmp_path / "report.json").write_text(json.dumps({"protocol": "translation"}))
-    assert "no readable report.json and texts" in str(run(compare, tmp_path).exception)
+    assert "no readable report.json" in str(run(compare, tmp_path).exception)

@@ -1,1 +1,0 @@
-"""`signatlas evaluate`: one file a kind of model."""
