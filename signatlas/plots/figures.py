@@ -28,6 +28,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a PNG in one step: whole or not at all."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _disable_math(figure)
     handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -37,3 +38,18 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def _disable_math(figure: Figure) -> None:
+    """Draw dollar signs of titles, labels and words as they are; only the numbers of logarithmic axes need TeX."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
+
+    numbers: set[Text] = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                numbers |= set(axis.findobj(Text)) - {axis.label}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in numbers:
+            text.set_parse_math(False)
