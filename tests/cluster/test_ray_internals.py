@@ -109,7 +109,7 @@ def test_train_passes_the_address_of_this_cluster_to_its_cleaner(monkeypatch: py
     address = ray.get_runtime_context().gcs_address
     assert constants.get_env_vars_to_propagate()[ray_internals.API_SERVER_VARIABLE] == address
     # The variable is the first thing that Ray's state API, which the cleaner uses, looks at.
-    monkeypatch.setattr("ray.dashboard.utils.ray_address_to_api_server_url", lambda found: f"of {found}")
+    monkeypatch.setattr("ray.dashboard.utils.ray_address_to_api_server_url", lambda gcs: f"of {gcs}")
     assert get_address_for_submission_client(None) == f"of {address}"
 
 
