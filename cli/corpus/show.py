@@ -139,7 +139,7 @@ def _footage(clip: Clip, corpus: Corpus) -> Footage | None:
     from signatlas.render.footage import recorded
 
     footage = recorded(clip, corpus)
-    if footage is None or footage.is_there():
+    if footage is None or footage.exists():
         return footage
     media = display_name(footage.media)
     print(f"{clip.id}: its video {media} is missing, so no video frames are shown; give --video", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a rendered signer looks like: colors, build, background and camera, drawn from a name and a seed."""
+"""Appearance of rendered signers: colors, build, background and camera, drawn from a name and a seed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 Color = tuple[int, int, int]
 Background = Literal["plain", "gradient", "texture"]
 BACKGROUNDS: tuple[Background, ...] = ("plain", "gradient", "texture")
-# Skin from light to dark; a signer's tone lies anywhere between two of them.
+# From light to dark; a signer's tone lies anywhere between two of them.
 SKIN_TONES = ((250, 220, 196), (232, 190, 158), (200, 148, 112), (155, 104, 74), (108, 72, 52), (74, 48, 38))
 HAIR_TONES = ((24, 20, 18), (60, 40, 28), (110, 74, 44), (170, 128, 76), (146, 142, 140), (120, 52, 26))
-CONTRAST = 60.0  # least distance in brightness between hands and clothing: signers dress so that hands are seen
+MIN_CONTRAST = 60.0  # difference in brightness of hands and clothing: signers dress so that their hands are visible
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """One signer before one camera. Colors are RGB; equal appearances render equal frames.
+    """Appearance of one signer in front of one camera. Colors are RGB; equal appearances render equal frames.
 
-    ``stoutness`` scales limbs and head; ``gain`` and ``contrast`` are the exposure, ``defocus`` the blur in pixels at
-    224, ``grain`` the noise in gray levels; ``texture`` seeds the background's pattern and the grain.
+    ``stoutness`` scales limbs and head. ``gain`` and ``contrast`` are the exposure, ``defocus`` the blur in pixels of
+    a 224-pixel frame, ``grain`` the noise in gray levels. ``texture`` seeds the background pattern and the grain.
     """
 
     skin: Color
@@ -43,15 +43,15 @@ class Appearance:
 
 
 def generator(*names: object) -> np.random.Generator:
-    """Random numbers that depend on the names alone, on every machine."""
+    """Return a random generator seeded by ``names`` alone, equal on every machine."""
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], "<u8")))
 
 
 def appearance_of(signer: str, seed: int = 0) -> Appearance:
-    """The look of a signer, by name: the same for every clip, and another for every other name or seed.
+    """Return the appearance of a signer: one per name and seed, the same in every clip.
 
-    Drawn from continuous ranges, so no two signers share one; see :data:`SKIN_TONES` and the ranges here.
+    Values come from continuous ranges, so that no two signers look the same.
     """
     rng = generator("appearance", seed, signer)
     skin = _between(SKIN_TONES, float(rng.uniform(0, len(SKIN_TONES) - 1)))
@@ -78,12 +78,12 @@ def appearance_of(signer: str, seed: int = 0) -> Appearance:
 
 
 def brightness(color: Color) -> float:
-    """0 to 255, as the eye weighs red, green and blue."""
+    """Return the luma of an RGB color, 0 to 255 (ITU-R BT.601)."""
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
 def shaded(color: Color, factor: float) -> Color:
-    """Darker (below 1) or lighter (above 1)."""
+    """Return a darker (``factor`` below 1) or lighter (above 1) color."""
     if factor <= 1:
         red, green, blue = (round(channel * factor) for channel in color)
     else:
@@ -91,18 +91,19 @@ def shaded(color: Color, factor: float) -> Color:
     return red, green, blue
 
 
-def _between(tones: tuple[Color, ...], place: float) -> Color:
-    first = min(int(place), len(tones) - 2)
-    mixed = np.array(tones[first]) + (place - first) * (np.array(tones[first + 1]) - tones[first])
+def _between(tones: tuple[Color, ...], position: float) -> Color:
+    """Interpolate linearly between the tones at a fractional index."""
+    first = min(int(position), len(tones) - 2)
+    mixed = np.array(tones[first]) + (position - first) * (np.array(tones[first + 1]) - tones[first])
     red, green, blue = mixed.round().astype(int).tolist()
     return red, green, blue
 
 
 def _clothing(rng: np.random.Generator, skin: Color) -> Color:
-    """A color that hands stand out from; after some tries white or black, whichever is further away."""
+    """Draw a color that contrasts with the skin; after 20 tries return black or white, whichever contrasts more."""
     for _ in range(20):
         color = _hsv(rng.uniform(), rng.uniform(0.1, 0.8), rng.uniform(0.08, 0.95))
-        if abs(brightness(color) - brightness(skin)) >= CONTRAST:
+        if abs(brightness(color) - brightness(skin)) >= MIN_CONTRAST:
             return color
     return (28, 28, 30) if brightness(skin) > 128 else (236, 236, 232)
 

@@ -1,4 +1,4 @@
-"""The video that poses were found in: which file, which part of it, and its frames."""
+"""Source video of a clip: file, time span, crop box, frames."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from signatlas.corpus.clips import Clip
     from signatlas.corpus.format import Corpus
 
-MEDIA = "media.jsonl"  # beside corpus.json: which recording each extracted clip was made of
+MEDIA = "media.jsonl"  # next to corpus.json: the recording of each extracted clip
 
 
 @dataclass(frozen=True)
 class Footage:
-    """A recording and the cut of it that a clip is made of, as :func:`signatlas.pose.video.frames` takes them."""
+    """A recording and the part of it that a clip covers; arguments of :func:`signatlas.pose.video.frames`."""
 
     media: str
     span: tuple[int, int] | None = None
@@ -31,14 +31,14 @@ class Footage:
     fps: float | None = None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """uint8 RGB [height, width, 3], streamed; frame i is that of pose i. Raises MediaError."""
+        """Yield frames uint8 RGB [height, width, 3]; frame i belongs to pose i. Raises MediaError."""
         from signatlas.pose.video import frames
 
         return frames(self.media, span=self.span, seconds=self.seconds, target_fps=self.target_fps, box=self.box,
                       fps=self.fps)  # fmt: skip
 
-    def is_there(self) -> bool:
-        """Whether the recording is still where it was."""
+    def exists(self) -> bool:
+        """Return whether the recording still exists at its path."""
         try:
             store, root = filesystem(self.media)
             return bool(store.get_file_info(root).type)
@@ -47,23 +47,23 @@ class Footage:
 
 
 def of_clip(clip: Clip, corpus: Corpus) -> Footage | None:
-    """The recording that a clip of ``corpus`` was extracted from, if it is known and still there."""
-    found = recorded(clip, corpus)
-    return found if found is not None and found.is_there() else None
+    """Return the recording a clip was extracted from; None if it is unknown or no longer exists."""
+    footage = recorded(clip, corpus)
+    return footage if footage is not None and footage.exists() else None
 
 
 def recorded(clip: Clip, corpus: Corpus) -> Footage | None:
-    """The recording that a clip of ``corpus`` was extracted from, if it is known, whether or not it is still there.
+    """Return the recording a clip was extracted from, whether or not it still exists; None if it is unknown.
 
-    Raises CorpusError for a damaged media.jsonl, naming the line.
+    Raises CorpusError for a damaged line of media.jsonl.
     """
-    thinned = (corpus.info.made.get("options") or {}).get("target_fps")
-    for where, row in _rows(f"{corpus.path.rstrip('/')}/{MEDIA}"):
+    target_fps = (corpus.info.made.get("options") or {}).get("target_fps")
+    for position, row in _rows(f"{corpus.path.rstrip('/')}/{MEDIA}"):
         if row.get("id") == clip.id:
             try:
-                return _footage({"target_fps": thinned} | row)
+                return _footage({"target_fps": target_fps} | row)
             except (ValueError, TypeError) as error:
-                raise CorpusError(f"{where} is damaged ({error}): extract the corpus again") from error
+                raise CorpusError(f"{position} is damaged ({error}): extract the corpus again") from error
     return None
 
 
@@ -75,28 +75,28 @@ def _rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
-        where = f"{path} line {number}"
+        position = f"{path}, line {number},"
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise CorpusError(f"{where} is damaged ({error}): extract the corpus again") from error
+            raise CorpusError(f"{position} is damaged ({error}): extract the corpus again") from error
         if not isinstance(row, dict):
-            raise CorpusError(f"{where} is damaged (no object of columns and values): extract the corpus again")
-        yield where, row
+            raise CorpusError(f"{position} is damaged (not a JSON object): extract the corpus again")
+        yield position, row
 
 
 def _footage(row: dict[str, Any]) -> Footage | None:
     media = str(row.get("media") or "")
     if not media or media.endswith(".pose"):
         return None
-    whole = {"span": (int, 2), "seconds": (float, 2), "box": (int, 4)}
-    cut = {name: _numbers(row[name], *kind) for name, kind in whole.items() if row.get(name) is not None}
+    part_fields = {"span": (int, 2), "seconds": (float, 2), "box": (int, 4)}
+    part = {name: _numbers(row[name], *kind) for name, kind in part_fields.items() if row.get(name) is not None}
     rates: dict[str, Any] = {name: float(row[name]) for name in ("target_fps", "fps") if row.get(name) is not None}
-    return Footage(media, **rates, **cut)
+    return Footage(media, **rates, **part)
 
 
-def _numbers(values: Any, kind: type, number: int) -> Any:
-    found = tuple(kind(value) for value in values)
-    if len(found) != number:
-        raise ValueError(f"{values} are not {number} numbers")
-    return found
+def _numbers(values: Any, kind: type, count: int) -> Any:
+    numbers = tuple(kind(value) for value in values)
+    if len(numbers) != count:
+        raise ValueError(f"expected {count} numbers, got {values}")
+    return numbers

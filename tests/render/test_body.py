@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from signatlas.pose import skeleton as sk
-from signatlas.pose.posefile import read_pose
+from signatlas.pose.serialization import read_pose
 from signatlas.render.body import FOREARM, UPPER_ARM, bent, figure, likely_aspect
 
 from .made import HAND, nose_and_hands

@@ -72,7 +72,7 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
     info = CorpusInfo("c", "1", "MIT", "x", ("gsg",), made={"options": {"target_fps": 25.0}})
     clips = [replace(CLIP, id=f"c/{i}") for i in range(4)]
     lines = "".join(json.dumps(held) + "\n" for held in rows)
-    corpus = write_corpus(tmp_path / "corpus", info, clips, beside={"media.jsonl": lines})
+    corpus = write_corpus(tmp_path / "corpus", info, clips, extra_files={"media.jsonl": lines})
     assert of_clip(clips[1], corpus) == Footage(str(video), span=(1, 7), target_fps=25.0)
     assert [of_clip(clips[i], corpus) for i in (0, 2, 3)] == [None, None, None]
     assert recorded(clips[0], corpus) == Footage(str(tmp_path / "gone.mp4"), target_fps=25.0)
@@ -93,7 +93,7 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
 )
 def test_a_damaged_list_of_recordings_is_named(tmp_path: Path, line: bytes, says: str) -> None:
     info = CorpusInfo("c", "1", "MIT", "x", ("gsg",))
-    corpus = write_corpus(tmp_path / "corpus", info, [CLIP], beside={"media.jsonl": "{}"})
+    corpus = write_corpus(tmp_path / "corpus", info, [CLIP], extra_files={"media.jsonl": "{}"})
     (tmp_path / "corpus" / "media.jsonl").write_bytes(line)
     with pytest.raises(CorpusError, match=says) as raised:
         of_clip(CLIP, corpus)

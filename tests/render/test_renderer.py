@@ -11,7 +11,7 @@ from signatlas.errors import PoseError, UserError
 from signatlas.pose import skeleton as sk
 from signatlas.render.appearance import CONTRAST, Appearance, appearance_of, brightness
 from signatlas.render.body import figure
-from signatlas.render.crop import around, cut, inside
+from signatlas.render.crop import around, crop, inside
 from signatlas.render.renderer import RenderConfig, Renderer
 
 from .made import HAND, nose_and_hands
@@ -137,11 +137,11 @@ def test_squares_stay_in_the_picture_where_they_fit() -> None:
     assert inside(square._replace(side=1.4), 1.5)[1:] == (0.5, 1.4)
     picture = np.zeros((100, 200, 3), np.uint8)
     picture[:, 100:] = 255
-    whole = cut(picture, square._replace(x=1.0, y=0.5, side=1.0), 2.0, 50)
+    whole = crop(picture, square._replace(x=1.0, y=0.5, side=1.0), 2.0, 50)
     assert whole.shape == (50, 50, 3) and (whole[:, :20] == 0).all() and (whole[:, 30:] == 255).all()
-    squeezed = cut(picture, square._replace(x=0.5, y=0.5, side=1.0), 1.0, 50)  # 2:1 pixels of a square picture
+    squeezed = crop(picture, square._replace(x=0.5, y=0.5, side=1.0), 1.0, 50)  # 2:1 pixels of a square picture
     assert (squeezed[:, :20] == 0).all() and (squeezed[:, 30:] == 255).all()
-    beyond = cut(picture, square._replace(x=0.0, y=0.0, side=3.0), 2.0, 30)
+    beyond = crop(picture, square._replace(x=0.0, y=0.0, side=3.0), 2.0, 30)
     assert (beyond[:10, :10] == 0).all() and (beyond[-1, -1] == 255).all()
 
 
