@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -35,35 +33,6 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     dist.all_gather(parts, local.detach().contiguous())
     parts[rank] = local
     return torch.cat(parts)[:total]
-
-
-def gather_with_gradient(local: Tensor) -> Tensor:
-    """Return the rows of all W ranks [W * B, ...]; the gradient of a row flows back to its rank from every rank.
-
-    Unlike :func:`gather_rows`, for losses of which each rank computes only its part of the pairs: a text receives
-    gradients from the videos of all ranks. All ranks have the same number of rows.
-    """
-    return local if world()[1] == 1 else _Gather.apply(local)
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        ranks = world()[1]
-        rows = local.new_empty((ranks * len(local), *local.shape[1:]))
-        dist.all_gather(list(rows.chunk(ranks)), local.contiguous())
-        return rows
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        rank, ranks = world()
-        gradient = gradients[0].contiguous()
-        local = gradient.chunk(ranks)[rank].clone()
-        if dist.get_backend() == "nccl":
-            dist.reduce_scatter_tensor(local, gradient)
-            return local
-        dist.all_reduce(gradient)  # gloo has no reduce_scatter
-        return gradient.chunk(ranks)[rank].clone()
 
 
 @torch.no_grad()

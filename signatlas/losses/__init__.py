@@ -4,13 +4,12 @@ from signatlas.losses.contrastive import (
     ContrastiveLoss,
     Weighting,
     clip_contrastive,
-    contrast,  # REMOVE
     fine_grained_contrastive,
     one_to_k_contrastive,
 )
 from signatlas.losses.label_smoothing import classification_loss, denoising_loss, label_smoothed
 from signatlas.losses.queue import TextQueue
-from signatlas.losses.ranks import DistributedRanks, Ranks, SingleProcess, current_ranks, sum_over_ranks
+from signatlas.losses.ranks import DistributedRanks, Ranks, SingleProcess, sum_over_ranks
 from signatlas.losses.supcon import grouped_supcon, supcon
 from signatlas.losses.targets import Identical, Targets, pair_targets
 
@@ -25,8 +24,6 @@ __all__ = [
     "Weighting",
     "classification_loss",
     "clip_contrastive",
-    "contrast",
-    "current_ranks",
     "denoising_loss",
     "fine_grained_contrastive",
     "grouped_supcon",

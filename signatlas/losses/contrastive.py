@@ -46,7 +46,7 @@ class ContrastiveLoss:
     queue: TextQueue | None = None
     """Past texts as further negatives of video-to-text; filled by every call that records gradients."""
     ranks: Ranks = SINGLE_PROCESS
-    """Processes that share the batch: ``current_ranks()`` under torch.distributed."""
+    """Processes that share the batch: ``DistributedRanks()`` with torch.distributed."""
     gather: bool = True
     """False: each rank contrasts its own pairs only, and the loss is the mean over ranks (GFSLT-VLP)."""
 
@@ -265,10 +265,3 @@ def _gathered(views: Sequence[Tokens], length: int | None, ranks: Ranks) -> list
 
 def _concatenated(parts: Sequence[Tensor]) -> Tensor:
     return None if parts[0] is None else torch.cat(list(parts))
-
-
-def contrast(to_text, to_video, targets, *, beta=0.5, weighting="balance", negatives=None, alone=False):  # type: ignore[no-untyped-def]  # REMOVE
-    from signatlas.losses.ranks import current_ranks
-
-    loss = ContrastiveLoss(beta=beta, weighting=weighting)
-    return loss._weighted((to_text, to_video), targets, negatives, SINGLE_PROCESS if alone else current_ranks())

@@ -45,16 +45,6 @@ class TextQueue:
             parts = tuple(_concatenate(a, b) for a, b in zip(parts, entry, strict=True))
         return Tokens(*parts[:-1]), parts[-1]
 
-    def texts(self):  # type: ignore[no-untyped-def]  # REMOVE
-        found = self.entries()
-        return None if found is None else (*found[0], found[1])
-
-    def state(self) -> dict[str, Tensor]:  # REMOVE
-        return self.state_dict()
-
-    def load(self, state: dict[str, Tensor]) -> None:  # REMOVE
-        self.load_state_dict(state)
-
     def reset(self, languages: Sequence[str]) -> None:
         """Empty the queue if the languages change."""
         if tuple(languages) != self.languages:

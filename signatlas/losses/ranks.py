@@ -47,38 +47,38 @@ class SingleProcess:
 
 
 class DistributedRanks:
-    """All ranks of torch.distributed's default process group."""
+    """All ranks of torch.distributed's default process group; a single process while there is none."""
 
     @property
     def rank(self) -> int:
-        return dist.get_rank()
+        return dist.get_rank() if self._initialized() else 0
 
     @property
     def size(self) -> int:
-        return dist.get_world_size()
+        return dist.get_world_size() if self._initialized() else 1
 
     def gather(self, rows: Tensor) -> Tensor:
-        gathered: Tensor = _Gather.apply(rows)
+        gathered: Tensor = rows if self.size == 1 else _Gather.apply(rows)
         return gathered
 
     def sum(self, values: Tensor) -> Tensor:
-        total = values.detach().clone()
-        dist.all_reduce(total)
-        return total
+        return self._reduced(values, dist.ReduceOp.SUM)
 
     def max(self, values: Tensor) -> Tensor:
-        largest = values.detach().clone()
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-        return largest
+        return self._reduced(values, dist.ReduceOp.MAX)
+
+    @staticmethod
+    def _initialized() -> bool:
+        return dist.is_available() and dist.is_initialized()
+
+    def _reduced(self, values: Tensor, operation: Any) -> Tensor:
+        result = values.detach().clone()
+        if self.size > 1:
+            dist.all_reduce(result, operation)
+        return result
 
 
 SINGLE_PROCESS = SingleProcess()
-
-
-def current_ranks() -> Ranks:
-    """Return the ranks of the process group that is initialized; a single process where there is none."""
-    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-    return DistributedRanks() if several else SINGLE_PROCESS
 
 
 def sum_over_ranks(local: Tensor, ranks: Ranks) -> Tensor:

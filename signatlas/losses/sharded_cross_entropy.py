@@ -32,9 +32,3 @@ def cross_entropy(
     rows = sum_over_ranks(rows, ranks)
     columns = logsumexp_over_ranks(column_lse, ranks).mean() - sum_over_ranks(positives, ranks) / logits_AN.shape[1]
     return rows, columns
-
-
-def of_all_ranks(mine: Tensor) -> Tensor:  # REMOVE
-    from signatlas.losses.ranks import current_ranks
-
-    return sum_over_ranks(mine, current_ranks())

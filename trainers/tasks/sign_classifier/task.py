@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import CorpusError
 from signatlas.features.views import WindowViews
+from signatlas.losses import classification_loss
+from signatlas.metrics.classification import top_k_accuracy
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.pose.prepared_clips import PreparedClips
 from signatlas.recipe import SignClassifierRecipe
@@ -48,7 +49,7 @@ def shuffled(size: int, per_batch: int, batches: int, seed: int, epoch: int, poo
 def cross_entropy(local: Tensor, labels: np.ndarray, smoothing: float) -> Tensor:
     """Return the mean cross-entropy of a global batch from this rank's logits and the labels [B] of the whole batch."""
     logits = gather_rows(local, len(labels))
-    return F.cross_entropy(logits, torch.from_numpy(labels).to(local.device), label_smoothing=smoothing)
+    return classification_loss(logits, torch.from_numpy(labels).to(local.device), smoothing)
 
 
 def accuracies(model: nn.Module, points: np.ndarray, present: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -62,8 +63,7 @@ def accuracies(model: nn.Module, points: np.ndarray, present: np.ndarray, labels
             logits = model(torch.from_numpy(points[chunk]).to(device), torch.from_numpy(present[chunk]).to(device))
             parts.append(logits.topk(min(5, logits.shape[1])).indices)
     top5 = gather_rows(torch.cat(parts), len(labels)).cpu().numpy()
-    hits = top5 == labels[:, None]
-    return {"dev_accuracy": float(hits[:, 0].mean()), "dev_top5": float(hits.any(1).mean())}
+    return {"dev_accuracy": top_k_accuracy(top5, labels, 1), "dev_top5": top_k_accuracy(top5, labels, 5)}
 
 
 class SignClassifierTask(Task):

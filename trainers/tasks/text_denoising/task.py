@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.errors import CorpusError, RecipeError
+from signatlas.losses import DistributedRanks, denoising_loss, sum_over_ranks
 from signatlas.models.language_model import mbart
 from signatlas.recipe import TextDenoisingRecipe
 from signatlas.text.denoising.files import fingerprint, read_lines
@@ -136,10 +135,7 @@ class TextDenoisingTask(Task):
         local, weight = (batch[rank::ranks], 1.0) if batch[rank::ranks] else (batch[:1], 0.0)
         corrupted = [self.train.corrupted(texts, self.noise, self.recipe.seed, self.epoch) for texts in local]
         part = weight * self._summed(engine, corrupted, self.recipe.label_smoothing)[0] / targets
-        total = part.detach().clone()
-        if ranks > 1:
-            dist.all_reduce(total)
-        return part + (total - part.detach())
+        return sum_over_ranks(part, DistributedRanks())
 
     def _summed(self, model: nn.Module, instances: list[Instance], smoothing: float) -> tuple[Tensor, Tensor]:
         """Return the cross-entropy summed over the target pieces of instances and the number of correct ones."""
@@ -149,12 +145,7 @@ class TextDenoisingTask(Task):
         logits = model(
             input_ids=source, attention_mask=mask.long(), decoder_input_ids=decoder_ids, use_cache=False
         ).logits
-        flat = logits.float().flatten(0, 1)
-        total = F.cross_entropy(
-            flat, target.flatten(), ignore_index=self.vocabulary.pad, reduction="sum", label_smoothing=smoothing
-        )
-        correct = (logits.argmax(-1) == target) & (target != self.vocabulary.pad)
-        return total, correct.sum()
+        return denoising_loss(logits, target, self.vocabulary.pad, smoothing)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return loss a piece and accuracy on corrupted dev texts; every rank computes all of them."""

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from signatlas.evaluation.sentences.protocol import both_directions
-from signatlas.losses import contrast
-from signatlas.losses.targets import pair_targets
+from signatlas.losses import ContrastiveLoss, Ranks, SingleProcess
 from signatlas.metrics import translation as metrics
 from signatlas.models.translator.translator import Translator
 from signatlas.recipe import StageRecipe
-from signatlas.similarity import Tokens, concatenate, directed_scores, ranking_scores
+from signatlas.similarity import Tokens, concatenate, ranking_scores
 from signatlas.text.duplicate_groups import groups
 from trainers.distributed import full_parameter, world
 from trainers.tasks.translation.data import TranslationData
@@ -99,31 +97,20 @@ def _dev_contrast(
     """Return the mean loss a clip; without gathering a batch is that of one rank."""
     assert recipe.alignment is not None
     size = recipe.batch_size if recipe.alignment.gather else recipe.batch_size // recipe.scaling.workers
+    loss = contrastive_loss(recipe, SingleProcess())  # every rank has all of dev
     scale, total = full_parameter(translator.log_scale).float().exp().cpu(), 0.0
     for first in range(0, len(numbers), size):
         rows = slice(first, first + size)
-        video, text = (Tokens(*(part[rows] for part in side)) for side in (videos, words))
-        value = contrast_of(video, text, scale, numbers[rows], recipe, first=0, count=len(numbers[rows]), alone=True)
+        batch_groups = torch.from_numpy(numbers[rows])
+        value = loss(videos.rows(rows), words.rows(rows), logit_scale=scale, groups=batch_groups)
         total += float(value) * len(numbers[rows])
     return total / len(numbers)
 
 
-def contrast_of(
-    video: Tokens, text: Tokens, scale: Tensor, numbers: np.ndarray, recipe: StageRecipe, *, first: int, count: int,
-    alone: bool,
-) -> Tensor:  # fmt: skip
-    """The loss of SCL-SLT's stage 1 (that of CiCo; of CLIP where vectors are compared).
-
-    ``video`` holds clips ``first`` to ``first + count`` of a batch, ``text`` all its texts, ``numbers`` [N] their
-    groups of identical ones. ``alone``: over this rank's pairs only, whatever others do.
-    """
+def contrastive_loss(recipe: StageRecipe, ranks: Ranks) -> ContrastiveLoss:
+    """Return the contrastive loss of stage 1 (SCL-SLT; CLIP's where vectors are compared)."""
     assert recipe.alignment is not None
-    settings, device = recipe.model.similarity, scale.device
-    targets = pair_targets(
-        torch.arange(len(numbers), device=device), torch.from_numpy(numbers).to(device), len(numbers), first=first,
-        count=count, identical=recipe.alignment.identical_texts,
+    return ContrastiveLoss(
+        **recipe.model.similarity.model_dump(), identical=recipe.alignment.identical_texts,
+        gather=recipe.alignment.gather, ranks=ranks,
     )  # fmt: skip
-    to_text, to_video = directed_scores(video, text, settings)
-    scaled = to_text.float() * scale.float()
-    other = scaled if to_video is to_text else to_video.float() * scale.float()
-    return contrast(scaled, other, targets, beta=settings.beta, alone=alone)

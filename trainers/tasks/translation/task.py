@@ -13,21 +13,20 @@ from torch import Tensor, nn
 
 from signatlas.errors import ModelError, RecipeError
 from signatlas.files import sha256_file
-from signatlas.losses.sharded_cross_entropy import of_all_ranks
+from signatlas.losses import DistributedRanks, sum_over_ranks
 from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE
 from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator.translator import Translator, TranslatorOutput
 from signatlas.recipe import StageRecipe
 from signatlas.sampling import curriculum_alpha
 from signatlas.sampling.trajectories.store import INFO
-from signatlas.similarity import Tokens
 from signatlas.text.masking import mask_pieces
-from trainers.distributed import gather_with_gradient, limit_parameter, world
+from trainers.distributed import limit_parameter, world
 from trainers.loop import Task
 from trainers.model_card import model_card, training_record
 from trainers.prefetch import Prefetch
 from trainers.tasks.translation.data import TranslationData
-from trainers.tasks.translation.dev import contrast_of, evaluate
+from trainers.tasks.translation.dev import contrastive_loss, evaluate
 
 
 class TranslationStage(Task):
@@ -44,6 +43,8 @@ class TranslationStage(Task):
         self.contrast = recipe.alignment.contrast if recipe.alignment else "none"
         if self.contrast == "none":
             self.translator.freeze_contrast()
+        else:
+            self.contrastive_loss = contrastive_loss(recipe, DistributedRanks())
         if recipe.optimizer.gradient_checkpointing:
             self.translator.language.activation_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
@@ -168,17 +169,18 @@ class TranslationStage(Task):
     def loss(self, engine: nn.Module, step: int) -> Tensor:
         return self.part_loss(engine, step, 0)
 
-    def _local_clips(self, step: int, part: int) -> tuple[int, np.ndarray]:
-        """Return the first row of this rank's part of a batch, and its clips."""
+    def _local_clips(self, step: int, part: int) -> np.ndarray:
+        """Return the clips of this rank's part of a batch."""
         rank, ranks = world()
         size = self.batch_size // (ranks * self.parts)
         first = (rank * self.parts + part) * size
-        return first, self.plan[step][first : first + size]
+        clips: np.ndarray = self.plan[step][first : first + size]
+        return clips
 
     def _inputs(self, key: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs and mask of (epoch, step, part)."""
         epoch, step, part = key
-        ids = [self.data.ids[i] for i in self._local_clips(step, part)[1]]
+        ids = [self.data.ids[i] for i in self._local_clips(step, part)]
         return self.data.inputs.batch(ids, epoch=epoch, seed=self.recipe.seed)
 
     def _next_part(self, key: tuple[int, int, int]) -> tuple[int, int, int] | None:
@@ -190,12 +192,12 @@ class TranslationStage(Task):
 
     def part_loss(self, engine: nn.Module, step: int, part: int) -> Tensor:
         """Return one part of the global loss, differentiable through this rank's rows; the parts add up to it."""
-        batch, (first, mine) = self.plan[step], self._local_clips(step, part)
+        batch, clips = self.plan[step], self._local_clips(step, part)
         device = next(engine.parameters()).device
         x, mask = self.inputs((self.epoch, step, part))
-        longest = int(self.text_mask[mine].sum(1).max())
-        ids, text_mask = self.ids[mine, :longest].to(device), self.text_mask[mine, :longest].to(device)
-        masked = self._masked(ids, text_mask, mine, self.epoch * self.steps_per_epoch + step)
+        longest = int(self.text_mask[clips].sum(1).max())
+        ids, text_mask = self.ids[clips, :longest].to(device), self.text_mask[clips, :longest].to(device)
+        masked = self._masked(ids, text_mask, clips, self.epoch * self.steps_per_epoch + step)
         outcome: TranslatorOutput = engine(
             torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), ids, text_mask,
             self.recipe.label_smoothing, self.contrast != "none", masked,
@@ -204,9 +206,9 @@ class TranslationStage(Task):
         value = outcome.translation * (self._weight() / tokens)
         if outcome.masked_language is not None:
             value = value + outcome.masked_language * (self._alignment().masked_language.weight / tokens)
-        value = of_all_ranks(value)
+        value = sum_over_ranks(value, DistributedRanks())
         if self.contrast != "none":
-            value = value + self._alignment().contrast_weight * self._contrast(outcome, batch, first, len(mine))
+            value = value + self._alignment().contrast_weight * self._contrast(outcome, batch, clips)
         return value
 
     def _alignment(self):  # type: ignore[no-untyped-def]
@@ -226,31 +228,12 @@ class TranslationStage(Task):
         seeds = [(self.recipe.seed, step, int(clip)) for clip in mine]
         return mask_pieces(ids, mask, settings.mask_ratio, self.translator.vocabulary.mask, seeds)
 
-    def _contrast(self, outcome: TranslatorOutput, batch: np.ndarray, first: int, size: int) -> Tensor:
-        alignment, ranks = self._alignment(), world()[1]
+    def _contrast(self, outcome: TranslatorOutput, batch: np.ndarray, clips: np.ndarray) -> Tensor:
         assert outcome.visual is not None and outcome.text is not None
-        text, whole = outcome.text, batch
-        if alignment.gather:
-            text = self._gathered(outcome.text, int(self.text_mask[batch].sum(1).max()))
-        else:
-            whole, first = batch[first : first + size], 0
-        value = contrast_of(
-            outcome.visual, text, outcome.scale, self.data.groups[whole], self.recipe, first=first, count=size,
-            alone=not alignment.gather,
+        return self.contrastive_loss(
+            outcome.visual, outcome.text, logit_scale=outcome.scale, groups=torch.from_numpy(self.data.groups[clips]),
+            text_length=int(self.text_mask[batch].sum(1).max()),
         )  # fmt: skip
-        # Without gathering each rank has a whole loss of its own; the global one is their mean.
-        return value if alignment.gather else of_all_ranks(value / ranks)
-
-    def _gathered(self, own: Tokens, longest: int) -> Tokens:
-        """The texts of all ranks, padded to the longest of the whole batch, which all of them know."""
-        if world()[1] == 1:
-            return own
-        pad = longest - own.tokens.shape[1]
-        return Tokens(
-            gather_with_gradient(nn.functional.pad(own.tokens, (0, 0, 0, pad))),
-            gather_with_gradient(nn.functional.pad(own.mask, (0, pad)).to(torch.uint8)).bool(),
-            gather_with_gradient(own.cls),
-        )
 
     def after_step(self, model: nn.Module) -> None:
         translator: Translator = model  # type: ignore[assignment]
