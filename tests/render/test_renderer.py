@@ -9,7 +9,7 @@ import pytest
 
 from signatlas.errors import PoseError, UserError
 from signatlas.pose import skeleton as sk
-from signatlas.render.appearance import CONTRAST, Appearance, appearance_of, brightness
+from signatlas.render.appearance import MIN_CONTRAST, Appearance, appearance_of, brightness
 from signatlas.render.body import figure
 from signatlas.render.crop import around, crop, inside
 from signatlas.render.renderer import RenderConfig, Renderer
@@ -46,7 +46,7 @@ def test_every_signer_has_a_look_of_their_own() -> None:
     assert len(set(looks)) == 300 and len({(look.skin, look.clothing, look.wall) for look in looks}) == 300
     assert appearance_of("signer 7") == looks[7] != appearance_of("signer 7", seed=1)
     assert {look.background for look in looks} == {"plain", "gradient", "texture"}
-    assert min(abs(brightness(look.skin) - brightness(look.clothing)) for look in looks) >= CONTRAST
+    assert min(abs(brightness(look.skin) - brightness(look.clothing)) for look in looks) >= MIN_CONTRAST
     frames = [Renderer().render(nose_and_hands(1), 1.0, look)[0].astype(int) for look in looks[:6]]
     assert min(np.abs(a - b).mean() for i, a in enumerate(frames) for b in frames[:i]) > 5
 
