@@ -32,7 +32,7 @@ def test_overrides_are_typed(recipe_file):
     assert (recipe.model.streams, recipe.seed) == (("shape",), 7)
 
 
-def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path):
+def test_a_dumped_recipe_loads_as_the_same(recipe_file, tmp_path):
     recipe = load(recipe_file, ["model.aspect={webcam: 1.3}"])
     (tmp_path / "resolved.yaml").write_text(dump(recipe))
     assert load(tmp_path / "resolved.yaml") == recipe
@@ -61,14 +61,14 @@ def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path):
         ("data.groups=[", "no such setting"),
     ],
 )
-def test_mistakes_are_one_line(recipe_file, override, message):
+def test_errors_are_one_line(recipe_file, override, message):
     with pytest.raises(RecipeError) as error:
         load(recipe_file, [override])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_or_broken_file(tmp_path):
+def test_a_missing_file_and_invalid_yaml(tmp_path):
     with pytest.raises(RecipeError, match="no recipe at"):
         load(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("a: [1,")

@@ -1,4 +1,4 @@
-"""A small procedural corpus and a recipe over it, small enough to train in seconds."""
+"""A small procedural corpus and a recipe on it that trains in seconds."""
 
 from __future__ import annotations
 

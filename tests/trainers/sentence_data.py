@@ -1,4 +1,4 @@
-"""A tiny corpus of sentences whose clip features are their glosses: learnable in seconds."""
+"""A tiny corpus of sentences whose clip features encode their glosses: a model learns it in seconds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CHINESE = dict(
 
 
 def write_sentences(folder: Path, clips: int = 72, width: int = 12, chinese: bool = False) -> tuple[Path, Path]:
-    """(corpus, features): three words a sentence, German and English; the first two training texts are equal."""
-    rng, made = np.random.default_rng(0), []
+    """Write and return (corpus, features): sentences of three words; the first two training texts are equal."""
+    rng, written = np.random.default_rng(0), []
     for number in range(clips):
         glosses = tuple(rng.choice(list(WORDS), 3, replace=False).tolist())
         if number == 1:
-            glosses = made[0].glosses or ()
+            glosses = written[0].glosses or ()
         poses = np.full((30, sk.NUM_POINTS, 3), np.nan, np.float32)
         poses[:, sk.NOSE, :2] = (0.5, 0.2)
         poses[:, sk.RIGHT_HAND, :2] = rng.uniform(0.2, 0.8, (30, sk.NUM_HAND, 2))
@@ -34,15 +34,15 @@ def write_sentences(folder: Path, clips: int = 72, width: int = 12, chinese: boo
             texts.append(("zh", "".join(CHINESE[g] for g in glosses) + "。"))
         split = "dev" if number % 9 == 7 else "test" if number % 9 == 8 else "train"
         spans = ((0, 10), (10, 20), (20, 30))
-        made.append(Clip(f"tiny/{number:03d}", split, poses, "gsg", "tiny", glosses=glosses, gloss_spans=spans,
-                         texts=tuple(texts), fps=25.0, width=640, height=480))  # fmt: skip
+        written.append(Clip(f"tiny/{number:03d}", split, poses, "gsg", "tiny", glosses=glosses, gloss_spans=spans,
+                            texts=tuple(texts), fps=25.0, width=640, height=480))  # fmt: skip
     info = CorpusInfo("tiny", "1", "Apache-2.0", "made in the test", ("gsg",), synthetic=True)
-    corpus = write_corpus(folder / "corpus", info, made)
+    corpus = write_corpus(folder / "corpus", info, written)
     return folder / "corpus", write_features(folder / "features", corpus, width)
 
 
 def write_features(folder: Path, corpus: Corpus, width: int) -> Path:
-    """Six windows a clip, two a gloss, with noise."""
+    """Write features with six windows per clip, two per gloss, with noise."""
     rows = corpus.metadata()
     features = [np.repeat([_vector(g, width) for g in row["glosses"]], 2, axis=0) for row in rows]
     noise = np.random.default_rng(1)
@@ -59,7 +59,7 @@ def _vector(gloss: str, width: int) -> np.ndarray:
 
 
 def small_settings(corpus: Path, features: Path, runs: Path) -> dict[str, Any]:
-    """A recipe that trains in seconds."""
+    """Return a recipe that trains in seconds."""
     small = {"width": 32, "depth": 1, "heads": 2, "feedforward": 32}
     return {
         "name": "tiny", "task": "contrastive", "storage_path": str(runs),

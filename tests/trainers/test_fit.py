@@ -1,4 +1,4 @@
-"""Training through the command, on Ray Train and DeepSpeed: results, resume, mistakes."""
+"""signatlas train on Ray Train and DeepSpeed: results, resuming, errors."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def run(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def trained(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    storage = tmp_path_factory.mktemp("whole")
+    storage = tmp_path_factory.mktemp("trained")
     done = run(small_recipe, "--storage-path", storage)
     assert done.returncode == 0, done.stdout + done.stderr
     return storage / "small", done.stdout
 
 
-def test_a_run_leaves_model_curves_and_results(trained):
+def test_a_run_writes_model_curves_and_results(trained):
     folder, output = trained
     results = json.loads((folder / "results.json").read_text())
     assert results["epochs"] == 4
@@ -51,10 +51,10 @@ def test_a_run_leaves_model_curves_and_results(trained):
 def test_best_and_last_checkpoints_are_kept(trained):
     folder, _ = trained
     results = json.loads((folder / "results.json").read_text())
-    kept = len(list(folder.glob("checkpoint_2*")))
-    assert kept == (1 if results["best"]["epoch"] == 3 else 2)
-    evaluated = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert results["best"]["score"] == max(row["score"] for row in evaluated)
+    checkpoints = len(list(folder.glob("checkpoint_2*")))
+    assert checkpoints == (1 if results["best"]["epoch"] == 3 else 2)
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert results["best"]["score"] == max(row["score"] for row in history)
 
 
 def test_a_finished_run_is_not_trained_again(trained, small_recipe):
@@ -64,7 +64,7 @@ def test_a_finished_run_is_not_trained_again(trained, small_recipe):
     assert "had finished" in again.stdout
 
 
-def test_a_run_of_other_settings_is_not_overwritten(trained, small_recipe):
+def test_a_run_with_other_settings_is_not_overwritten(trained, small_recipe):
     folder, _ = trained
     other = run(small_recipe, "--storage-path", folder.parent, "--set", "optimizer.lr=0.5")
     assert other.returncode == 2
@@ -72,7 +72,7 @@ def test_a_run_of_other_settings_is_not_overwritten(trained, small_recipe):
     assert (folder / "results.json").exists()
 
 
-def test_the_record_of_training_pairs_names_every_clip_once(trained):
+def test_training_classes_name_every_clip_once(trained):
     folder, _ = trained
     classes = json.loads((folder / "model" / "training_classes.json").read_text())
     clips = [clip for c in classes for clip in c["clips"]]
@@ -80,7 +80,7 @@ def test_the_record_of_training_pairs_names_every_clip_once(trained):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ("data.corpus=nowhere", "no corpus at nowhere"),
         ("optimizer.epoch=3", "unknown key 'optimizer.epoch', did you mean 'epochs'?"),
@@ -88,11 +88,11 @@ def test_the_record_of_training_pairs_names_every_clip_once(trained):
         ("data.groups.0.source=webcam", "no training clip of source 'webcam'"),
     ],
 )
-def test_mistakes_end_in_one_line_before_ray_starts(small_recipe, tmp_path, change, says):
+def test_errors_are_one_line_before_ray_starts(small_recipe, tmp_path, change, message):
     started = time.monotonic()
     failed = run(small_recipe, "--storage-path", tmp_path, "--set", change)
     assert failed.returncode == 2
-    assert says in failed.stderr
+    assert message in failed.stderr
     assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
     assert time.monotonic() - started < 30
     assert not any(tmp_path.iterdir())
@@ -116,17 +116,17 @@ def _wait_for_checkpoints(folder: Path, count: int, process: subprocess.Popen[st
 
 
 def _worker_pids(driver: int) -> list[int]:
-    """Processes of this run's Ray Train workers: descendants of the driver that run a RayTrainWorker."""
+    """Return the ids of this run's Ray Train workers: descendants of the driver that run a RayTrainWorker."""
     import psutil
 
-    found = []
+    pids = []
     for child in psutil.Process(driver).children(recursive=True):
         try:
             if "RayTrainWorker" in " ".join(child.cmdline()):
-                found.append(child.pid)
+                pids.append(child.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    return pids
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_killed_worker_is_replaced_and_the_metrics_are_the_same(uninterrupted,
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_cleanly_and_keeps_what_was_done(small_recipe, tmp_path):
+def test_ctrl_c_stops_cleanly_and_keeps_checkpoints(small_recipe, tmp_path):
     process = _start(small_recipe, tmp_path)
     _wait_for_checkpoints(tmp_path / "small", 1, process)
     os.kill(process.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A parameter kept within its limit stays there under every ZeRO stage, which holds a master copy of its own."""
+"""limit_parameter under every ZeRO stage, which has a master copy of the parameter."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Scale(nn.Module):
     def forward(self, x):
         return self.scale * self.layer(x)
 
-found = {}
+results = {}
 for zero, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "bf16")):
     torch.manual_seed(0)
-    config = OptimizerConfig(lr=0.4, weight_decay=0, zero=zero, precision=precision)
+    config = OptimizerConfig(lr=0.4, weight_decay=0, zero_stage=zero, precision=precision)
     engine = start_engine(Scale(), config, 2)
     values = []
     for sign in [-1] * 4 + [1] * 12:
@@ -43,12 +43,12 @@ for zero, precision in ((0, "fp32"), (1, "fp32"), (2, "bf16"), (3, "bf16")):
         engine.backward(sign * (output / engine.module.layer(x).float().detach()).mean())
         engine.step()
         limit_parameter(engine.module.scale, 1.5)
-    found[zero] = values
-print(json.dumps(found))
+    results[zero] = values
+print(json.dumps(results))
 """
 
 
-def test_the_limit_holds_and_the_way_back_is_open():
+def test_the_limit_holds_and_the_parameter_can_decrease_again():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,4 +60,4 @@ def test_the_limit_holds_and_the_way_back_is_open():
     for zero, values in json.loads(done.stdout.strip().splitlines()[-1]).items():
         assert max(values) <= 1.51, (zero, values)
         assert max(values) >= 1.49, (zero, "it reached the limit", values)
-        assert values[-1] < 1.4, (zero, "and came back from it", values)
+        assert values[-1] < 1.4, (zero, "it decreased again", values)

@@ -1,4 +1,4 @@
-"""A run's folder, local and in an object store: what is claimed, refused, published and cleared."""
+"""Run folders, local and in an object store: claiming, refusing, publishing, clearing."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from trainers.run_folder import RunFolder
 
 @pytest.fixture(params=["local", "uri"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     (tmp_path / "store").mkdir()
     return str(tmp_path / "store") if request.param == "local" else f"file://{tmp_path / 'store'}"
 
 
-def test_the_same_run_is_gone_on_with_and_another_is_refused(storage: str) -> None:
+def test_the_same_run_resumes_and_another_is_refused(storage: str) -> None:
     folder = RunFolder(storage, "a")
     assert folder.begin("seed: 0\n", "f1") is False
-    # Another machine, or a job's fresh working directory, sees the claim in the storage.
+    # Another machine, or the working directory of a job, reads the claim from storage.
     again = RunFolder(storage, "a")
     assert again.begin("seed: 0\n", "f1") is True
-    assert again.begin("budget: 3 minutes\nseed: 0\n", "f1") is True, "what it costs is no setting"
+    assert again.begin("budget: 3 minutes\nseed: 0\n", "f1") is True, "the budget is not a setting"
     with pytest.raises(RecipeError, match="another recipe"):
         again.begin("seed: 1\n", "f1")
     with pytest.raises(RecipeError, match="another version of the corpus"):
         again.begin("seed: 0\n", "f2")
 
 
-def test_what_a_run_left_is_published_whole(storage: str, tmp_path: Path) -> None:
+def test_a_finished_run_is_published(storage: str, tmp_path: Path) -> None:
     folder = RunFolder(storage, "a")
     folder.begin("seed: 0\n", "f1")
     assert folder.results() is None
@@ -46,7 +46,7 @@ def test_what_a_run_left_is_published_whole(storage: str, tmp_path: Path) -> Non
     assert not (tmp_path / "store" / "a").exists()
 
 
-def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_not_deleted(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
     with pytest.raises(RecipeError, match="is not a run"):

@@ -1,4 +1,4 @@
-"""Training sign classifiers: batches, gradients on two ranks, and the whole way from isolated to continuous signing."""
+"""Tasks sign_classifier and pseudo_label: batches, gradients on two ranks, end-to-end training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL = {"points": "nose_hands", "dims": 2, "streams": ["position", "shape"], "f
 
 @pytest.fixture(scope="module")
 def isolated(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe over the procedural corpus: one group by gloss, one in which each clip is a class."""
+    """A recipe on the procedural corpus: one group by gloss, one in which each clip is a class."""
     recipe: dict[str, Any] = {
         "name": "isolated",
         "task": "sign_classifier",
@@ -42,20 +42,20 @@ def isolated(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def test_batches_are_a_function_of_seed_and_epoch_and_of_training_clips_alone(isolated: Path) -> None:
-    task, again = (build_task(load(isolated)) for _ in range(2))
-    for one in (task, again):
+def test_batches_are_training_clips_as_a_function_of_seed_and_epoch(isolated: Path) -> None:
+    task, other = (build_task(load(isolated)) for _ in range(2))
+    for one in (task, other):
         one.begin_epoch(3)
-    np.testing.assert_array_equal(task.indices, again.indices)
+    np.testing.assert_array_equal(task.indices, other.indices)
     assert task.indices.shape == (task.steps_per_epoch, 13)
     assert {task.rows[i]["split"] for i in task.indices.ravel()} == {"train"}
-    again.begin_epoch(4)
-    assert not np.array_equal(task.indices, again.indices)
+    other.begin_epoch(4)
+    assert not np.array_equal(task.indices, other.indices)
     assert set(task.classes) >= {row["gloss"] for row in task.rows}
     assert (task.labels[task.indices] >= 0).all()
 
 
-def test_a_pass_shows_every_item_before_any_again() -> None:
+def test_shuffled_has_every_item_before_any_repeats() -> None:
     batches = shuffled(10, 4, 5, seed=0, epoch=0, pool=0)
     flat = batches.ravel()
     assert sorted(flat[:10]) == list(range(10)) and sorted(flat[10:]) == list(range(10))
@@ -63,11 +63,11 @@ def test_a_pass_shows_every_item_before_any_again() -> None:
 
 
 def test_gradients_do_not_depend_on_the_number_of_ranks(isolated: Path, tmp_path: Path) -> None:
-    alone, two = (gradients(isolated, ranks, tmp_path / f"{ranks}.pt") for ranks in (1, 2))  # 13 rows: 7 and 6
-    assert two["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-    largest = max(float(g.abs().max()) for g in alone["gradients"].values())
+    one, two = (gradients(isolated, ranks, tmp_path / f"{ranks}.pt") for ranks in (1, 2))  # 13 rows: 7 and 6
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    largest = max(float(g.abs().max()) for g in one["gradients"].values())
     assert largest > 1e-3
-    for name, gradient in alone["gradients"].items():
+    for name, gradient in one["gradients"].items():
         assert float((two["gradients"][name] - gradient).abs().max()) < 1e-5 * largest, name
 
 
@@ -76,16 +76,16 @@ def test_a_source_without_training_clips_is_refused(isolated: Path) -> None:
         build_task(load(isolated, ["data.groups.0.source=nowhere"]))
 
 
-def spotted(folder: Path, corpus: Corpus, split: str, classes: tuple[str, ...]) -> str:
-    """Segments of the first and last frames of each clip, as 'signatlas spot' would leave them."""
+def write_segments(folder: Path, corpus: Corpus, split: str, classes: tuple[str, ...]) -> str:
+    """Write segments of the first and last frames of each clip, as 'signatlas spot' does; return the folder."""
     folder.mkdir(parents=True)
     rows = [row for row in corpus.metadata() if row["split"] == split and row["num_frames"] > 16]
-    found = [pseudo_labels.Found(r["id"], classes[i % 5], 0, 17, 0.9) for i, r in enumerate(rows)]
-    found += [pseudo_labels.Found(r["id"], classes[(i + 2) % 5], r["num_frames"] - 16, r["num_frames"], 0.8)
-              for i, r in enumerate(rows)]  # fmt: skip
-    pseudo_labels.write(folder, found)
-    report = {"corpus_fingerprint": corpus.info.fingerprint, "segments": len(found), "classes": 5, "clips": len(rows),
-              "judged": None}  # fmt: skip
+    segments = [pseudo_labels.Found(r["id"], classes[i % 5], 0, 17, 0.9) for i, r in enumerate(rows)]
+    segments += [pseudo_labels.Found(r["id"], classes[(i + 2) % 5], r["num_frames"] - 16, r["num_frames"], 0.8)
+                 for i, r in enumerate(rows)]  # fmt: skip
+    pseudo_labels.write(folder, segments)
+    report = {"corpus_fingerprint": corpus.info.fingerprint, "segments": len(segments), "classes": 5,
+              "clips": len(rows), "judged": None}  # fmt: skip
     (folder / "report.json").write_text(json.dumps(report))
     return str(folder)
 
@@ -107,11 +107,11 @@ def continuous(continuous_corpus: Path, small_classifier: Path, tmp_path: Path) 
     return tmp_path / "r.yaml"
 
 
-def test_fine_tuning_learns_its_segments(
+def test_fine_tuning_lowers_the_loss(
     continuous: Path, continuous_corpus: Path, small_classifier: Path, tmp_path: Path
 ) -> None:
     corpus, classes = Corpus.open(continuous_corpus), SignClassifier.from_pretrained(small_classifier).classes
-    segments = {f"data.{field}={spotted(tmp_path / field, corpus, split, classes)}"
+    segments = {f"data.{field}={write_segments(tmp_path / field, corpus, split, classes)}"
                 for field, split in (("segments", "train"), ("dev_segments", "dev"))}  # fmt: skip
     task = build_task(load(continuous, sorted(segments)))
     assert task.batch_size == 7 and task.steps_per_epoch == -(-len(task.labels) // 7)
@@ -135,7 +135,7 @@ def test_fine_tuning_learns_its_segments(
 
 def test_segments_of_another_corpus_or_model_are_refused(continuous: Path, continuous_corpus, tmp_path) -> None:
     corpus = Corpus.open(continuous_corpus)
-    other = spotted(tmp_path / "a", corpus, "train", tuple("vwxyz"))
+    other = write_segments(tmp_path / "a", corpus, "train", tuple("vwxyz"))
     overrides = [f"data.segments={other}", f"data.dev_segments={other}"]
     with pytest.raises(FeatureError, match="which the model does not have"):
         build_task(load(continuous, overrides))
@@ -149,9 +149,8 @@ def test_segments_of_another_corpus_or_model_are_refused(continuous: Path, conti
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-def test_the_whole_way(isolated: Path, continuous: Path, tmp_path: Path) -> None:
-    """A classifier trained and saved; segments found with another, in the run's folder; fine-tuned; a second call
-    returns what is there."""
+def test_end_to_end(isolated: Path, continuous: Path, tmp_path: Path) -> None:
+    """Train a classifier; spot segments in the run folder and fine-tune on them; a second call returns the results."""
     first = fit(load(isolated), quiet=True)
     model = SignClassifier.from_pretrained(first["model"])
     assert model.record["synthetic"] and first["best"]["dev_accuracy"] >= 0

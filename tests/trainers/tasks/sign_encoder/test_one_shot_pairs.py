@@ -1,4 +1,4 @@
-"""One-shot recipes never put a dictionary entry and a webcam recording into one class, as the run's record shows."""
+"""One-shot recipes have no class with both dictionary entries and webcam recordings."""
 
 from __future__ import annotations
 
@@ -25,24 +25,28 @@ SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.feedforward=
 
 @pytest.fixture(scope="module")
 def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve made-up words in a "webcam" part, eight of them and more also in a "dictionary" part of one clip each."""
+    """Twelve words in part "webcam"; eight of them and four others in part "dictionary", one clip each."""
     info, clips = compose(signs=16, signers=4, takes=5, seed=0)
     words = sorted({c.gloss for c in clips if c.gloss})
-    ours: list[Clip] = []
+    selected: list[Clip] = []
     for number, word in enumerate(words):
-        mine = [c for c in clips if c.gloss == word]
+        recordings = [c for c in clips if c.gloss == word]
         if number < 12:
             splits = ["train"] * 6 + ["dev"] * 2 + ["test"] * 2
-            ours += [replace(c, source="webcam", split=s, signer=None) for c, s in zip(mine, splits, strict=False)]
+            selected += [
+                replace(c, source="webcam", split=s, signer=None) for c, s in zip(recordings, splits, strict=False)
+            ]
         if number >= 4:
-            ours.append(replace(mine[-1], id=f"dictionary/{word}", source="dictionary", split="test", signer=None))
+            selected.append(
+                replace(recordings[-1], id=f"dictionary/{word}", source="dictionary", split="test", signer=None)
+            )
     folder = tmp_path_factory.mktemp("corpora") / "two-parts"
-    write_corpus(folder, info, ours)
+    write_corpus(folder, info, selected)
     return folder
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_record_of_a_run(name: str, two_parts: Path, tmp_path: Path) -> None:
+def test_training_classes_of_a_run(name: str, two_parts: Path, tmp_path: Path) -> None:
     overrides = [*SMALL, f"data.corpus={two_parts}"]
     command = [sys.executable, "-m", "cli", "train", f"recipes/{name}.yaml", "--storage-path", str(tmp_path)]
     sets = [part for override in overrides for part in ("--set", override)]
@@ -57,22 +61,24 @@ def test_the_record_of_a_run(name: str, two_parts: Path, tmp_path: Path) -> None
         sources = {rows[clip]["source"] for clip in entry["clips"]}
         assert len(sources) == 1, entry
         if sources == {"dictionary"}:
-            assert len(entry["clips"]) == 1, "an entry is a class of its own"
-            assert entry["group"] == 1, "and its group has no webcam recording, so it is no negative of one either"
+            assert len(entry["clips"]) == 1, "each entry is a class"
+            assert entry["group"] == 1, "its group has no webcam recording, so it is not a negative of one either"
         else:
             assert all(rows[clip]["split"] == "train" for clip in entry["clips"])
     trained_words = {rows[clip]["gloss"] for e in classes for clip in e["clips"] if rows[clip]["source"] == "webcam"}
     record = json.loads((model / "config.json").read_text())["record"]
     if name == "dgs_one_shot_unseen":
-        assert not trained_words & shared, "this model never saw a recording of the words it is asked for"
+        assert not trained_words & shared, "the model has seen no recording of the query words"
         assert set(record["excluded_glosses"]) == shared
     else:
         assert shared < trained_words
-    assert set(record["queries"]) <= set(dev_words(shared)), "the checkpoint was chosen on dev words alone"
+    assert set(record["queries"]) <= set(dev_words(shared)), "the checkpoint was selected on dev words only"
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_selection_asks_with_dev_recordings_of_dev_words_against_the_dictionary(name: str, two_parts: Path) -> None:
+def test_dev_queries_are_dev_recordings_of_dev_words_and_the_gallery_is_the_dictionary(
+    name: str, two_parts: Path
+) -> None:
     recipe, rows = load(ROOT / "recipes" / f"{name}.yaml"), Corpus.open(two_parts).metadata()
     queries, gallery = dev_split(rows, recipe.select)
     words = set(dev_words(shared_words(rows)))

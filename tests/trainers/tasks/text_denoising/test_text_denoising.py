@@ -1,4 +1,4 @@
-"""Pretraining through the shared loop: batches, ranks, what it learns and leaves behind, and mistakes."""
+"""Task text_denoising: batches, gradients over ranks, training, errors."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def recipe_of(settings: dict[str, Any], **changes: Any) -> TextDenoisingRecipe:
-    """The small recipe with settings changed: ``noise__max_texts=1``."""
+    """Return the small recipe with changes such as ``noise__max_texts=1``."""
     return parse(TextDenoisingRecipe, override(settings, changes), "recipe")
 
 
-def written(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
+def write_recipe(settings: dict[str, Any], folder: Path, **changes: Any) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe_of(settings, **changes).model_dump(mode="json")))
     return path
@@ -55,25 +55,25 @@ BOTH = {"data__languages": ["de", "en"], "batch_size": 5, "noise__max_texts": 2}
 
 
 @pytest.fixture(scope="module")
-def alone(settings, tmp_path_factory) -> dict:
-    folder = tmp_path_factory.mktemp("alone")
-    return gradients(written(settings, folder, **BOTH), 1, folder / "g.pt")
+def one_rank(settings, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("one_rank")
+    return gradients(write_recipe(settings, folder, **BOTH), 1, folder / "g.pt")
 
 
 @pytest.mark.parametrize(("ranks", "zero"), [(2, 1), (4, 0)])
-def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, alone, tmp_path, ranks, zero):
-    """Two languages, instances of unequal length: normalized by all target pieces of the global batch.
+def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, one_rank, tmp_path, ranks, zero):
+    """With two languages and instances of unequal length: the loss is a mean over the pieces of the global batch.
 
-    Of four ranks one has no instance: it takes part and counts nothing.
+    One of four ranks has no instance.
     """
     task = TextDenoisingTask(recipe_of(settings, **BOTH))
     task.begin_epoch(3)  # as the ranks do
     assert len(task.batches[0]) == 3
-    several = gradients(written(settings, tmp_path, **BOTH), ranks, tmp_path / "g.pt", zero)
-    assert several["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-    largest = max(float(g.abs().max()) for g in alone["gradients"].values())
+    several = gradients(write_recipe(settings, tmp_path, **BOTH), ranks, tmp_path / "g.pt", zero)
+    assert several["loss"] == pytest.approx(one_rank["loss"], rel=1e-5)
+    largest = max(float(g.abs().max()) for g in one_rank["gradients"].values())
     assert largest > 1e-3
-    for name, gradient in alone["gradients"].items():
+    for name, gradient in one_rank["gradients"].items():
         assert float((several["gradients"][name] - gradient).abs().max()) < 1e-5 * largest, name
 
 
@@ -94,21 +94,21 @@ def test_an_epoch_has_every_text_once_and_instances_of_one_language(settings):
 
 
 def test_the_loss_is_the_mean_over_target_pieces(settings):
-    """Against a plain reading of mBART: labels, each predicted from what is before it."""
+    """Compared with the loss of transformers."""
     task = TextDenoisingTask(recipe_of(settings, label_smoothing=0.0))
     task.begin_epoch(2)
     task.model.eval()
     total, pieces = 0.0, 0
     for texts in task.batches[0]:
-        made = task.train.corrupted(texts, task.noise, 0, 2)
-        labels = torch.tensor([made.target])
+        instance = task.train.corrupted(texts, task.noise, 0, 2)
+        labels = torch.tensor([instance.target])
         with torch.no_grad():
-            out = task.model(input_ids=torch.tensor([made.source]), labels=labels)  # transformers shifts itself
-        total, pieces = total + float(out.loss) * len(made.target), pieces + len(made.target)
+            out = task.model(input_ids=torch.tensor([instance.source]), labels=labels)  # transformers shifts the labels
+        total, pieces = total + float(out.loss) * len(instance.target), pieces + len(instance.target)
     assert float(task.loss(task.model, 0).detach()) == pytest.approx(total / pieces, rel=1e-5)
 
 
-def test_only_training_texts_are_learned_from(settings):
+def test_training_texts_are_those_of_the_train_split(settings):
     task = TextDenoisingTask(recipe_of(settings))
     rows = Corpus.open(settings["data"]["corpus"]).metadata()
     seen = {row["texts"][0]["text"] for row in rows if row["split"] == "train"}
@@ -117,7 +117,7 @@ def test_only_training_texts_are_learned_from(settings):
     assert task.vocabulary.decode([[0, *row] for row in task.dev.rows]) == dev
 
 
-def test_dev_texts_are_always_corrupted_alike(settings):
+def test_the_corruption_of_dev_texts_is_fixed(settings):
     task = TextDenoisingTask(recipe_of(settings))
     task.model.eval()
     first = task.evaluate(task.model)
@@ -128,7 +128,7 @@ def test_dev_texts_are_always_corrupted_alike(settings):
     )
 
 
-def test_files_of_text_are_learned_from_too(settings, tmp_path):
+def test_texts_of_files_are_added(settings, tmp_path):
     (tmp_path / "more.txt").write_text("Übermorgen wird es wärmer.\n\nZum Wochenende wieder kühl.\n", encoding="utf-8")
     more = TextDenoisingTask(recipe_of(settings, data__texts={"de": [str(tmp_path / "more.txt")]}))
     plain = TextDenoisingTask(recipe_of(settings))
@@ -137,19 +137,19 @@ def test_files_of_text_are_learned_from_too(settings, tmp_path):
     assert more.corpus_fingerprint != plain.corpus_fingerprint
 
 
-def test_limits_are_of_training_clips(settings):
+def test_limits_apply_to_training_clips(settings):
     assert len(TextDenoisingTask(recipe_of(settings, data__limit=20)).train) == 20
     with pytest.raises(UserError, match="no train clip has a text"):
         TextDenoisingTask(recipe_of(settings, data__max_glosses=2))
 
 
-def test_long_texts_are_cut_and_said(settings, tmp_path):
+def test_long_texts_are_truncated_with_a_note(settings, tmp_path):
     (tmp_path / "more.txt").write_text("morgen regen norden sonne\n" + "wind kalt abend berg " * 9)
     task = TextDenoisingTask(recipe_of(settings, model__positions=12, data__texts={"de": [str(tmp_path / "more.txt")]}))
     assert any(note.startswith("1 texts have more than 12 pieces: cut") for note in task.notes)
     for number in range(len(task.train)):
-        made = task.train.corrupted([number], task.noise, 0, 0)
-        assert max(len(made.source), len(made.target)) <= 12
+        instance = task.train.corrupted([number], task.noise, 0, 0)
+        assert max(len(instance.source), len(instance.target)) <= 12
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +162,9 @@ def trained(settings, ray_session) -> dict[str, Any]:
     )
 
 
-def test_a_run_learns_and_leaves_a_language_model(trained):
+def test_a_run_learns_and_saves_a_language_model(trained):
     """The folder is what ``model.language.pretrained`` takes, and LoRA is no noise over it."""
-    assert trained["last"]["dev_loss"] < 2, "it was ln 60 = 4.1 at the start"
+    assert trained["last"]["dev_loss"] < 2, "it starts at ln 60 = 4.1"
     assert trained["best"]["dev_accuracy"] > 0.35
     texts = ["morgen regen norden", "kalt wind abend"]
     model, _ = mbart.build(LanguageConfig(pretrained=trained["model"]), texts, ["de"])
@@ -174,8 +174,8 @@ def test_a_run_learns_and_leaves_a_language_model(trained):
     assert "synthetic signing" in card and "- de" in card and "dev_loss" in card
 
 
-def test_pretraining_goes_on_from_a_model(settings, trained):
-    """What was saved is what was measured; trimmed to the same texts it says the same."""
+def test_pretraining_continues_from_a_model(settings, trained):
+    """The saved model has the dev loss of the run, also when trimmed to the same texts."""
     measured = trained["best"]["dev_loss"]
     for trim in (False, True):
         task = TextDenoisingTask(recipe_of(settings, model__pretrained=trained["model"], model__trim=trim))
@@ -191,17 +191,17 @@ def test_workers_get_absolute_paths_and_cards_name_no_folder(settings, tmp_path,
     task = TextDenoisingTask(parse(TextDenoisingRecipe, sent, "recipe"))
     task.user_recipe = recipe
     task.save(tmp_path / "model", task.model.state_dict(), {"dev_loss": 1.0})
-    said = (tmp_path / "model" / "README.md").read_text()
-    assert "1 text files" in said and str(tmp_path / "more.txt") not in said
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "1 text files" in card and str(tmp_path / "more.txt") not in card
     assert mbart.is_trained(mbart.load(tmp_path / "model")[0])
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"data__languages": ["fr"]}, "no texts in language 'fr': there are de, en"),
-        ({"data__languages": ["de", "de"]}, "names one twice"),
-        ({"data__texts": {"en": ["a.txt"]}}, "has files in 'en', which languages does not name"),
+        ({"data__languages": ["de", "de"]}, "names a language twice"),
+        ({"data__texts": {"en": ["a.txt"]}}, "has files in 'en', which is not in data.languages"),
         ({"data__texts": {"de": ["no_such.txt"]}}, "no_such.txt cannot be read"),
         ({"model__vocabulary": 16}, "has no room for the"),
         ({"model__pretrained": "no/such/model"}, "no language model at no/such/model"),
@@ -210,14 +210,14 @@ def test_workers_get_absolute_paths_and_cards_name_no_folder(settings, tmp_path,
         ({"data__corpus": "nowhere"}, "nowhere"),
     ],
 )
-def test_mistakes_are_one_line(settings, changes, says):
+def test_errors_are_one_line(settings, changes, message):
     with pytest.raises(UserError) as caught:
         TextDenoisingTask(recipe_of(settings, **changes))
-    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("corpus", ["multi-composed", "phoenix-composed"])
-def test_shipped_recipes_name_their_corpus_and_cost(corpus):
+def test_shipped_recipes_state_their_corpus_and_budget(corpus):
     name = f"mbart_{corpus.replace('-', '_')}"
     recipe = load(Path(__file__).parents[4] / "recipes" / f"{name}.yaml")
     assert isinstance(recipe, TextDenoisingRecipe) and recipe.name == name and recipe.budget

@@ -23,18 +23,18 @@ def main() -> None:
     dist.init_process_group("gloo", rank=0, world_size=1)
     recipe = load(recipe_file, overrides)
     assert isinstance(recipe, TranslationRecipe)
-    found, start = {}, None
+    results, start = {}, None
     for kind, run in runs(recipe).items():
-        found[kind] = steps(run.model_copy(update={"init_from": start}), Path(folder))
+        results[kind] = steps(run.model_copy(update={"init_from": start}), Path(folder))
         start = start if kind == "reference" else str(Path(folder) / "model")
-    Path(folder, "found.json").write_text(json.dumps(found))
+    Path(folder, "results.json").write_text(json.dumps(results))
     dist.barrier()
     sys.stdout.flush()
-    os._exit(0)  # how gloo and DeepSpeed are taken down is not what is shown
+    os._exit(0)  # shutting down gloo and DeepSpeed is not under test
 
 
 def steps(run, folder: Path) -> dict:
-    """Train a stage for some steps and save its model; what was seen of it."""
+    """Train a stage for some steps, save its model, and return what the test checks."""
     import torch
 
     from tests.sampling.trajectories import trajectory_data
@@ -55,19 +55,20 @@ def steps(run, folder: Path) -> dict:
         float(train_step(engine, task, run.optimizer, i % task.steps_per_epoch, i, 2 * STEPS)) for i in range(STEPS)
     ]
     after = full_state(engine)
-    ahead = task.inputs((task.epoch, 1, 0)), task._inputs((task.epoch, 1, 0))  # read while step 0 was computed, or now
+    inputs = task.inputs((task.epoch, 1, 0)), task._inputs((task.epoch, 1, 0))  # prefetched, and loaded directly
     engine.eval()
-    figures = task.evaluate(engine.module)
-    task.save(folder / "model", after, figures)
-    learning = {name for name, p in engine.module.named_parameters() if p.requires_grad}
-    moved = [name for name in learning if not torch.equal(before[name], after[name])]
-    still = [name for name in before.keys() - learning if name in dict(engine.module.named_parameters())]
+    metrics = task.evaluate(engine.module)
+    task.save(folder / "model", after, metrics)
+    trainable = {name for name, p in engine.module.named_parameters() if p.requires_grad}
+    changed = [name for name in trainable if not torch.equal(before[name], after[name])]
+    frozen = [name for name in before.keys() - trainable if name in dict(engine.module.named_parameters())]
     return {
-        "losses": losses, "figures": figures, "moved": moved, "zero": engine.zero_optimization_stage(),
+        "losses": losses, "metrics": metrics, "changed": changed, "zero": engine.zero_optimization_stage(),
         "precision": str(next(engine.module.parameters()).dtype), "selected": task.source is not None,
-        "changed_though_frozen": [name for name in still if not torch.equal(before[name], after[name])],
+        "changed_frozen": [name for name in frozen if not torch.equal(before[name], after[name])],
         "checkpointing": task.translator.language.is_gradient_checkpointing, "text": task.data.texts[0],
-        "ahead": type(task.inputs).__name__, "as_read": all((a == b).all() for a, b in zip(*ahead, strict=True)),
+        "loader": type(task.inputs).__name__,
+        "prefetched_equal": all((a == b).all() for a, b in zip(*inputs, strict=True)),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The recipes of the papers: each loads, and each of its stages makes steps with small parts for absent weights."""
+"""Recipes of the papers: every stage makes steps, with small models for weights that only the Hub has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.trainers.sentence_data import write_sentences
 from trainers.tasks.translation.stages import runs
 
 ROOT = Path(__file__).parents[4]
-# What stands for weights that only the Hub has, for a corpus with a license, and for GPUs.
+# Replaces weights of the Hub, licensed corpora and GPUs.
 SMALL = [
     "model.sign.backbone.pretrained=null", "model.sign.backbone.sizes={embedding: 4, hidden: [4, 8], depths: [1, 1]}",
     "model.sign.backbone.size=32", "model.sign.width=16", "model.max_tokens=16", "model.lora.force=true",
@@ -36,7 +36,7 @@ PAPERS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny corpus with German and Chinese texts, and folders of pictures named by its clips."""
+    """A tiny corpus with German and Chinese texts, and folders of pictures named after its clips."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("pictures")
@@ -51,41 +51,39 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(("name", "zero"), [*((name, None) for name in PAPERS), ("scl_slt_phoenix14t", 3)])
-def test_every_stage_of_a_paper_makes_steps_in_its_own_precision(name, zero, data, tmp_path):
+def test_every_stage_makes_steps_in_its_precision(name, zero, data, tmp_path):
     path = ROOT / "recipes" / f"{name}.yaml"
-    own = load(path)
-    assert list(runs(own)) == PAPERS[name]
-    language = json.dumps(own.model.language.model_dump() | MBART)  # JSON is YAML
-    changed = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
+    recipe = load(path)
+    assert list(runs(recipe)) == PAPERS[name]
+    language = json.dumps(recipe.model.language.model_dump() | MBART)  # JSON is YAML
+    overrides = [*SMALL, f"data.corpus={data[0]}", f"data.frames={data[1]}", f"model.language={language}"]
     if zero is not None:
-        changed += [f"{stage}.optimizer.zero_stage={zero}" for stage in ("alignment", "translation")]
+        overrides += [f"{stage}.optimizer.zero_stage={zero}" for stage in ("alignment", "translation")]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     done = subprocess.run(
         [sys.executable, "-m", "tests.trainers.tasks.translation.stage_steps", str(path), str(port), str(tmp_path),
-         *changed], cwd=ROOT,
+         *overrides], cwd=ROOT,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert list(found) == PAPERS[name]
-    for kind, run in runs(own).items():
-        seen = found[kind]
-        assert all(math.isfinite(value) for value in (*seen["losses"], seen["figures"]["score"])), seen
-        assert (seen["zero"], seen["precision"]) == (
-            run.optimizer.zero_stage if zero is None else zero,
-            "torch.bfloat16",
-        ), kind
-        assert seen["checkpointing"] == run.optimizer.gradient_checkpointing
-        assert any(parameter.startswith("sign.backbone") for parameter in seen["moved"]), "down to the pictures"
-        assert seen["changed_though_frozen"] == []
-        assert seen["ahead"] == "Prefetch" and seen["as_read"]
-        assert seen["selected"] == (run.negative_selection is not None)
-        assert ("。" in seen["text"]) == (own.data.language == "zh")
-    aligned = found["alignment"]["figures"]
-    if own.alignment.translation_weight == 0:
-        assert aligned["score"] == -aligned["dev_contrast"] and "dev_BLEU-4" not in aligned, "chosen as GFSLT-VLP does"
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results) == PAPERS[name]
+    for stage, run in runs(recipe).items():
+        step = results[stage]
+        assert all(math.isfinite(value) for value in (*step["losses"], step["metrics"]["score"])), step
+        assert step["zero"] == (run.optimizer.zero_stage if zero is None else zero), stage
+        assert step["precision"] == "torch.bfloat16", stage
+        assert step["checkpointing"] == run.optimizer.gradient_checkpointing
+        assert any(name.startswith("sign.backbone") for name in step["changed"]), "the gradient reaches the backbone"
+        assert step["changed_frozen"] == []
+        assert step["loader"] == "Prefetch" and step["prefetched_equal"]
+        assert step["selected"] == (run.negative_selection is not None)
+        assert ("。" in step["text"]) == (recipe.data.language == "zh")
+    aligned = results["alignment"]["metrics"]
+    if recipe.alignment.translation_weight == 0:
+        assert aligned["score"] == -aligned["dev_contrast"] and "dev_BLEU-4" not in aligned, "selected as in GFSLT-VLP"
     else:
         assert aligned["score"] == aligned["dev_BLEU-4"]
 
@@ -105,4 +103,4 @@ def test_the_values_are_those_of_the_papers():
     assert not gfslt.alignment.gather
     assert gfslt.model.language.encoder_layers == gfslt.model.language.decoder_layers == 3
     assert gfslt.translation.optimizer.weight_decay == 1e-3
-    assert runs(gfslt)["alignment"].checkpoint_selection.metric == "contrast", "the dev loss of its pretraining"
+    assert runs(gfslt)["alignment"].checkpoint_selection.metric == "contrast", "its pretraining selects by dev loss"

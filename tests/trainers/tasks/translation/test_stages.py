@@ -1,4 +1,4 @@
-"""All stages of a translation recipe in one command: what each leaves, the next takes, and a kill between."""
+"""All stages of a translation recipe in one command: results, resuming, sharing a reference run."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
     settings = copy.deepcopy(translation_settings(folder))
     settings["alignment"]["contrast"] = "selective"
-    settings["negative_selection"] = {
-        "reference_epochs": 4,
-        "keep_every": 2,
-    }  # evaluated every epoch, kept every other one
+    # Evaluated every epoch, kept every second one.
+    settings["negative_selection"] = {"reference_epochs": 4, "keep_every": 2}
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -75,8 +73,8 @@ def test_a_finished_recipe_is_not_trained_again(whole, recipe):
     assert "had finished" in again.stdout
 
 
-def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
-    """Another schedule over the same trajectories, without stage 2: one run, and nothing of the reference anew."""
+def test_a_recipe_uses_the_reference_run_of_another(whole, recipe, tmp_path):
+    """Another schedule over the same trajectories, without stage 2: one run; the reference folder does not change."""
     before = sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
     reference = f"negative_selection.reference={whole[0] / 'reference'}"
     arm = [
@@ -102,8 +100,8 @@ def test_an_arm_takes_the_reference_of_another_run(whole, recipe, tmp_path):
 
 
 @pytest.mark.parametrize("at", ["reference/checkpoint_2*", "translation/checkpoint_2*"])
-def test_a_killed_run_goes_on_in_the_stage_it_was_in(whole, recipe, tmp_path, at):
-    """The driver is killed with everything it started; the same command then ends with the same figures."""
+def test_a_killed_run_resumes_in_its_stage(whole, recipe, tmp_path, at):
+    """After the driver and all it started are killed, the same command ends with the same metrics."""
     command = [*TRAIN, str(recipe), "--storage-path", str(tmp_path)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -118,15 +116,15 @@ def test_a_killed_run_goes_on_in_the_stage_it_was_in(whole, recipe, tmp_path, at
     assert not (folder / "results.json").exists()
     again = train(recipe, "--storage-path", tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    found, expected = (json.loads((f / "results.json").read_text()) for f in (folder, whole[0]))
+    results, expected = (json.loads((f / "results.json").read_text()) for f in (folder, whole[0]))
     for kind in ("best", "last"):
         speed = {"steps_per_second"}
-        assert {k: v for k, v in found[kind].items() if k not in speed} == {
+        assert {k: v for k, v in results[kind].items() if k not in speed} == {
             k: v for k, v in expected[kind].items() if k not in speed
         }
 
 
-def test_every_setting_of_the_recipe_on_disk_is_resolved(whole):
-    said = load(whole[0] / "recipe.yaml")
-    assert said.task == "translation"
-    assert said.negative_selection.schedule == "log"
+def test_the_recipe_in_the_run_folder_loads(whole):
+    recipe = load(whole[0] / "recipe.yaml")
+    assert recipe.task == "translation"
+    assert recipe.negative_selection.schedule == "log"

@@ -1,4 +1,4 @@
-"""A tiny corpus for translation, a small mBART that counts as trained, and settings that train in seconds."""
+"""A tiny corpus, a small mBART and settings with which translation trains in seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.trainers.sentence_data import write_sentences
 
 
 def write_language_model(corpus: Path, folder: Path) -> Path:
-    """Random weights, marked as trained: what is tested with it is not what it says."""
+    """Save an mBART with random weights, marked as trained; return its folder."""
     rows = Corpus.open(corpus).metadata()
     texts = [text_in(row, "de") for row in rows if row["split"] == "train"]
     torch.manual_seed(0)
@@ -27,7 +27,7 @@ def write_language_model(corpus: Path, folder: Path) -> Path:
 
 
 def translation_settings(folder: Path) -> dict[str, Any]:
-    """A recipe of two stages over a corpus, features and a language model that are made in ``folder``."""
+    """Return a recipe of two stages; its corpus, features and language model are written to ``folder``."""
     corpus, features = write_sentences(folder)
     language = write_language_model(corpus, folder)
     optimizer = {"epochs": 2, "lr": 3e-3, "warmup_ratio": 0.0}
