@@ -48,12 +48,12 @@ class Texts:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def instances(self, numbers: np.ndarray, pack: int, rng: np.random.Generator) -> list[list[int]]:
+    def instances(self, texts: np.ndarray, max_texts: int, rng: np.random.Generator) -> list[list[int]]:
         """Group texts into instances of one language each."""
         instances: list[list[int]] = []
-        for language in np.unique(self.languages[numbers]):
-            texts = [int(i) for i in numbers[self.languages[numbers] == language]]
-            instances += packed(texts, [len(self.rows[i]) for i in texts], pack, self.positions, rng)
+        for language in np.unique(self.languages[texts]):
+            members = [int(i) for i in texts[self.languages[texts] == language]]
+            instances += packed(members, [len(self.rows[i]) for i in members], max_texts, self.positions, rng)
         return instances
 
     def corrupted(self, texts: list[int], noise: Noise, seed: int, epoch: int) -> Instance:
@@ -115,7 +115,7 @@ class TextDenoisingTask(Task):
         if unknown:
             notes.append(f"dev: {unknown:.2%} of the pieces are not in the vocabulary")
         if self.train.long:
-            notes.append(f"{self.train.long} texts have more than {positions} pieces: cut")
+            notes.append(f"{self.train.long} texts have more than {positions} pieces: truncated")
         return notes
 
     def begin_epoch(self, epoch: int) -> None:
@@ -148,7 +148,7 @@ class TextDenoisingTask(Task):
         return denoising_loss(logits, target, self.vocabulary.pad, smoothing)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return loss a piece and accuracy on corrupted dev texts; every rank computes all of them."""
+        """Return loss per piece and accuracy on corrupted dev texts; every rank computes all of them."""
         instances = [self.dev.corrupted([i], self.noise, 0, DEV_EPOCH) for i in range(len(self.dev))]
         pieces, loss, correct = sum(len(i.target) for i in instances), 0.0, 0
         with torch.no_grad():

@@ -63,15 +63,15 @@ def translation_metrics(recipe: StageRecipe, data: TranslationData, translator: 
 def _loss(
     recipe: StageRecipe, data: TranslationData, translator: Translator, chunks: Sequence[np.ndarray], ranks: int
 ) -> float:
-    """Return the mean cross-entropy a token on dev, without label smoothing."""
+    """Return the mean cross-entropy per token on dev, without label smoothing."""
     device, total = translator.device, torch.zeros(2, dtype=torch.float64)
     for chunk in chunks:
         x, mask = data.inputs.batch([data.dev_ids[i] for i in chunk])
         texts = [data.dev_texts[i] for i in chunk]
         ids, text_mask = translator.vocabulary.encode(texts, recipe.data.language, translator.max_text_tokens)
         tensors = (torch.from_numpy(x), torch.from_numpy(mask), ids, text_mask)
-        outcome = translator(*(t.to(device) for t in tensors))
-        total += torch.tensor([float(outcome.translation), float(text_mask.sum())], dtype=torch.float64)
+        output = translator(*(t.to(device) for t in tensors))
+        total += torch.tensor([float(output.translation), float(text_mask.sum())], dtype=torch.float64)
     if ranks > 1:
         total = total.to(device)
         dist.all_reduce(total)
@@ -83,28 +83,28 @@ def alignment_metrics(recipe: StageRecipe, data: TranslationData, translator: Tr
     ids, texts, chunk = data.dev_ids, data.dev_texts, 64
     starts = range(0, len(ids), chunk)
     videos = concatenate([translator.visual_tokens(*data.inputs.batch(ids[i : i + chunk])) for i in starts])
-    words = concatenate([translator.text_tokens(texts[i : i + chunk]) for i in starts])
+    text_tokens = concatenate([translator.text_tokens(texts[i : i + chunk]) for i in starts])
     pairs = np.arange(len(ids))  # text i belongs to video i
-    scores = both_directions(ranking_scores(videos, words, recipe.model.similarity).numpy(), pairs, pairs)
+    scores = both_directions(ranking_scores(videos, text_tokens, recipe.model.similarity).numpy(), pairs, pairs)
     retrieval = {f"dev_{name}": float(np.mean([scores[d][name] for d in ("T2V", "V2T")])) for name in ("R@1", "MRR")}
-    return {"dev_contrast": _dev_contrast(recipe, videos, words, translator, groups(texts))} | retrieval
+    return {"dev_contrast": _dev_contrast(recipe, videos, text_tokens, translator, groups(texts))} | retrieval
 
 
 @torch.no_grad()
 def _dev_contrast(
-    recipe: StageRecipe, videos: Tokens, words: Tokens, translator: Translator, numbers: np.ndarray
+    recipe: StageRecipe, videos: Tokens, texts: Tokens, translator: Translator, text_groups: np.ndarray
 ) -> float:
-    """Return the mean loss a clip; without gathering a batch is that of one rank."""
+    """Return the mean loss per clip; without gathering a batch has the size of one rank's."""
     assert recipe.alignment is not None
     size = recipe.batch_size if recipe.alignment.gather else recipe.batch_size // recipe.scaling.workers
     loss = contrastive_loss(recipe, SingleProcess())  # every rank has all of dev
     scale, total = full_parameter(translator.log_scale).float().exp().cpu(), 0.0
-    for first in range(0, len(numbers), size):
+    for first in range(0, len(text_groups), size):
         rows = slice(first, first + size)
-        batch_groups = torch.from_numpy(numbers[rows])
-        value = loss(videos.rows(rows), words.rows(rows), logit_scale=scale, groups=batch_groups)
-        total += float(value) * len(numbers[rows])
-    return total / len(numbers)
+        batch_groups = torch.from_numpy(text_groups[rows])
+        value = loss(videos.rows(rows), texts.rows(rows), logit_scale=scale, groups=batch_groups)
+        total += float(value) * len(text_groups[rows])
+    return total / len(text_groups)
 
 
 def contrastive_loss(recipe: StageRecipe, ranks: Ranks) -> ContrastiveLoss:

@@ -18,7 +18,9 @@ from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE
 from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator.translator import Translator, TranslatorOutput
 from signatlas.recipe import StageRecipe
+from signatlas.recipe.translation import AlignmentConfig
 from signatlas.sampling import curriculum_alpha
+from signatlas.sampling.pair_selection import DeltaSource, plan_epoch
 from signatlas.sampling.trajectories.store import INFO
 from signatlas.text.masking import mask_pieces
 from trainers.distributed import limit_parameter, world
@@ -49,9 +51,9 @@ class TranslationStage(Task):
             self.translator.language.activation_checkpointing_enable({"use_reentrant": False})
         self.model: nn.Module = self.translator
         self.translator.check_length(int(max(self.data.lengths.max(), self.data.dev_lengths.max())))
-        self.ids, self.text_mask = self._encoded()
+        self.ids, self.text_mask = self._tokenize()
         self.notes = [*self.data.notes, *self._length_notes()]
-        self.source = self._similarity_changes()
+        self.source = self._delta_source()
         # Pictures must be decoded; other inputs are in memory.
         prefetch = recipe.model.sign.backbone.kind == "resnet"
         self.inputs = Prefetch(self._inputs, self._next_part) if prefetch else self._inputs
@@ -59,14 +61,10 @@ class TranslationStage(Task):
         self.begin_epoch(0)
 
     def _digests(self) -> list[str]:
-        """Return digests of the models and trajectories that the recipe names by path, so that a run resumes only with
-        the same ones."""
-        paths = [
-            self.recipe.init_from,
-            self.recipe.model.language.pretrained if self.recipe.init_from is None else None,
-        ]
-        files = [Path(name) / WEIGHTS for name in paths if name is not None]
-        digests = [sha256_file(LocalFileSystem(), str(path))[:16] for path in files if path.is_file()]
+        """Return digests of the model and trajectories named by path: a run resumes only over the same ones."""
+        name, digests = self.recipe.init_from or self.recipe.model.language.pretrained, []
+        if name is not None and (path := Path(name) / WEIGHTS).is_file():
+            digests.append(sha256_file(LocalFileSystem(), str(path))[:16])
         if self.recipe.trajectories is not None:
             digests.append(sha256_file(LocalFileSystem(), str(Path(self.recipe.trajectories) / INFO))[:16])
         return digests
@@ -78,12 +76,12 @@ class TranslationStage(Task):
         if recipe.init_from is None:
             return Translator.build(recipe.model, self.data.texts, recipe.data.language, width, with_text=with_text)
         translator = Translator.from_pretrained(recipe.init_from)
-        self._check_start(translator, width)
+        self._check_architecture(translator, width)
         if not with_text:
             translator.drop_text_side()
         return translator.train()
 
-    def _check_start(self, translator: Translator, width: int | None) -> None:
+    def _check_architecture(self, translator: Translator, width: int | None) -> None:
         """Raise ModelError for a checkpoint of another architecture."""
         recipe = self.recipe
         if translator.features != width:
@@ -110,28 +108,27 @@ class TranslationStage(Task):
                 f"{recipe.init_from} has another architecture than the recipe: model.{different[0]} differs"
             )
 
-    def _encoded(self) -> tuple[Tensor, Tensor]:
+    def _tokenize(self) -> tuple[Tensor, Tensor]:
         """Return ids int64 [N, T] and mask of all training texts. Raises TextError."""
-        vocabulary, longest = self.translator.vocabulary, self.translator.max_text_tokens
-        return vocabulary.encode(self.data.texts, self.recipe.data.language, longest)
+        translator = self.translator
+        return translator.vocabulary.encode(self.data.texts, self.recipe.data.language, translator.max_text_tokens)
 
     def _length_notes(self) -> list[str]:
-        """Return notes on texts and clips that are cut or subsampled, and on unknown pieces."""
+        """Return notes on texts and clips that are truncated or subsampled, and on unknown pieces."""
         vocabulary, notes = self.translator.vocabulary, []
-        if cut := vocabulary.long_rate(self.data.texts, self.translator.max_text_tokens):
-            notes.append(
-                f"{cut:.1%} of the training texts have more than {self.translator.max_text_tokens} pieces and are cut"
-            )
+        limit = self.translator.max_text_tokens
+        if long := vocabulary.long_rate(self.data.texts, limit):
+            notes.append(f"{long:.1%} of the training texts have more than {limit} pieces and are truncated")
         for name, texts in (("training", self.data.texts), ("dev", self.data.dev_texts)):
             if unknown := vocabulary.unknown_rate(texts):
                 notes.append(f"{unknown:.2%} of the pieces of the {name} texts are not in the vocabulary")
         if long := self.data.inputs.long_rate():
-            most = self.recipe.model.sign.backbone.max_frames
-            notes.append(f"{long:.1%} of the clips are longer than {most} frames or windows: subsampled evenly")
+            limit = self.recipe.model.sign.backbone.max_frames
+            notes.append(f"{long:.1%} of the clips are longer than {limit} frames or windows: subsampled evenly")
         return notes
 
-    def _similarity_changes(self):  # type: ignore[no-untyped-def]
-        """Return the source of similarity changes for ``contrast: selective``, else None."""
+    def _delta_source(self) -> DeltaSource | None:
+        """Return the similarity changes of the reference run for ``contrast: selective``, else None."""
         if self.contrast != "selective" or self.recipe.trajectories is None:
             return None
         from signatlas.sampling.trajectories.similarities import Trajectories
@@ -150,8 +147,6 @@ class TranslationStage(Task):
     def begin_epoch(self, epoch: int) -> None:
         self.epoch, seed, size = epoch, self.recipe.seed, self.batch_size
         if self.contrast == "selective" and self.source is not None:
-            from signatlas.sampling.pair_selection.greedy import plan_epoch
-
             settings = self.recipe.negative_selection
             assert settings is not None
             self.alpha = curriculum_alpha(settings.schedule, epoch, self.recipe.optimizer.epochs)
@@ -198,40 +193,40 @@ class TranslationStage(Task):
         longest = int(self.text_mask[clips].sum(1).max())
         ids, text_mask = self.ids[clips, :longest].to(device), self.text_mask[clips, :longest].to(device)
         masked = self._masked(ids, text_mask, clips, self.epoch * self.steps_per_epoch + step)
-        outcome: TranslatorOutput = engine(
+        output: TranslatorOutput = engine(
             torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), ids, text_mask,
             self.recipe.label_smoothing, self.contrast != "none", masked,
         )  # fmt: skip
         tokens = self.text_mask[batch].sum()  # of the global batch
-        value = outcome.translation * (self._weight() / tokens)
-        if outcome.masked_language is not None:
-            value = value + outcome.masked_language * (self._alignment().masked_language.weight / tokens)
+        value = output.translation * (self._translation_weight() / tokens)
+        if output.masked_language is not None:
+            value = value + output.masked_language * (self._alignment().masked_language.weight / tokens)
         value = sum_over_ranks(value, DistributedRanks())
         if self.contrast != "none":
-            value = value + self._alignment().contrast_weight * self._contrast(outcome, batch, clips)
+            value = value + self._alignment().contrast_weight * self._contrast(output, batch, clips)
         return value
 
-    def _alignment(self):  # type: ignore[no-untyped-def]
+    def _alignment(self) -> AlignmentConfig:
         assert self.recipe.alignment is not None
         return self.recipe.alignment
 
-    def _weight(self) -> float:
+    def _translation_weight(self) -> float:
         return self.recipe.alignment.translation_weight if self.recipe.alignment is not None else 1.0
 
-    def _masked(self, ids: Tensor, mask: Tensor, mine: np.ndarray, step: int) -> Tensor | None:
+    def _masked(self, ids: Tensor, mask: Tensor, clips: np.ndarray, step: int) -> Tensor | None:
         """Return texts with pieces masked (GFSLT-VLP), drawn from (seed, step, clip); None on steps without them."""
         if self.recipe.alignment is None:
             return None
         settings = self.recipe.alignment.masked_language
         if not settings.every_steps or step % settings.every_steps:
             return None
-        seeds = [(self.recipe.seed, step, int(clip)) for clip in mine]
+        seeds = [(self.recipe.seed, step, int(clip)) for clip in clips]
         return mask_pieces(ids, mask, settings.mask_ratio, self.translator.vocabulary.mask, seeds)
 
-    def _contrast(self, outcome: TranslatorOutput, batch: np.ndarray, clips: np.ndarray) -> Tensor:
-        assert outcome.visual is not None and outcome.text is not None
+    def _contrast(self, output: TranslatorOutput, batch: np.ndarray, clips: np.ndarray) -> Tensor:
+        assert output.visual is not None and output.text is not None
         return self.contrastive_loss(
-            outcome.visual, outcome.text, logit_scale=outcome.scale, groups=torch.from_numpy(self.data.groups[clips]),
+            output.visual, output.text, logit_scale=output.scale, groups=torch.from_numpy(self.data.groups[clips]),
             text_length=int(self.text_mask[batch].sum(1).max()),
         )  # fmt: skip
 

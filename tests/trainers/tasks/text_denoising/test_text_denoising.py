@@ -146,7 +146,7 @@ def test_limits_apply_to_training_clips(settings):
 def test_long_texts_are_truncated_with_a_note(settings, tmp_path):
     (tmp_path / "more.txt").write_text("morgen regen norden sonne\n" + "wind kalt abend berg " * 9)
     task = TextDenoisingTask(recipe_of(settings, model__positions=12, data__texts={"de": [str(tmp_path / "more.txt")]}))
-    assert any(note.startswith("1 texts have more than 12 pieces: cut") for note in task.notes)
+    assert any(note.startswith("1 texts have more than 12 pieces: truncated") for note in task.notes)
     for number in range(len(task.train)):
         instance = task.train.corrupted([number], task.noise, 0, 0)
         assert max(len(instance.source), len(instance.target)) <= 12

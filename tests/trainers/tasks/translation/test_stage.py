@@ -297,7 +297,7 @@ def test_clips_with_more_tokens_than_positions_are_refused(settings, tmp_path, p
     if positions == 12:
         assert TranslationStage(stage_of(settings, **long)).data.lengths.max() == 12
         return
-    with pytest.raises(UserError, match="12 sign tokens are more than mBART's 10 positions"):
+    with pytest.raises(UserError, match="12 sign tokens exceed mBART's 10 positions"):
         TranslationStage(stage_of(settings, **long))
 
 
