@@ -75,7 +75,7 @@ def _rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
-        position = f"{path}, line {number},"
+        position = f"{path} line {number}"
         try:
             row = json.loads(line)
         except ValueError as error:

@@ -55,7 +55,7 @@ def test_filmed_frames_are_those_of_the_video_in_order(video: Path) -> None:
 
 def test_a_video_that_ends_early_is_refused_after_its_frames(video: Path) -> None:
     long = replace(CLIP, poses=nose_and_hands(11))
-    with pytest.raises(MediaError, match="yields 8 frames for the 11 of clip c/1"):
+    with pytest.raises(MediaError, match="has 8 frames, clip c/1 needs 11"):
         rgb_frames(long, Footage(str(video)))
     with pytest.raises(MediaError, match="missing"):
         rgb_frames(CLIP, Footage(str(video.parent / "gone.mp4")))
@@ -84,10 +84,10 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
     ("line", "says"),
     [
         (b"{", "line 1 is damaged"),
-        (b"[1]", "no object of columns"),
+        (b"[1]", "not a JSON object"),
         (b'{"id": "c/1", "media": "\xe4.mp4"}', "utf-8"),
         (b'{"id": "c/1", "media": "a.mp4", "span": 3}', "not iterable"),
-        (b'{"id": "c/1", "media": "a.mp4", "span": [3]}', "are not 2 numbers"),
+        (b'{"id": "c/1", "media": "a.mp4", "span": [3]}', "expected 2 numbers"),
         (b'{"id": "c/1", "media": "a.mp4", "fps": "fast"}', "could not convert"),
     ],
 )
