@@ -10,10 +10,10 @@ from typing import Any
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.errors import CorpusError, RecipeError
-from signatlas.features.sliding import COPIES
+from signatlas.models.sliding import SIGN_ENCODERS
 
 Row = dict[str, Any]  # a clip's metadata
-# What clips that fail the test are said to be; None leaves them out without a note.
+# (what a note says of clips that fail, or None for no note; the test)
 Requirement = tuple[str | None, Callable[[Row], bool]]
 
 
@@ -82,4 +82,4 @@ class SentenceData:
         """Copy the models that made the clip features into a model folder, so that the model accepts poses."""
         source = Path(self.features_folder) / "models" if self.features_folder else None
         if source is not None and source.is_dir():
-            shutil.copytree(source, model / COPIES, dirs_exist_ok=True)
+            shutil.copytree(source, model / SIGN_ENCODERS, dirs_exist_ok=True)
