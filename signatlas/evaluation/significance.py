@@ -20,13 +20,21 @@ def paired_randomization(first: np.ndarray, second: np.ndarray, *, samples: int 
     return float((1 + (exchanged >= abs(difference.sum()) - 1e-9).sum()) / (1 + samples))
 
 
-def bootstrap_p(differences: np.ndarray) -> float:
-    """Return the two-sided p of a difference from its bootstrap resamples [samples] (Koehn 2004).
+def one_sided_p(differences: np.ndarray) -> float:
+    """Return the p of a positive difference from its bootstrap resamples [samples]: (b + 1) / (n + 1).
 
-    p is twice the share of resamples on the other side of zero.
+    b of the n resamples are at most zero. The observed data count as one of them, so p is never zero (Davison and
+    Hinkley 1997, Eq. 4.11).
     """
-    share = min(float(np.mean(differences <= 0)), float(np.mean(differences >= 0)))
-    return min(1.0, 2 * share)
+    return float((1 + (differences <= 0).sum()) / (1 + len(differences)))
+
+
+def bootstrap_p(differences: np.ndarray) -> float:
+    """Return the two-sided p of a difference from its paired bootstrap resamples [samples] (Koehn 2004).
+
+    p is twice the smaller one-sided p, at most 1, and never zero.
+    """
+    return min(1.0, 2 * min(one_sided_p(differences), one_sided_p(-differences)))
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

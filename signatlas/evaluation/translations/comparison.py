@@ -138,5 +138,4 @@ def tables(rows: Sequence[dict[str, Any]], measure: str) -> list[ReportTable]:
 
 def _difference_cells(difference: dict[str, Any]) -> list[str]:
     low, high = difference["interval"]
-    p = f"<{2 / SAMPLES:g}" if difference["p"] < 2 / SAMPLES else f"{difference['p']:.3f}"
-    return [f"{difference['observed']:+.2f}", f"{low:+.2f} to {high:+.2f}", p]
+    return [f"{difference['observed']:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{difference['p']:.3f}"]

@@ -12,6 +12,7 @@ import numpy as np
 from signatlas.corpus.texts import tokens
 from signatlas.errors import ModelError, TextError
 from signatlas.evaluation.sentences.items import first_text
+from signatlas.evaluation.significance import one_sided_p
 from signatlas.metrics import translation as metrics
 from signatlas.text.language import check_language
 
@@ -170,8 +171,8 @@ def bootstrap(scored: ScoredTranslations, *, samples: int = 2000, seed: int = 0,
     """Return percentile intervals of ``TESTED`` by resampling clips (Koehn 2004), the same clips for every system.
 
     ``intervals`` (low, high) by system and metric; ``differences`` of the model to each other system: the observed
-    ``difference``, its ``interval``, ``share`` of resamples in which the model is not better, and ``beats``: whether
-    the whole interval is above 0.
+    ``difference``, its ``interval``, one-sided ``p`` that the model is better, and ``beats``: whether the whole
+    interval is above 0.
     """
     rouge = {name: scores["ROUGE-L"] for name, scores in scored.scores.items()}
     values = resample(scored.counts, rouge, samples=samples, seed=seed)
@@ -191,7 +192,7 @@ def bootstrap(scored: ScoredTranslations, *, samples: int = 2000, seed: int = 0,
                 low, high = interval(resampled)
                 differences[name][metric] = {
                     "difference": float(observed[MODEL][i] - observed[name][i]), "interval": (low, high),
-                    "share": float(np.mean(resampled <= 0)), "beats": low > 0,
+                    "p": one_sided_p(resampled), "beats": low > 0,
                 }  # fmt: skip
     intervals = {
         name: {metric: interval(resampled[:, i]) for i, metric in enumerate(TESTED)}
