@@ -146,9 +146,9 @@ def _build_from_poses(
 ) -> IndexVersion:
     """Build an index of clips from features that the model's own sign encoders compute."""
     from cluster.connect import connected
-    from signatlas.features.sliding import own_encoders
     from signatlas.models import DualEncoder, load
     from signatlas.models.folder import locate
+    from signatlas.models.sliding import own_encoders
     from trainers.pipelines.index.sentences import temporary_features
 
     own_encoders(locate(model), load(model, DualEncoder))  # raises before Ray starts

@@ -1,4 +1,4 @@
-"""A pre-norm Transformer over frames, with mean or attention pooling (reverse dictionary, 4.5)."""
+"""Layers that encoders of signing and of text share: a pre-norm Transformer and pooling (reverse dictionary, 4.5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Fixed positional encoding [length, width] (Vaswani et al. 2017, 3.5)."""
+    """Return a fixed positional encoding [length, width] (Vaswani et al. 2017, 3.5)."""
     position = torch.arange(length)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     table = torch.zeros(length, width)
@@ -19,7 +19,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Self-attention and a feed-forward layer, each behind a LayerNorm and inside a residual."""
+    """Self-attention and a feed-forward layer, each after a LayerNorm and inside a residual connection."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
         super().__init__()
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Frames [B, T, D] with validity [B, T] to contextual frames [B, T, D]. Padding changes nothing."""
+    """Frames [B, T, D] with validity [B, T] to contextual frames [B, T, D]; padding has no influence."""
 
     def __init__(self, width: int, depth: int, heads: int, feedforward: int, dropout: float, max_frames: int):
         super().__init__()
@@ -56,7 +56,7 @@ class Transformer(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """One learned score a frame and head; the softmax over valid frames weighs their sum. [B, T, D] -> [B, D]."""
+    """Sum of valid frames weighted by the softmax of one learned score per frame and head; [B, T, D] -> [B, D]."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -72,7 +72,7 @@ class AttentionPooling(nn.Module):
 
 
 class MeanPooling(nn.Module):
-    """Mean over valid frames. [B, T, D] -> [B, D]."""
+    """Mean over valid frames, [B, T, D] -> [B, D]."""
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         valid = valid_BT[..., None].to(x_BTD.dtype)

@@ -1,11 +1,14 @@
-"""Models as folders: config.json, model.safetensors, README.md. Loaded from disk or the Hub, never unpickled."""
+"""Model folders: config.json, model.safetensors, README.md; loaded from disk or the Hub, never unpickled."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from signatlas.errors import ModelError
 from signatlas.files import folder_atomically
@@ -14,39 +17,43 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-WEIGHTS = "model.safetensors"
-# What a model folder may hold; text/ and sign_encoders/ belong to dual encoders.
-FILES = ["config.json", WEIGHTS, "README.md", "text/*", "sign_encoders/*"]
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+# Files of a model folder; text/ and sign_encoders/ belong to models of sentences.
+FILES = [CONFIG, WEIGHTS, CARD, "text/*", "sign_encoders/*"]
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def save(
     folder: str | os.PathLike[str],
     model: nn.Module,
-    config: dict[str, Any],
+    config: Mapping[str, Any],
     card: str,
-    state: dict[str, torch.Tensor] | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write a model folder in one step, replacing an older one. ``state`` replaces the model's own weights."""
+    """Write a model folder atomically, replacing an older one. ``state`` replaces the model's own weights."""
     from safetensors.torch import save_file
 
     weights = model.state_dict() if state is None else state
-    state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
     with folder_atomically(folder, overwrite=True) as partial:
-        (partial / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        save_file(state, partial / WEIGHTS)
-        (partial / "README.md").write_text(card, encoding="utf-8")
+        (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_file(tensors, partial / WEIGHTS)
+        (partial / CARD).write_text(card, encoding="utf-8")
 
 
 def locate(name: str | os.PathLike[str]) -> Path:
-    """The local folder of a model: a path, or the name of a Hub repository, which is fetched once.
+    """Return the local folder of a model: a path, or the name of a Hub repository, which is downloaded once.
 
     Raises ModelError when there is neither.
     """
     path = Path(name)
     if path.is_dir():
-        missing = [f for f in ("config.json", WEIGHTS) if not (path / f).is_file()]
+        missing = [f for f in (CONFIG, WEIGHTS) if not (path / f).is_file()]
         if missing:
-            raise ModelError(f"{path} is not a model folder: {' and '.join(missing)} missing; name the 'model' folder")
+            raise ModelError(
+                f"{path} is not a model folder: {' and '.join(missing)} missing; name the folder 'model' of a run"
+            )
         return path
     text = os.fspath(name)
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
@@ -57,16 +64,33 @@ def locate(name: str | os.PathLike[str]) -> Path:
     try:
         return Path(snapshot_download(text, allow_patterns=FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise ModelError(f"no model at {text}: not a folder, and the Hub does not give it") from error
+        raise ModelError(f"no model at {text}: it is not a folder and cannot be loaded from the Hub") from error
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The content of config.json. Raises ModelError when it is damaged."""
+def read_config(folder: Path) -> Any:
+    """Return the content of config.json. Raises ModelError when it is not JSON."""
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{folder}/config.json is damaged: {error}") from error
-    return config
+        raise ModelError(f"{folder / CONFIG} is damaged: {error}") from error
+
+
+def parse_config(folder: Path, kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return values of config.json as a configuration.
+
+    Raises ModelError for invalid values, and for the keys of another version of signatlas.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key '{key}': written by another version of signatlas, train the model again"
+        else:
+            message = f"{key}: {reason}" if key else reason
+        raise ModelError(f"{folder / CONFIG}: {message}") from error
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
@@ -75,19 +99,19 @@ def load_weights(folder: Path, model: nn.Module) -> None:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of model.safetensors. Raises ModelError when it is damaged."""
+    """Return the tensors of model.safetensors. Raises ModelError when it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(folder / WEIGHTS)
     except SafetensorError as error:
-        raise ModelError(f"{folder}/{WEIGHTS} is damaged: {error}") from error
+        raise ModelError(f"{folder / WEIGHTS} is damaged: {error}") from error
 
 
-def fill(folder: Path, model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Put the weights of ``folder`` into ``model``. Raises ModelError when they are of another architecture."""
+def fill(folder: Path, model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Load weights of ``folder`` into ``model``. Raises ModelError when they are of another architecture."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(f"{folder}: weights do not fit config.json: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{folder}: weights do not fit {CONFIG}: {str(error).splitlines()[0]}") from error

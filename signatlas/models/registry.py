@@ -68,8 +68,8 @@ def load(name: str | os.PathLike[str], expected: type[Any] | None = None) -> Any
     entry = MODELS[model_type(name)]
     cls = entry.load_class()
     if expected is not None and not issubclass(cls, expected):
-        wanted = next((e for e in MODELS.values() if e.target.endswith(f":{expected.__name__}")), None)
-        raise _wrong_type(name, entry.description, wanted.description if wanted else expected.__name__)
+        descriptions = {e.target.split(":")[1]: e.description for e in MODELS.values()}
+        raise _wrong_type(name, entry.description, descriptions.get(expected.__name__, expected.__name__))
     return cls.from_pretrained(name)
 
 
@@ -80,21 +80,21 @@ def read_config(name: str | os.PathLike[str], expected: str) -> tuple[Path, dict
     """
     path = folder.locate(name)
     config = folder.read_config(path)
-    found = _known_type(path, config)
-    if found != expected:
-        raise _wrong_type(path, MODELS[found].description, MODELS[expected].description)
+    actual = _known_type(path, config)
+    if actual != expected:
+        raise _wrong_type(path, MODELS[actual].description, MODELS[expected].description)
     config.pop("model_type")
     return path, config
 
 
 def _known_type(path: Path, config: Any) -> str:
-    found = config.get("model_type") if isinstance(config, dict) else None
-    if found is None:
+    name = config.get("model_type") if isinstance(config, dict) else None
+    if name is None:
         raise ModelError(f"{path}/config.json has no model_type: name a model folder that signatlas has written")
-    if not isinstance(found, str) or found not in MODELS:
-        raise ModelError(f"{path}/config.json has the unknown model_type {found!r}: known are {', '.join(MODELS)}")
-    return found
+    if not isinstance(name, str) or name not in MODELS:
+        raise ModelError(f"{path}/config.json has the unknown model_type {name!r}: supported are {', '.join(MODELS)}")
+    return name
 
 
-def _wrong_type(name: str | os.PathLike[str], found: str, expected: str) -> ModelError:
-    return ModelError(f"{os.fspath(name)} is {found}, not {expected}: name {expected}")
+def _wrong_type(name: str | os.PathLike[str], actual: str, expected: str) -> ModelError:
+    return ModelError(f"{os.fspath(name)} is {actual}, not {expected}: name {expected}")

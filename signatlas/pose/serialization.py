@@ -1,4 +1,4 @@
-"""Read and write poses as `.pose` files (pose-format) and as JSON.
+"""Read and write poses as `.pose` files (pose-format) and as JSON, read them from `.npy` files.
 
 Components and points of `.pose` files are matched by name to the 75-point skeleton.
 """
@@ -129,6 +129,18 @@ def write_pose(path: str | os.PathLike[str], poses: np.ndarray, fps: float, widt
     buffer = io.BytesIO()
     Pose(header, body).write(buffer)
     Path(path).write_bytes(buffer.getvalue())
+
+
+def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return the poses [frames, 75, 3] in a `.npy` file. Raises PoseError when it is missing, damaged or of no use."""
+    name = os.fspath(path)
+    try:
+        poses = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise PoseError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise PoseError(f"{name} is not a valid .npy array of numbers ({error})") from error
+    return check(poses, name)
 
 
 def to_json(poses: np.ndarray, decimals: int | None = None) -> list[list[list[float | None]]]:

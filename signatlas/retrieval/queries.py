@@ -98,17 +98,11 @@ def read_clip(id: str, corpus: str | os.PathLike[str], fingerprint: str | None =
 
 def read_pose_file(path: Path) -> PoseQuery:
     """Read a .pose file or a .npy array [frames, 75, 3]. Raises PoseError."""
-    if path.suffix == ".pose":
-        from signatlas.pose.serialization import read_pose
+    from signatlas.pose.serialization import read_npy, read_pose
 
+    if path.suffix == ".pose":
         content = read_pose(path)
         return PoseQuery(path.name, check(content.poses, str(path)), content.width, content.height)
-    if path.suffix != ".npy":
-        raise PoseError(f"{path} is neither a .pose file nor a .npy array: extract its poses first")
-    try:
-        poses = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise PoseError(f"{path} is not a valid .npy array of numbers ({error})") from error
-    return PoseQuery(path.name, check(poses, str(path)))
+    if path.suffix == ".npy":
+        return PoseQuery(path.name, read_npy(path))
+    raise PoseError(f"{path} is neither a .pose file nor a .npy array: extract its poses first")

@@ -125,11 +125,13 @@ class SentenceSearch:
         if folder is None and clip.id is not None and indexed is not None and Path(indexed.path).is_dir():
             folder = indexed.path
         if folder is None:
-            from signatlas.features.sliding import Slider
+            from signatlas.models.sliding import SlidingEncoder
 
             sign = self.model.config.sign
-            slider = Slider(self.index_version.path / "model", self.model, alpha=sign.alpha, limit=sign.max_windows)
-            return slider.of(clip.poses, clip.aspect, clip.source)
+            encoder = SlidingEncoder(
+                self.index_version.path / "model", self.model, alpha=sign.alpha, limit=sign.max_windows
+            )
+            return encoder.features(clip.poses, clip.aspect, clip.source)
         if clip.id is None:
             raise FeatureError(f"{folder} holds features of a corpus's clips, not of a file: omit --features")
         return self.stored_features(folder, clip.id)

@@ -32,45 +32,45 @@ def run(
     encoder, x = Noisy(), torch.randn(6, 4)
     torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
     outputs = []
-    for start in range(0, 6, 2):  # what in_chunks must equal: the same chunks, with all activations kept
-        piece = (x[start : start + 2], torch.ones(2, 3))
-        outputs.append(encoder(*piece)) if chunk is None else None
+    for start in range(0, 6, 2):  # the expected result: the same chunks, with all activations kept
+        part = (x[start : start + 2], torch.ones(2, 3))
+        outputs.append(encoder(*part)) if chunk is None else None
     y = torch.cat([o[0] for o in outputs]) if chunk is None else in_chunks(encoder, (x, torch.ones(6, 3)), chunk)[0]
     (y**2).sum().backward()
     after = (torch.rand(1).item(), float(np.random.rand()), random.random())  # noqa: NPY002
     return y.detach(), encoder.layer.weight.grad, encoder.passes, after
 
 
-def test_values_gradients_and_random_state_are_those_of_one_pass():
+def test_values_gradients_and_random_state_equal_one_pass():
     plain, cached = run(None), run(2)
     torch.testing.assert_close(plain[0], cached[0])
     torch.testing.assert_close(plain[1], cached[1])
     assert plain[2] == 3
     assert cached[2] == 6, "each chunk is encoded a second time"
-    assert plain[3] == cached[3], "what is drawn afterwards does not know of the replay"
+    assert plain[3] == cached[3], "later draws are not affected by the recomputation"
 
 
-def test_activations_are_thrown_away():
-    """What autograd keeps is counted: with chunks it is the inputs, without them the hidden layers."""
+def test_activations_are_not_kept():
+    """Counts what autograd saves: with chunks the inputs, without them the hidden layers."""
     encoder = nn.Sequential(nn.Linear(8, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 4))
     x = torch.randn(64, 8)
 
-    def kept(chunk: int | None) -> int:
+    def saved_numbers(chunk: int | None) -> int:
         sizes: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
             in_chunks(lambda a: (encoder(a),), (x,), chunk)
         return sum(sizes)
 
-    assert kept(8) < kept(None) / 20
+    assert saved_numbers(8) < saved_numbers(None) / 20
 
 
-def test_without_gradients_everything_is_one_pass():
+def test_without_gradients_there_is_one_pass():
     encoder = Noisy()
     with torch.no_grad():
         in_chunks(encoder, (torch.randn(6, 4), torch.ones(6, 3)), 2)
     assert encoder.passes == 1
 
 
-def test_a_chunk_has_a_row():
-    with pytest.raises(ValueError, match="at least one row"):
+def test_a_chunk_of_zero_rows_is_refused():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
         in_chunks(Noisy(), (torch.randn(6, 4), torch.ones(6, 3)), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_another_type_than_expected_is_one_line(folders: dict[str, Path]) -> Non
     [
         ({}, "has no model_type: name a model folder that signatlas has written"),
         ([1], "has no model_type"),
-        ({"model_type": "bert"}, r"has the unknown model_type 'bert': known are signatlas\.sign_encoder, "),
+        ({"model_type": "bert"}, r"has the unknown model_type 'bert': supported are signatlas\.sign_encoder, "),
         ({"model_type": ["bert"]}, "has the unknown model_type"),
     ],
 )
@@ -77,6 +78,33 @@ def test_a_missing_or_unknown_type_is_one_line(config: object, message: str, sma
             read(tmp_path)
         assert str(tmp_path / "config.json") in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        (registry.SIGN_ENCODER, ("centre",)),
+        (registry.SIGN_CLASSIFIER, ("architecture",)),
+        (registry.DUAL_ENCODER, ("sign", "max_clips")),
+        (registry.TRANSLATOR, ("translator", "sign", "colour")),
+    ],
+)
+def test_a_key_of_an_earlier_version_is_one_line(
+    name: str, keys: tuple[str, ...], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    path = shutil.copytree(folders[name], tmp_path / "model") / "config.json"
+    config = json.loads(path.read_text())
+    section = config
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = 1
+    path.write_text(json.dumps(config))
+    key = ".".join(keys).removeprefix("translator.")
+    with pytest.raises(ModelError) as caught:
+        models.load(tmp_path / "model")
+    assert str(caught.value) == (
+        f"{path}: unknown key '{key}': written by another version of signatlas, train the model again"
+    )
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sign classifier: features of length one that hold all the scores know; saved and loaded the same."""
+"""The sign classifier: unit features that determine the scores; saving and loading."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def model(small_classifier: Path) -> SignClassifier:
 
 
 @pytest.fixture(scope="module")
-def cut(continuous_corpus: Path) -> tuple[PreparedClips, np.ndarray, np.ndarray]:
-    bank = PreparedClips.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
-    return bank, *windows.all_starts(bank.lengths, limit=4)
+def cut_windows(continuous_corpus: Path) -> tuple[PreparedClips, np.ndarray, np.ndarray]:
+    clips = PreparedClips.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
+    return clips, *windows.all_starts(clips.lengths, limit=4)
 
 
-def test_features_have_length_one_and_scores_are_linear_in_them(model, cut) -> None:
-    points, present = (torch.from_numpy(a) for a in windows.take(*cut, 16, 16))
+def test_features_have_length_one_and_scores_are_linear_in_them(model, cut_windows) -> None:
+    points, present = (torch.from_numpy(a) for a in windows.take(*cut_windows, 16, 16))
     with torch.no_grad():
         features, scores = model.features(points, present), model(points, present)
         weight, bias = model.head.weight * model.config.width**0.5, model.head.bias
@@ -39,20 +39,20 @@ def test_features_have_length_one_and_scores_are_linear_in_them(model, cut) -> N
     assert scores.std(0).min() > 1e-3, "windows differ"
 
 
-def test_features_of_a_bank_do_not_depend_on_the_batch(model, cut) -> None:
-    whole = model.window_features(*cut)
-    torch.testing.assert_close(whole, model.window_features(*cut, batch_size=7), rtol=1e-4, atol=1e-5)
-    assert model.window_features(cut[0], cut[1][:0], cut[2][:0]).shape == (0, 16)
+def test_window_features_do_not_depend_on_the_batch(model, cut_windows) -> None:
+    whole = model.window_features(*cut_windows)
+    torch.testing.assert_close(whole, model.window_features(*cut_windows, batch_size=7), rtol=1e-4, atol=1e-5)
+    assert model.window_features(cut_windows[0], cut_windows[1][:0], cut_windows[2][:0]).shape == (0, 16)
 
 
-def test_it_loads_as_it_was_saved(model, cut, tmp_path: Path) -> None:
+def test_a_saved_model_loads_the_same(model, cut_windows, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "copy")
     again = SignClassifier.from_pretrained(tmp_path / "copy")
     assert again.classes == model.classes and again.record == {"recipe": "made in the test"} and not again.training
-    np.testing.assert_allclose(again.window_features(*cut), model.window_features(*cut), atol=1e-6)
+    np.testing.assert_allclose(again.window_features(*cut_windows), model.window_features(*cut_windows), atol=1e-6)
 
 
-def test_another_kind_of_model_is_refused_in_one_line(small_model: Path, small_classifier: Path, tmp_path) -> None:
+def test_another_type_of_model_is_one_line(small_model: Path, small_classifier: Path, tmp_path) -> None:
     with pytest.raises(ModelError, match="is a sign encoder, not a sign classifier"):
         SignClassifier.from_pretrained(small_model)
     with pytest.raises(ModelError, match="not a sign encoder"):

@@ -38,7 +38,7 @@ def poses():
 
 
 @pytest.mark.parametrize("pooling", ["attention", "mean"])
-def test_padding_frames_change_nothing(pooling):
+def test_padding_frames_have_no_influence(pooling):
     torch.manual_seed(0)
     model = SignEncoder(SignEncoderConfig(**SMALL, pooling=pooling)).eval()
     x, present = torch.randn(3, 12, 43, 3), torch.ones(3, 12, 43, dtype=torch.bool)
@@ -48,7 +48,7 @@ def test_padding_frames_change_nothing(pooling):
     torch.testing.assert_close(model(x, present), longer, atol=1e-5, rtol=1e-4)
 
 
-def test_block_equals_torchs_own_layer():
+def test_block_equals_the_layer_of_torch():
     torch.manual_seed(0)
     ours, theirs = (
         Block(32, 4, 48, 0.0),
@@ -64,7 +64,7 @@ def test_block_equals_torchs_own_layer():
     torch.testing.assert_close(ours(x, valid[:, None, None, :])[valid], expected[valid], atol=1e-5, rtol=1e-4)
 
 
-def test_attention_pooling_against_its_definition():
+def test_attention_pooling_equals_its_definition():
     torch.manual_seed(0)
     pool, x = AttentionPooling(8, 2), torch.randn(1, 5, 8)
     valid = torch.tensor([[True, True, False, True, False]])
@@ -82,7 +82,7 @@ def test_gradients_of_the_trunk():
     assert torch.autograd.gradcheck(lambda x: pool(trunk(x, valid), valid), (x,))
 
 
-def test_embeddings_are_unit_vectors_whatever_the_batch(encoder, poses):
+def test_embeddings_are_unit_vectors_for_any_batch(encoder, poses):
     together, alone = encoder.embed(poses), np.concatenate([encoder.embed([p]) for p in poses])
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(together, alone, atol=1e-5)
@@ -94,7 +94,7 @@ def test_dropout_is_off_when_embedding(poses):
     torch.manual_seed(0)
     model = SignEncoder(SignEncoderConfig(**SMALL, dropout=0.5)).train()
     np.testing.assert_array_equal(model.embed(poses), model.embed(poses))
-    assert model.training, "training goes on as before"
+    assert model.training, "the mode is restored"
 
 
 def test_a_mirrored_query_is_the_other_hands_performance(encoder, poses):
@@ -105,7 +105,7 @@ def test_a_mirrored_query_is_the_other_hands_performance(encoder, poses):
     )
 
 
-def test_a_clip_brings_its_own_aspect_or_that_of_its_source(poses):
+def test_a_clip_uses_its_own_aspect_or_that_of_its_source(poses):
     model = SignEncoder(SignEncoderConfig(**SMALL, aspect={"webcam": 1.5})).eval()
     clips = [
         Clip("a", "test", poses[0], "gsg", "webcam"),
@@ -117,7 +117,7 @@ def test_a_clip_brings_its_own_aspect_or_that_of_its_source(poses):
     assert not np.allclose(a, c, atol=1e-3)
 
 
-def test_saved_and_loaded_it_is_the_same_model(encoder, poses, tmp_path):
+def test_a_saved_model_loads_the_same(encoder, poses, tmp_path):
     encoder.save_pretrained(tmp_path / "model", "# card")
     loaded = SignEncoder.from_pretrained(tmp_path / "model")
     np.testing.assert_array_equal(loaded.embed(poses), encoder.embed(poses))
@@ -126,7 +126,7 @@ def test_saved_and_loaded_it_is_the_same_model(encoder, poses, tmp_path):
     assert sorted(f.name for f in (tmp_path / "model").iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
-def test_broken_model_folders_are_named_in_one_line(encoder, tmp_path):
+def test_damaged_model_folders_are_one_line(encoder, tmp_path):
     with pytest.raises(ModelError, match="no model at"):
         SignEncoder.from_pretrained(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()

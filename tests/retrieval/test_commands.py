@@ -1,4 +1,4 @@
-"""signatlas search and index as a user calls them."""
+"""`signatlas search` and `signatlas index` on an index of signs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from signatlas.pose.serialization import write_pose
 from signatlas.retrieval.index_version import IndexVersion, activate
 
 
-def run(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in words])
-    return int(ended.value.code or 0)
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as exit:
+        main([str(a) for a in arguments])
+    return int(exit.value.code or 0)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_search_by_clip_prints_a_table(root: Path, clips: list[Clip], capsys: py
     assert run("search", "--index", root, "--clip", clips[0].id, "--top", 3) == 0
     text = capsys.readouterr().out
     assert "Signs most like" in text and "gloss" in text and "wort " in text and "index v1" in text
-    assert "synthetic" in text  # the corpus is
+    assert "synthetic" in text
     assert not any(line.startswith("│ 4") for line in text.splitlines())
 
 
@@ -59,12 +59,12 @@ def test_mistakes_end_in_one_line(root: Path, tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
     np.save(tmp_path / "shape.npy", np.zeros((4, 543, 3)))
     np.save(tmp_path / "objects.npy", np.array([None, {}], dtype=object))
-    for words, said in [
+    for arguments, message in [
         (("--index", root, "--clip", "nothing"), "no clip 'nothing' in"),
         (("--index", tmp_path / "none", "--clip", "x"), "no index at"),
         (("--index", root), "name one query: --clip ID, --pose FILE"),
         (("--clip", "x"), "either --index FOLDER or --url"),
-        (("--index", root, "--pose", tmp_path / "cut.pose"), "not a whole .pose file"),
+        (("--index", root, "--pose", tmp_path / "cut.pose"), "not a valid .pose file"),
         (("--index", root, "--pose", tmp_path / "missing.pose"), "cannot be read"),
         (("--index", root, "--pose", tmp_path / "cut.npy"), "not a valid .npy"),
         (("--index", root, "--pose", tmp_path / "objects.npy"), "not a valid .npy"),
@@ -72,9 +72,9 @@ def test_mistakes_end_in_one_line(root: Path, tmp_path: Path, capsys: pytest.Cap
         (("--index", root, "--pose", tmp_path / "film.mp4"), "neither a .pose file nor"),
         (("--url", "http://127.0.0.1:9", "--clip", "x"), "no service at http://127.0.0.1:9"),
     ]:
-        assert run("search", *words) == 2
+        assert run("search", *arguments) == 2
         error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1, error
+        assert message in error and error.count("\n") == 1, error
 
 
 def test_verify_and_activate(

@@ -1,4 +1,4 @@
-"""One order of answers: by score, then by position, whatever the batch, the shards or the ties."""
+"""One order of results: by score, then by position, for any batch, shards and ties."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def unit(rng: np.random.Generator, n: int, dims: int = 8) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def oracle(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+def expected_positions(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
     return np.lexsort((np.broadcast_to(np.arange(len(vectors)), scores.shape), -scores.round(6)), axis=1)[:, :k]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 6), st.integers(0, 10_000))
-def test_ties_come_by_position(n: int, k: int, distinct: int, seed: int) -> None:
+def test_ties_are_ordered_by_position(n: int, k: int, distinct: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     # Few distinct vectors, each many times: nearly every rank is tied, rank k included.
     vectors = unit(rng, distinct)[rng.integers(0, distinct, n)]
     queries = unit(rng, 3)
     scores, positions = index.search(index.build(vectors), queries, k)
     assert positions.shape == (3, min(k, n))
-    np.testing.assert_array_equal(positions, oracle(vectors, queries, min(k, n)))
+    np.testing.assert_array_equal(positions, expected_positions(vectors, queries, min(k, n)))
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
@@ -52,13 +52,13 @@ def test_other_factories_find_their_own_vectors(factory: str) -> None:
 
 
 @pytest.mark.parametrize("factory", ["Nonsense9", "IVF4096,Flat"])
-def test_a_factory_that_cannot_be_built_is_one_line(factory: str) -> None:
+def test_an_invalid_factory_is_one_line(factory: str) -> None:
     with pytest.raises(IndexVersionError, match=f"FAISS cannot build '{factory}' over 10 vectors") as caught:
         index.build(unit(np.random.default_rng(1), 10), factory)
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_shard_answers_nothing() -> None:
+def test_an_empty_shard_gives_no_results() -> None:
     scores, positions = index.search(index.build(np.zeros((0, 8), np.float32)), unit(np.random.default_rng(0), 2), 5)
     assert scores.shape == positions.shape == (2, 0)
 

@@ -23,10 +23,10 @@ Write = Callable[..., IndexVersion]
 
 
 @pytest.mark.parametrize("k", [1, 7, 100, 500])
-def test_any_number_of_shards_gives_the_same_answers(write: Write, vectors: np.ndarray, tmp_path: Path, k: int) -> None:
-    answers = [SignSearch(write(tmp_path, shards=n, version=f"s{n}")).rank(vectors, k) for n in (1, 2, 3, 7)]
-    assert len(answers[0]) == 120 and len(answers[0][0]) == min(k, 120)
-    assert all(other == answers[0] for other in answers[1:])  # ids and scores, to the last bit
+def test_any_number_of_shards_gives_the_same_results(write: Write, vectors: np.ndarray, tmp_path: Path, k: int) -> None:
+    results = [SignSearch(write(tmp_path, shards=n, version=f"s{n}")).rank(vectors, k) for n in (1, 2, 3, 7)]
+    assert len(results[0]) == 120 and len(results[0][0]) == min(k, 120)
+    assert all(other == results[0] for other in results[1:])  # ids and scores, to the last bit
 
 
 def test_ranking_is_exhaustive_inner_product(
@@ -40,9 +40,7 @@ def test_ranking_is_exhaustive_inner_product(
         np.testing.assert_allclose([s for _, s in row], [exact[query, ids.index(id)] for id, _ in row], atol=1e-6)
 
 
-def test_clips_that_are_the_same_come_by_id(
-    write: Write, clips: list[Clip], vectors: np.ndarray, tmp_path: Path
-) -> None:
+def test_equal_scores_are_ordered_by_id(write: Write, clips: list[Clip], vectors: np.ndarray, tmp_path: Path) -> None:
     """Equal vectors, set here: the last digits of an embedding may depend on its position in a batch."""
     first, second = (next(n for n, c in enumerate(clips) if c.id.endswith(end)) for end in ("/107", "/119"))
     equal = vectors.copy()
@@ -53,12 +51,12 @@ def test_clips_that_are_the_same_come_by_id(
 
 def test_layout_and_manifest(write: Write, tmp_path: Path, small_model: Path, clips: list[Clip]) -> None:
     written = write(tmp_path, shards=2, version="v1", factory="HNSW32")
-    found = sorted(p.relative_to(tmp_path / "v1").as_posix() for p in (tmp_path / "v1").rglob("*") if p.is_file())
-    assert found == ["manifest.json", "model/README.md", "model/config.json", "model/model.safetensors",
+    files = sorted(p.relative_to(tmp_path / "v1").as_posix() for p in (tmp_path / "v1").rglob("*") if p.is_file())
+    assert files == ["manifest.json", "model/README.md", "model/config.json", "model/model.safetensors",
                      "shard-000/ids.parquet", "shard-000/index.faiss",
                      "shard-001/ids.parquet", "shard-001/index.faiss"]  # fmt: skip
     manifest = json.loads((tmp_path / "v1" / "manifest.json").read_text())
-    assert sorted(manifest["files"]) == found[1:]
+    assert sorted(manifest["files"]) == files[1:]
     assert manifest["factory"] == "HNSW32" and manifest["count"] == 120 and manifest["dims"] == 32
     assert manifest["corpus"]["synthetic"] is True
     assert sum(s["count"] for s in manifest["shards"]) == 120
@@ -71,7 +69,7 @@ def test_layout_and_manifest(write: Write, tmp_path: Path, small_model: Path, cl
 
 
 @pytest.mark.parametrize("name", ["shard-001/index.faiss", "shard-001/ids.parquet", "model/model.safetensors"])
-def test_damage_is_refused_by_name_and_the_old_version_stays_live(write: Write, tmp_path: Path, name: str) -> None:
+def test_a_damaged_file_is_named_and_the_old_version_stays_live(write: Write, tmp_path: Path, name: str) -> None:
     write(tmp_path, shards=2, version="old")
     index_version.activate(tmp_path, "old")
     write(tmp_path, shards=2, version="new")
@@ -91,7 +89,7 @@ def test_damage_is_refused_by_name_and_the_old_version_stays_live(write: Write, 
     assert (tmp_path / "CURRENT").read_text() == "old\n"
 
 
-def test_nothing_half_written_remains(write: Write, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_files(write: Write, tmp_path: Path) -> None:
     with pytest.raises(IndexVersionError, match="FAISS cannot build"):
         write(tmp_path / "index", version="v1", factory="IVF4096,Flat")
     assert list((tmp_path / "index").iterdir()) == []
@@ -119,6 +117,19 @@ def test_mistakes_are_one_line(write: Write, tmp_path: Path) -> None:
         IndexVersion.open(tmp_path, "v1")
 
 
+def test_an_index_of_an_earlier_version_says_what_to_do(write: Write, tmp_path: Path) -> None:
+    write(tmp_path, version="v1")
+    path = tmp_path / "v1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["corpus"]["licence"] = manifest["corpus"].pop("license")
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IndexVersionError) as caught:
+        IndexVersion.open(tmp_path, "v1")
+    message = str(caught.value)
+    assert f"{path} was written by another version of signatlas (corpus.licen" in message
+    assert message.endswith("build the index again with 'signatlas index build'") and "\n" not in message
+
+
 def test_a_clip_finds_itself_unless_left_out(write: Write, clips: list[Clip], tmp_path: Path) -> None:
     searcher, clip = SignSearch(write(tmp_path, shards=2)), clips[3]
     hits = searcher.search(clip.poses, aspect=640 / 480, k=5)
@@ -128,7 +139,7 @@ def test_a_clip_finds_itself_unless_left_out(write: Write, clips: list[Clip], tm
     assert [h.id for h in others] == [h.id for h in hits[1:]]
 
 
-def test_a_mirrored_query_is_found_from_both_sides(write: Write, clips: list[Clip], tmp_path: Path) -> None:
+def test_mirrored_queries_match_with_mirror_best(write: Write, clips: list[Clip], tmp_path: Path) -> None:
     from signatlas.pose.skeleton import MIRROR
 
     searcher, clip = SignSearch(write(tmp_path, shards=2)), clips[3]
@@ -141,31 +152,31 @@ def test_a_mirrored_query_is_found_from_both_sides(write: Write, clips: list[Cli
         searcher.search(np.full((4, 75, 3), np.nan, np.float32))
 
 
-def test_words_follow_the_scores_of_wrong_answers(vectors: np.ndarray, rows: pa.Table) -> None:
+def test_confidence_follows_the_scores_of_wrong_results(vectors: np.ndarray, rows: pa.Table) -> None:
     glosses = rows["gloss"].to_pylist()
-    found = calibrate(vectors, glosses)
+    confidence = calibrate(vectors, glosses)
     scores = vectors @ vectors.T
     scores[np.array(glosses)[:, None] == np.array(glosses)[None]] = -np.inf
     wrong = scores.max(1)
-    assert found.recordings == 120
-    words = [found.word(float(s)) for s in wrong]
+    assert confidence.recordings == 120
+    words = [confidence.word(float(s)) for s in wrong]
     assert words.count("probable") <= 0.01 * 120 + 1
     assert words.count("probable") + words.count("possible") <= 0.1 * 120 + 1
-    verdicts = [found.verdict(float(s)) for s in wrong]
+    verdicts = [confidence.verdict(float(s)) for s in wrong]
     assert abs(verdicts.count("not found") - 60) <= 2
-    assert found.verdict(None) == "not found" and found.verdict(1.0) == found.word(1.0)
+    assert confidence.verdict(None) == "not found" and confidence.verdict(1.0) == confidence.word(1.0)
     assert calibrate(vectors, ["one word"] * 120).word(0.9) is None
 
 
-def test_signs_that_the_index_lacks_set_the_words(vectors: np.ndarray, rows: pa.Table) -> None:
+def test_absent_signs_calibrate_the_confidence(vectors: np.ndarray, rows: pa.Table) -> None:
     rng = np.random.default_rng(0)
     absent = vectors[rng.integers(0, 120, 400)] + rng.normal(0, 0.05, (400, vectors.shape[1])).astype(np.float32)
     absent /= np.linalg.norm(absent, axis=1, keepdims=True)
-    found = calibrate(vectors, rows["gloss"].to_pylist(), absent)
+    confidence = calibrate(vectors, rows["gloss"].to_pylist(), absent)
     best = [float(s) for s in (absent @ vectors.T).max(1)]
-    words = [found.word(s) for s in best]
-    assert found.recordings == 400 and words.count("probable") == 4 and words.count("possible") == 36
-    assert [found.verdict(s) for s in best].count("not found") == 200
+    words = [confidence.word(s) for s in best]
+    assert confidence.recordings == 400 and words.count("probable") == 4 and words.count("possible") == 36
+    assert [confidence.verdict(s) for s in best].count("not found") == 200
     few = calibrate(vectors, rows["gloss"].to_pylist(), absent[:99])
     assert few == calibrate(vectors, rows["gloss"].to_pylist())
 

@@ -1,4 +1,4 @@
-"""Two-stage search of clips by text and of texts by clip: equal to exhaustive scoring, in any number of shards."""
+"""Two-stage search of clips by text and of texts by clip: equals exhaustive scoring, in any number of shards."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def build(small_corpus: Path, features: FeatureStore, part: CorpusPart, dual_mod
         metadata = Corpus.open(small_corpus).metadata()
         rows = entries.clip_rows(metadata) if kind == "clips" else entries.text_rows(metadata)
         encoded = entries.encode(DualEncoder.from_pretrained(model), kind, rows, features)
-        made = FeaturesPart(path=str(features.path), fingerprint=features.fingerprint, kind="windows")
+        part_of_features = FeaturesPart(path=str(features.path), fingerprint=features.fingerprint, kind="windows")
         return index_version.write(root, encoded.vectors, encoded.rows, model=model, corpus=part, kind=kind,
-                              tokens=encoded.tokens, features=made, **options)  # type: ignore[arg-type]  # fmt: skip
+                              tokens=encoded.tokens, features=part_of_features, **options)  # type: ignore[arg-type]  # fmt: skip
 
     return call
 
@@ -41,7 +41,7 @@ def build(small_corpus: Path, features: FeatureStore, part: CorpusPart, dual_mod
 def encoded_clips(model: DualEncoder, features: FeatureStore) -> Tokens:
     batch = features.batch(np.arange(len(features)), alpha=0.8, limit=12)
     encoded = model.embed_features([batch])
-    # What an index stores: unit tokens in float16.
+    # An index stores unit tokens in float16.
     return encoded._replace(tokens=torch.from_numpy(unit(encoded.tokens.numpy()).astype(np.float16)).float())
 
 
@@ -49,7 +49,7 @@ TEXTS = ["W\u00f6rt 3", "word 7 word", "W\u00f6rt 0", "word 11", "word word W\u0
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "max", "softmax"])
-def test_with_all_candidates_it_is_exhaustive_scoring(
+def test_with_all_candidates_search_equals_exhaustive_scoring(
     build: Build, features: FeatureStore, tmp_path: Path, aggregation: str
 ) -> None:
     folder = dual_encoder(tmp_path / "model", aggregation=aggregation)
@@ -62,23 +62,22 @@ def test_with_all_candidates_it_is_exhaustive_scoring(
         assert searcher.scored == 120 * len(TEXTS)
     assert answers[0] == answers[1]  # ids and scores, to the last bit
     for row, ranked in zip(exact, answers[0], strict=True):
-        found = dict(ranked)
-        np.testing.assert_allclose([found[id] for id in features.ids], row, atol=5e-6)
+        by_id = dict(ranked)
+        np.testing.assert_allclose([by_id[id] for id in features.ids], row, atol=5e-6)
         assert [s for _, s in ranked] == sorted((s for _, s in ranked), reverse=True)
 
 
-def test_candidates_bound_what_is_scored(build: Build, tmp_path: Path) -> None:
+def test_candidates_limit_the_scored_pairs(build: Build, tmp_path: Path) -> None:
     searcher = SentenceSearch(build(tmp_path, shards=2))
     query = searcher.encode_texts(TEXTS[:1])
     (best,) = searcher.rank(query, 10, candidates=120)
     searcher.scored = 0
     (few,) = searcher.rank(query, 10, candidates=15)
     assert searcher.scored == 30 and len(few) == 10
-    shard, asked = searcher.shards[0], query[0]
-    found = two_stage.rank(shard, asked, searcher.model.config.similarity, 2, candidates=3)
-    assert (found.scored, found.coarse) == (3, 30), "what segments narrow down is counted too"
+    result = two_stage.rank(searcher.shards[0], query[0], searcher.model.config.similarity, 2, candidates=3)
+    assert (result.scored, result.coarse) == (3, 30), "pairs scored by segments are counted too"
     exact = dict(searcher.rank(query, 120, candidates=120)[0])
-    assert all(score == exact[id] for id, score in few)  # candidates may be missed, scores are never approximate
+    assert all(score == exact[id] for id, score in few)  # candidates may be missed, scores are exact
     assert few[0][1] <= best[0][1]
 
 
@@ -115,14 +114,14 @@ def test_a_clip_finds_texts(build: Build, features: FeatureStore, clips: list[Cl
     assert len(few) == 3 and all(id.endswith("#en") for id, _ in few)
 
 
-def test_layout_manifest_and_what_is_copied(build: Build, features: FeatureStore, tmp_path: Path) -> None:
+def test_layout_manifest_and_copied_files(build: Build, features: FeatureStore, tmp_path: Path) -> None:
     written = build(tmp_path, shards=2, version="v1")
-    found = {p.relative_to(written.path).as_posix() for p in written.path.rglob("*") if p.is_file()}
-    assert {"shard-001/tokens.npy", "shard-001/offsets.npy"} <= found
-    assert any(name.startswith("model/text/") for name in found)
+    files = {p.relative_to(written.path).as_posix() for p in written.path.rglob("*") if p.is_file()}
+    assert {"shard-001/tokens.npy", "shard-001/offsets.npy"} <= files
+    assert any(name.startswith("model/text/") for name in files)
     manifest = json.loads((written.path / "manifest.json").read_text())
     assert (manifest["format"], manifest["kind"]) == (2, "clips") and sorted(manifest["files"]) == sorted(
-        found - {"manifest.json"}
+        files - {"manifest.json"}
     )
     assert manifest["tokens"] == np.minimum(features.counts, 12).sum()
     assert manifest["confidence"]["probable"] is None
@@ -130,7 +129,7 @@ def test_layout_manifest_and_what_is_copied(build: Build, features: FeatureStore
     assert isinstance(shard.tokens.tokens, np.memmap) and shard.tokens.tokens.dtype == np.float16  # type: ignore[union-attr]
 
 
-def test_a_shard_may_stay_empty(build: Build, tmp_path: Path) -> None:
+def test_a_shard_may_be_empty(build: Build, tmp_path: Path) -> None:
     searcher = SentenceSearch(build(tmp_path, "texts", shards=24))
     assert min(part.count for part in searcher.index_version.manifest.shards) == 0
 
@@ -147,7 +146,9 @@ def test_damaged_tokens_are_refused_by_name(build: Build, tmp_path: Path) -> Non
         written.shard(0)
 
 
-def test_kinds_are_not_mixed_up(build: Build, write: Callable[..., IndexVersion], tmp_path: Path) -> None:
+def test_each_kind_of_index_refuses_the_queries_of_another(
+    build: Build, write: Callable[..., IndexVersion], tmp_path: Path
+) -> None:
     signs, clips, texts = write(tmp_path / "signs"), build(tmp_path / "clips"), build(tmp_path / "texts", "texts")
     with pytest.raises(IndexVersionError, match="index of single signs"):
         SentenceSearch(signs)
@@ -159,7 +160,9 @@ def test_kinds_are_not_mixed_up(build: Build, write: Callable[..., IndexVersion]
         SentenceSearch(texts).encode_texts(["word"])
 
 
-def test_features_must_belong(build: Build, features: FeatureStore, small_corpus: Path, tmp_path: Path) -> None:
+def test_features_must_fit_corpus_and_model(
+    build: Build, features: FeatureStore, small_corpus: Path, tmp_path: Path
+) -> None:
     model = SentenceSearch(build(tmp_path)).model
     corpus = Corpus.open(small_corpus)
     entries.check_features(features, corpus, model)
@@ -178,10 +181,10 @@ def test_other_features_than_those_of_training_are_refused(
     trained = {"corpus_fingerprint": corpus.info.fingerprint, "features_fingerprint": features.fingerprint}
     model.record = {**model.record, **trained}
     entries.check_features(features, corpus, model)
-    model.record["features_fingerprint"] = "others"
+    model.record["features_fingerprint"] = "another"
     with pytest.raises(FeatureError, match="other features than the model was trained on"):
         entries.check_features(features, corpus, model)
-    model.record["corpus_fingerprint"] = "elsewhere"  # on another corpus features are necessarily others
+    model.record["corpus_fingerprint"] = "elsewhere"  # features of another corpus always differ
     entries.check_features(features, corpus, model)
 
 
@@ -205,7 +208,7 @@ def test_an_index_without_the_later_keys_still_opens(
     assert SignSearch(old).search(clips[0].poses, aspect=640 / 480, k=1)[0].id == clips[0].id
 
 
-def test_a_running_service_does_not_take_sentences_up(
+def test_a_running_service_refuses_a_sentence_index(
     build: Build, write: Callable[..., IndexVersion], tmp_path: Path
 ) -> None:
     from serve.config import ServeConfig

@@ -1,4 +1,4 @@
-"""The dual encoder of sentence retrieval: signing and text to tokens of one space (CiCo)."""
+"""The dual encoder of sentence retrieval: signing and text to tokens of one joint space (CiCo)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from signatlas.errors import FeatureError, ModelError
@@ -22,12 +21,11 @@ from signatlas.similarity import Tokens, concatenate, mean_pooled, ranking_score
 from signatlas.text.encoders import base as text_encoders
 from signatlas.text.encoders.base import TextEncoder
 
-MODEL_TYPE = "signatlas.dual_encoder"
-LARGEST_SCALE = 100.0  # CLIP's limit of the logit multiplier
+MAX_LOGIT_SCALE = 100.0  # as CLIP limits its logit multiplier
 
 
 class DualEncoder(nn.Module):
-    """Clip features and texts to :class:`Tokens`. ``features`` is the width of the clip features."""
+    """Clip features and texts to :class:`Tokens`; ``features`` is the width of the clip features."""
 
     def __init__(
         self,
@@ -46,21 +44,22 @@ class DualEncoder(nn.Module):
         trunk, sign_projection = pretrained_trunk(name) if name else (None, None)
         self.sign = SignTransformer(config.sign, features, trunk)
         self.text = text
-        words = text_projection(str(config.text.name)) if load_pretrained and config.text.kind == "clip" else None
+        clip_text = load_pretrained and config.text.kind == "clip"
+        projection = text_projection(str(config.text.name)) if clip_text else None
         self.sign_head = _head(self.sign.width, config.embedding, sign_projection)
-        self.text_head = _head(text.width, config.embedding, words)
-        # Of one dimension: DeepSpeed takes no scalars.
+        self.text_head = _head(text.width, config.embedding, projection)
+        # One-dimensional: DeepSpeed takes no scalar parameters.
         self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
 
     @classmethod
     def build(cls, config: DualEncoderConfig, texts: Iterable[str], features: int, **options: Any) -> DualEncoder:
-        """A model to train; ``texts`` of the training split decide on the vocabulary."""
+        """Build a model to train; its vocabulary is that of ``texts``, the training split's."""
         return cls(config, text_encoders.build(config.text, texts), features, load_pretrained=True, **options)
 
     def forward(
         self, features_BLF: Tensor, mask_BL: Tensor, ids_CT: Tensor, text_mask_CT: Tensor, chunk: int | None = None
     ) -> tuple[Tokens, Tokens, Tensor]:
-        """Tokens of B videos and of C texts, and the logit multiplier. ``chunk``: rows that are encoded at a time."""
+        """Return tokens of B videos and of C texts, and the logit multiplier. ``chunk``: rows encoded at a time."""
         sign = in_chunks(self.encode_sign, (features_BLF, mask_BL), chunk)
         text = in_chunks(self.encode_text, (ids_CT, text_mask_CT), chunk)
         return Tokens(*sign), Tokens(*text), self.log_scale.exp().squeeze(0)
@@ -74,9 +73,9 @@ class DualEncoder(nn.Module):
         return Tokens(self.text_head(tokens), mask_BT, self.text_head(cls))
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask of texts, as long as the longest; under padding ``released`` always ``max_tokens`` long.
+        """Return ids and mask of texts, as long as the longest; with padding ``released``, always ``max_tokens`` long.
 
-        There padding takes part in the scores, which would else depend on the other texts of a batch.
+        There padding takes part in the scores, which would otherwise depend on the other texts of a batch.
         """
         ids, mask = self.text.tokenize(texts)
         if self.config.similarity.padding == "released" and ids.ndim == 2:
@@ -89,27 +88,27 @@ class DualEncoder(nn.Module):
         return ranking_scores(sign, text, self.config.similarity)
 
     def pooled(self, encoded: Tokens) -> Tensor:
-        """One unit vector [B, E] a row for the first stage of a search."""
+        """Return one unit vector per row [B, E], for the first stage of a search."""
         vectors = encoded.cls if self.config.similarity.kind == "cls" else mean_pooled(encoded.tokens, encoded.mask)
         return torch.nn.functional.normalize(vectors.float(), dim=-1)
 
     @torch.no_grad()
     def embed_features(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Tokens:
-        """Tokens of videos from padded features and masks, in evaluation mode; on the CPU, float32."""
+        """Return tokens of videos from padded features and masks, in evaluation mode; on the CPU, float32."""
         device = self.log_scale.device
         training = self.training
         self.eval()
         parts = []
         for features, mask in batches:
             if features.shape[-1] != self.features:
-                raise FeatureError(f"clip features are {features.shape[-1]} wide, the model takes {self.features}")
+                raise FeatureError(f"clip features have width {features.shape[-1]}, the model takes {self.features}")
             parts.append(self.encode_sign(torch.from_numpy(features).to(device), torch.from_numpy(mask).to(device)))
         self.train(training)
         return concatenate(parts)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tokens:
-        """Tokens of texts, in evaluation mode; on the CPU, float32. Raises TextError."""
+        """Return tokens of texts, in evaluation mode; on the CPU, float32. Raises TextError."""
         device = self.log_scale.device
         training = self.training
         self.eval()
@@ -125,10 +124,12 @@ class DualEncoder(nn.Module):
     ) -> None:
         """Write config.json, model.safetensors, README.md and text/ (tokenizer and sizes)."""
         config = self.config.model_dump(mode="json")
-        if config["sign"]["pretrained"]:
-            v = self.sign.encoder.config
-            config["sign"] |= {"pretrained": None, "width": v.hidden_size, "depth": v.num_hidden_layers,
-                               "heads": v.num_attention_heads, "feedforward": v.intermediate_size}  # fmt: skip
+        if config["sign"]["pretrained"]:  # loading must not need the Hub
+            vision = self.sign.encoder.config
+            config["sign"] |= {
+                "pretrained": None, "width": vision.hidden_size, "depth": vision.num_hidden_layers,
+                "heads": vision.num_attention_heads, "feedforward": vision.intermediate_size,
+            }  # fmt: skip
         document = {"model_type": registry.DUAL_ENCODER, "features": self.features, "record": self.record, **config}
         folder.save(path, self, document, card, state)
         (Path(path) / "text").mkdir()
@@ -138,20 +139,19 @@ class DualEncoder(nn.Module):
     def from_pretrained(cls, name: str | os.PathLike[str]) -> DualEncoder:
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
         path, raw = registry.read_config(name, registry.DUAL_ENCODER)
-        record, features = raw.pop("record", {}), int(raw.pop("features"))
-        try:
-            config = DualEncoderConfig(**raw)
-        except ValidationError as error:
-            raise ModelError(f"{path}/config.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
+        record, features = raw.pop("record", {}), raw.pop("features", None)
+        if not isinstance(features, int):
+            raise ModelError(f"{path}/config.json is damaged: features is {features!r}, not the width of clip features")
+        config = folder.parse_config(path, DualEncoderConfig, raw)
         model = cls(config, text_encoders.load(config.text, path / "text"), features, record=record)
         folder.load_weights(path, model)
         return model.eval()
 
 
-def _head(width: int, embedding: int, released: Tensor | None) -> nn.Linear:
-    """A projection into the joint space: CLIP's own where there is one of this size, else random."""
+def _head(width: int, embedding: int, pretrained: Tensor | None) -> nn.Linear:
+    """Return a projection into the joint space: CLIP's own where there is one of this size, else random."""
     head = nn.Linear(width, embedding, bias=False)
     nn.init.normal_(head.weight, std=width**-0.5)
-    if released is not None and released.shape == head.weight.shape:
-        head.weight.data.copy_(released)
+    if pretrained is not None and pretrained.shape == head.weight.shape:
+        head.weight.data.copy_(pretrained)
     return head

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from signatlas.config import LocalPath
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from signatlas.config import LocalPath, Strict
 
 
-class LanguageConfig(_Part):
-    """mBART: by name or folder, or of these sizes with a SentencePiece vocabulary of the training texts."""
+class LanguageConfig(Strict):
+    """mBART: pretrained, or of these sizes with a SentencePiece vocabulary of the training texts."""
 
-    pretrained: LocalPath | None = Field(None, description="an mBART, of the Hub or a folder; its sizes then hold")
+    pretrained: LocalPath | None = Field(None, description="an mBART, Hub name or folder, whose sizes then apply")
     trim: bool = Field(True, description="keep only the pieces that the training texts use")
-    vocabulary: int = Field(1000, ge=16, description="pieces of a new vocabulary, at most")
+    vocabulary: int = Field(1000, ge=16, description="largest number of pieces of a new vocabulary")
     width: int = Field(128, ge=8)
     layers: int = Field(3, ge=1, description="of the encoder and of the decoder")
     heads: int = Field(4, ge=1)
     feedforward: int = Field(512, ge=8)
-    dropout: float | None = Field(None, ge=0, lt=1, description="by default a pretrained model's own, 0.1 in a new one")
+    dropout: float | None = Field(None, ge=0, lt=1, description="default: that of a pretrained model, else 0.1")
     positions: int = Field(256, ge=8, description="longest sequence of pieces or of sign tokens")
-    encoder_layers: int | None = Field(None, ge=1, description="keep only the first so many of the sign side")
-    decoder_layers: int | None = Field(None, ge=1, description="keep only the first so many of the decoder")
-    random_decoder: bool = Field(False, description="start the decoder's layers anew (GFSLT-VLP)")
+    encoder_layers: int | None = Field(None, ge=1, description="keep only the first layers of the sign side")
+    decoder_layers: int | None = Field(None, ge=1, description="keep only the first layers of the decoder")
+    random_decoder: bool = Field(False, description="initialize the decoder's layers randomly (GFSLT-VLP)")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> LanguageConfig:
@@ -34,8 +30,8 @@ class LanguageConfig(_Part):
         return self
 
 
-class LoraSettings(_Part):
-    """Low-rank adapters (peft) in the encoder of signing and in the decoder."""
+class LoraSettings(Strict):
+    """Low-rank adapters (peft) in the sign encoder and in the decoder."""
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32, gt=0)

@@ -1,4 +1,4 @@
-"""mBART as a translator needs it: pretrained and trimmed, or of chosen sizes; saved as transformers reads it."""
+"""mBART: pretrained and trimmed, or of any size; saved as transformers reads it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import MBartForConditionalGeneration
 
-# Whether weights were ever trained, in the model's config: LoRA over random ones is noise. The decoder has a mark of
-# its own, since GFSLT-VLP starts it anew.
+# Keys of the model's config that say whether its weights were ever trained: LoRA over random ones is noise. The decoder
+# has a key of its own, since GFSLT-VLP initializes it randomly.
 TRAINED, DECODER_TRAINED = "signatlas_trained", "signatlas_decoder_trained"
 
 
@@ -37,14 +37,14 @@ class LanguageModel(NamedTuple):
 
 
 def build(config: LanguageConfig, texts: Sequence[str], languages: Sequence[str]) -> LanguageModel:
-    """The language model of a configuration and its vocabulary, over the training ``texts`` in BCP 47 ``languages``.
+    """Build the model and vocabulary of a configuration, over the training ``texts`` in BCP 47 ``languages``.
 
-    Random weights come from torch's generator: seed it before. Raises ModelError, TextError.
+    Random weights come from torch's global generator: seed it first. Raises ModelError, TextError.
     """
     if config.pretrained is not None:
         model, vocabulary = load(config.pretrained, dropout=config.dropout)
         for language in languages:
-            vocabulary.language_id(language)  # a language it does not have shows now
+            vocabulary.language_id(language)  # raises for a language it does not have
         if config.trim:
             trimmed = trim_vocabulary(vocabulary, texts, languages)
             trim_model(model, trimmed.kept)
@@ -62,75 +62,26 @@ def load(name: str | os.PathLike[str], *, dropout: float | None = None) -> Langu
 
     from signatlas.text.encoders.hub import fetched
 
-    where = os.fspath(name)
-    folder = Path(where)
-    if not folder.is_dir() and (where.startswith((".", "/", "~")) or where.count("/") != 1):
-        raise ModelError(f"no language model at {where}: train one with 'signatlas train recipes/mbart_*.yaml'")
-    sizes = fetched(where, "language model", lambda: AutoConfig.from_pretrained(where, trust_remote_code=False))
+    path = os.fspath(name)
+    if not Path(path).is_dir() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
+        raise ModelError(f"no language model at {path}: train one with 'signatlas train recipes/mbart_*.yaml'")
+    sizes = fetched(path, "language model", lambda: AutoConfig.from_pretrained(path, trust_remote_code=False))
     if sizes.model_type != "mbart":
-        raise ModelError(f"{where} is a model of kind '{sizes.model_type}': name an mBART")
-    model, info = fetched(where, "mBART", lambda: _with_weights(where, dropout))
+        raise ModelError(f"{path} is a model of type '{sizes.model_type}': name an mBART")
+    model, info = fetched(path, "mBART", lambda: _load_weights(path, dropout))
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ModelError(
-            f"{where} lacks {len(missing)} weights of mBART, such as {missing[0]}: its weights are damaged"
-        )
-    vocabulary = Vocabulary.pretrained(where)
+        raise ModelError(f"{path} is damaged: {len(missing)} weights of mBART are missing, such as {missing[0]}")
+    vocabulary = Vocabulary.pretrained(path)
     if vocabulary.size > model.config.vocab_size:
         raise ModelError(
-            f"{where} has {model.config.vocab_size} embeddings and a vocabulary of {vocabulary.size}: "
-            "the two do not belong together"
+            f"{path} is damaged: {model.config.vocab_size} embeddings do not fit a vocabulary of {vocabulary.size}"
         )
-    for mark in (TRAINED, DECODER_TRAINED):
-        setattr(model.config, mark, bool(getattr(sizes, mark, True)))
+    for key in (TRAINED, DECODER_TRAINED):
+        setattr(model.config, key, bool(getattr(sizes, key, True)))
     for config in (model.config, model.generation_config):
         config.decoder_start_token_id = vocabulary.eos
     return LanguageModel(model, vocabulary)
-
-
-def _with_weights(where: str, dropout: float | None) -> Any:
-    from safetensors import SafetensorError
-    from transformers import MBartForConditionalGeneration
-
-    changed: dict[str, Any] = {} if dropout is None else {"dropout": dropout}
-    try:
-        return MBartForConditionalGeneration.from_pretrained(
-            where, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **changed
-        )
-    except SafetensorError as error:
-        raise OSError(f"its weights are damaged, {error}") from error
-
-
-def is_trained(model: MBartForConditionalGeneration, part: str = "encoder") -> bool:
-    """Whether the weights of ``encoder`` or ``decoder`` were ever trained."""
-    return bool(getattr(model.config, TRAINED if part == "encoder" else DECODER_TRAINED, False))
-
-
-def mark_trained(model: MBartForConditionalGeneration) -> None:
-    """Say of a model that all its weights have been trained."""
-    setattr(model.config, TRAINED, True)
-    setattr(model.config, DECODER_TRAINED, True)
-
-
-def architecture(model: MBartForConditionalGeneration) -> dict[str, Any]:
-    """The sizes of an mBART and its marks, as JSON: what :func:`from_architecture` needs."""
-    said: dict[str, Any] = model.config.to_diff_dict()
-    return {key: value for key, value in said.items() if key not in ("dtype", "transformers_version", "_name_or_path")}
-
-
-def from_architecture(said: dict[str, Any]) -> MBartForConditionalGeneration:
-    """An mBART of these sizes, whose weights are still to be loaded. Raises ModelError for sizes of something else."""
-    from transformers import MBartConfig, MBartForConditionalGeneration
-
-    if said.get("model_type") != "mbart":
-        raise ModelError(f"the language model is of kind '{said.get('model_type')}', not mBART: train the model anew")
-    try:
-        config = MBartConfig(**said)
-        config._attn_implementation = "sdpa"
-        return MBartForConditionalGeneration(config)
-    except Exception as error:  # transformers checks types and sizes, each with an exception of its own
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(f"the sizes of the language model are damaged ({reason}): train the model anew") from error
 
 
 def save(
@@ -140,7 +91,7 @@ def save(
     card: str,
     state: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write a folder that :func:`load` and plain transformers read, in one step. ``state`` replaces the weights."""
+    """Write a folder that :func:`load` and transformers read, atomically. ``state`` replaces the weights."""
     from transformers.utils import logging
 
     weights = model.state_dict() if state is None else state
@@ -151,8 +102,56 @@ def save(
         (partial / "README.md").write_text(card, encoding="utf-8")
 
 
+def is_trained(model: MBartForConditionalGeneration, part: str = "encoder") -> bool:
+    """Return whether the weights of ``encoder`` or ``decoder`` were ever trained."""
+    return bool(getattr(model.config, TRAINED if part == "encoder" else DECODER_TRAINED, False))
+
+
+def mark_trained(model: MBartForConditionalGeneration) -> None:
+    """Record in a model's config that all its weights have been trained."""
+    setattr(model.config, TRAINED, True)
+    setattr(model.config, DECODER_TRAINED, True)
+
+
+def architecture(model: MBartForConditionalGeneration) -> dict[str, Any]:
+    """Return the sizes of an mBART and its training marks as JSON values, for :func:`from_architecture`."""
+    values: dict[str, Any] = model.config.to_diff_dict()
+    skipped = ("dtype", "transformers_version", "_name_or_path")
+    return {key: value for key, value in values.items() if key not in skipped}
+
+
+def from_architecture(values: dict[str, Any]) -> MBartForConditionalGeneration:
+    """Build an mBART of these sizes, whose weights are still to be loaded. Raises ModelError for invalid sizes."""
+    from transformers import MBartConfig, MBartForConditionalGeneration
+
+    if values.get("model_type") != "mbart":
+        raise ModelError(
+            f"the language model is of type '{values.get('model_type')}', not mBART: train the model again"
+        )
+    try:
+        config = MBartConfig(**values)
+        config._attn_implementation = "sdpa"
+        return MBartForConditionalGeneration(config)
+    except Exception as error:  # transformers checks types and sizes, each with an exception of its own
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"the sizes of the language model are damaged ({reason}): train the model again") from error
+
+
+def _load_weights(path: str, dropout: float | None) -> Any:
+    from safetensors import SafetensorError
+    from transformers import MBartForConditionalGeneration
+
+    changes: dict[str, Any] = {} if dropout is None else {"dropout": dropout}
+    try:
+        return MBartForConditionalGeneration.from_pretrained(
+            path, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **changes
+        )
+    except SafetensorError as error:
+        raise OSError(f"its weights are damaged, {error}") from error
+
+
 def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalGeneration:
-    """Random weights as mBART starts them, normal with deviation 0.02."""
+    """Return an mBART with its usual random weights, normal with standard deviation 0.02."""
     from transformers import MBartConfig, MBartForConditionalGeneration
 
     sizes = MBartConfig(
@@ -180,7 +179,10 @@ def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalG
 
 
 def _shape_decoder(model: MBartForConditionalGeneration, config: LanguageConfig) -> None:
-    """Keep the decoder's first layers, or start its layers anew; embeddings stay. Raises ModelError for too many."""
+    """Keep the decoder's first layers, or initialize its layers randomly; embeddings stay.
+
+    Raises ModelError for more layers than there are.
+    """
     decoder = model.model.decoder
     if config.decoder_layers is not None:
         if config.decoder_layers > len(decoder.layers):
@@ -192,7 +194,7 @@ def _shape_decoder(model: MBartForConditionalGeneration, config: LanguageConfig)
     if config.random_decoder:
         from transformers import MBartConfig, MBartForConditionalGeneration
 
-        # A model of the same layers and hardly any vocabulary: its decoder has the starting values that mBART uses.
+        # A model of the same layers with hardly any vocabulary: its decoder has mBART's initial values.
         small = {"vocab_size": 4, "encoder_layers": 1}
         fresh = MBartForConditionalGeneration(MBartConfig(**{**model.config.to_dict(), **small})).model.decoder
         for part in ("layers", "layernorm_embedding", "layer_norm"):

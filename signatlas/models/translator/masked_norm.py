@@ -10,47 +10,47 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def replaying() -> bool:
-    """True inside a backward pass: a forward that runs there is activation checkpointing computing again."""
+def in_backward() -> bool:
+    """Return whether a backward pass is running: a forward inside it is a recomputation of activation checkpointing."""
     return bool(torch._C._current_graph_task_id() != -1)
 
 
-def summed(x: Tensor) -> Tensor:
-    """``x`` summed over all ranks, in place; without a process group it stays. Every rank must come here."""
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """Sum ``x`` over all ranks, in place, and return it. Every rank must call it; without a process group it stays."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(x)
     return x
 
 
-def in_fp32(module: nn.Module, change: Callable[[], Any]) -> Any:
-    """``change`` of a module that leaves its buffers fp32 when it makes the model bf16: small steps would be lost."""
+def apply_keeping_fp32(module: nn.Module, apply: Callable[[], Any]) -> Any:
+    """Run ``apply``, which may convert a module to bf16, and keep its buffers fp32: small updates would be lost."""
     before = dict(module._buffers)
-    changed = change()
+    result = apply()
     for name, after in module._buffers.items():
-        kept = before[name]
-        if after is not None and kept is not None and after.dtype in (torch.bfloat16, torch.float16):
-            module._buffers[name] = kept.to(device=after.device)
-    return changed
+        original = before[name]
+        if after is not None and original is not None and after.dtype in (torch.bfloat16, torch.float16):
+            module._buffers[name] = original.to(device=after.device)
+    return result
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """``nn.BatchNorm1d`` of [B, C, T] in which only frames of ``mask`` bool [B, T] count; padding comes out as zero.
+    """``nn.BatchNorm1d`` of [B, C, T] over the frames of ``mask`` bool [B, T]; padding is zero in the output.
 
     In training, mean and variance are those of the valid frames of all ranks, and each rank's gradient is its rows'
     share of the gradient of one rank with all of them (which sums to the whole, see ``trainers.distributed``): as in
-    synchronized BatchNorm, every rank must run the layer equally often. Statistics are fp32 whatever the input is.
-    A forward that activation checkpointing repeats leaves the running statistics alone. In evaluation there is no
+    synchronized BatchNorm, every rank must run the layer equally often. Statistics are fp32 for any input dtype. A
+    forward repeated by activation checkpointing does not update the running statistics again. Evaluation needs no
     communication.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        return in_fp32(self, lambda: super(MaskedBatchNorm, self)._apply(fn, recurse))
+        return apply_keeping_fp32(self, lambda: super(MaskedBatchNorm, self)._apply(fn, recurse))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         precise = x.double() if x.dtype == torch.float64 else x.float()
         if self.training:
             mean, variance, count = _moments(precise, mask)
-            self._remember(mean, variance, count)
+            self._update_statistics(mean, variance, count)
             scale = torch.rsqrt(variance + self.eps)
             normal = _Normalize.apply(precise, mask, mean, scale, count)
         else:
@@ -61,32 +61,33 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         return y.masked_fill(~mask[:, None], 0.0).to(x.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Running statistics, the variance unbiased as PyTorch has it; a batch without any frame changes nothing."""
-        if replaying() or self.running_mean is None or self.running_var is None:
+    def _update_statistics(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Update the running statistics, with the unbiased variance as in PyTorch; without frames they stay."""
+        if in_backward() or self.running_mean is None or self.running_var is None:
             return
-        share = (self.momentum or 0.0) * (count > 0)
+        weight = (self.momentum or 0.0) * (count > 0)
         unbiased = variance * count / (count - 1).clamp_min(1)
-        self.running_mean += share * (mean - self.running_mean)
-        self.running_var += share * (unbiased - self.running_var)
+        self.running_mean += weight * (mean - self.running_mean)
+        self.running_var += weight * (unbiased - self.running_var)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
 
 
 @torch.no_grad()
 def _moments(x_BCT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance [C] over the valid frames of all ranks, and how many those are (a tensor)."""
-    outside = ~mask_BT[:, None]
-    total = x_BCT.masked_fill(outside, 0.0).sum((0, 2))
-    both = summed(torch.cat([total, mask_BT.sum().to(total).reshape(1)]))
+    """Return mean and variance [C] over the valid frames of all ranks, and the number of frames as a tensor."""
+    padding = ~mask_BT[:, None]
+    total = x_BCT.masked_fill(padding, 0.0).sum((0, 2))
+    both = all_reduce_sum(torch.cat([total, mask_BT.sum().to(total).reshape(1)]))
     count = both[-1]
     mean = both[:-1] / count.clamp_min(1)
-    squares = (x_BCT - mean[:, None]).masked_fill(outside, 0.0).square().sum((0, 2))  # twice over: no cancellation
-    return mean, summed(squares) / count.clamp_min(1), count
+    # Two passes avoid cancellation.
+    squares = (x_BCT - mean[:, None]).masked_fill(padding, 0.0).square().sum((0, 2))
+    return mean, all_reduce_sum(squares) / count.clamp_min(1), count
 
 
 class _Normalize(torch.autograd.Function):
-    """(x - mean) * scale where mean and scale are functions of x: the gradient knows it, across ranks."""
+    """(x - mean) * scale, where mean and scale are functions of x across ranks, as the gradient respects."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, mean: Tensor, scale: Tensor, count: Tensor) -> Tensor:
@@ -97,8 +98,8 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         normal, mask, scale, count = ctx.saved_tensors
-        outside = ~mask[:, None]
-        gradient = gradients[0].masked_fill(outside, 0.0)
-        sums = summed(torch.stack([gradient.sum((0, 2)), (gradient * normal).sum((0, 2))])) / count.clamp_min(1)
+        padding = ~mask[:, None]
+        gradient = gradients[0].masked_fill(padding, 0.0)
+        sums = all_reduce_sum(torch.stack([gradient.sum((0, 2)), (gradient * normal).sum((0, 2))])) / count.clamp_min(1)
         change = gradient - sums[0][:, None] - normal * sums[1][:, None]
-        return (change * scale[:, None]).masked_fill(outside, 0.0), None, None, None, None
+        return (change * scale[:, None]).masked_fill(padding, 0.0), None, None, None, None

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError
-from signatlas.models.translator.backbones import FeatureBackbone, PoseBackbone, ResNetBackbone, build_resnet
+from signatlas.models.translator.backbones import FeatureBackbone, PoseBackbone, ResNetBackbone
 from signatlas.models.translator.config import BackboneConfig, SignEmbeddingConfig
 from signatlas.models.translator.masked_norm import MaskedBatchNorm
 from signatlas.pose import features as pose_features
@@ -18,10 +18,10 @@ from signatlas.pose import features as pose_features
 class TemporalConvolution(nn.Module):
     """Frames [B, L, inputs] with mask bool [B, L] to fewer tokens [B, L', width] with their mask [B, L'].
 
-    ``blocks`` times a convolution of ``kernel`` frames, BatchNorm, ReLU and the maximum of ``pool`` frames.
-    ``padding='same'``: zeros around a clip, ceil(n / pool) frames a block. ``'valid'``: only windows that lie inside a
-    clip count, floor((n - kernel + 1) / pool) frames. What comes out for a clip does not depend on the batch around
-    it, in training but for BatchNorm's statistics.
+    ``blocks`` times a convolution of ``kernel`` frames, BatchNorm, ReLU and max pooling over ``pool`` frames.
+    ``padding='same'``: zeros around a clip, ceil(n / pool) frames a block. ``'valid'``: only windows inside a clip
+    count, floor((n - kernel + 1) / pool) frames. A clip's output does not depend on the batch around it, except for
+    BatchNorm's statistics in training.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class TemporalConvolution(nn.Module):
         self.width = width if blocks else inputs
         sizes = [inputs, *[width] * blocks]
         around = (kernel - 1) // 2 if padding == "same" else 0
-        self._after = kernel - 1 - 2 * around if padding == "same" else 0  # an even kernel sees one frame more ahead
+        self._after = kernel - 1 - 2 * around if padding == "same" else 0  # an even kernel reads one more frame ahead
         self.convolutions = nn.ModuleList(nn.Conv1d(a, b, kernel, padding=around) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(MaskedBatchNorm(width) for _ in range(blocks))
         self.dropout = nn.Dropout(dropout)
 
     @property
     def shortest(self) -> int:
-        """Frames that a clip must have for one token."""
+        """Smallest number of frames of a clip that gives one token."""
         frames = 1
         if self.padding == "valid":
             for _ in self.convolutions:
@@ -55,7 +55,7 @@ class TemporalConvolution(nn.Module):
         return frames
 
     def output_length(self, frames: int) -> int:
-        """Tokens of a clip of so many frames. Raises ValueError for fewer than :attr:`shortest`."""
+        """Return the number of tokens of a clip. Raises ValueError for fewer frames than :attr:`shortest`."""
         self._check(frames)
         for _ in self.convolutions:
             frames = -(-frames // self.pool) if self.padding == "same" else (frames - self.kernel + 1) // self.pool
@@ -69,7 +69,7 @@ class TemporalConvolution(nn.Module):
             x = convolution(F.pad(x, (0, self._after)) if self._after else x)
             if self.padding == "valid":
                 mask = mask.unfold(1, self.kernel, 1).all(-1)
-            # Zero outside the mask, and nothing is below that after ReLU: padding is never a maximum that counts.
+            # Padding is zero and no value is below zero after ReLU: padding never wins the maximum.
             x, mask = self._pooled(F.relu(norm(x, mask)), mask)
             x = self.dropout(x)
         return x.transpose(1, 2), mask
@@ -78,10 +78,10 @@ class TemporalConvolution(nn.Module):
         if self.pool == 1:
             return x, mask
         if self.padding == "valid":
-            whole = mask.unfold(1, self.pool, self.pool).all(-1)
-            return F.max_pool1d(x, self.pool).masked_fill(~whole[:, None], 0.0), whole
-        some = F.max_pool1d(mask[:, None].to(x.dtype), self.pool, ceil_mode=True)[:, 0] > 0
-        return F.max_pool1d(x, self.pool, ceil_mode=True), some
+            full = mask.unfold(1, self.pool, self.pool).all(-1)
+            return F.max_pool1d(x, self.pool).masked_fill(~full[:, None], 0.0), full
+        partial = F.max_pool1d(mask[:, None].to(x.dtype), self.pool, ceil_mode=True)[:, 0] > 0
+        return F.max_pool1d(x, self.pool, ceil_mode=True), partial
 
     def _check(self, frames: int) -> None:
         if frames < self.shortest:
@@ -94,15 +94,14 @@ class TemporalConvolution(nn.Module):
 class SignEmbedding(nn.Module):
     """Inputs of ``SignInputs`` and their mask bool [B, T] to sign tokens [B, T', width] and their mask [B, T'].
 
-    ``features`` is the width of clip features, for the backbone ``features``. What lies in the padding, even NaN, has
-    no influence. ``config`` afterwards has the sizes of a pretrained ResNet: save that one, with which it is built
-    again without the Hub.
+    ``features`` is the width of clip features, for the backbone ``features``. Padding has no influence, even NaN.
+    The attribute ``config`` has the sizes of a pretrained ResNet: saved with the model, it rebuilds it without the Hub.
     """
 
     def __init__(self, config: SignEmbeddingConfig, features: int | None = None, load_pretrained: bool = False):
         super().__init__()
         self.width = config.width
-        self.backbone, self.config = _backbone(config, features, load_pretrained)
+        self.backbone, self.config = _build_backbone(config, features, load_pretrained)
         if config.backbone.frozen:
             self.backbone.requires_grad_(False)
         self.convolution = TemporalConvolution(
@@ -114,38 +113,39 @@ class SignEmbedding(nn.Module):
 
     @property
     def shortest(self) -> int:
-        """Frames or windows that a clip must have for one token."""
+        """Smallest number of frames or windows of a clip that gives one token."""
         return self.convolution.shortest
 
-    def output_length(self, n: int) -> int:
-        """Tokens of a clip of ``n`` frames or windows. Raises ValueError for too short a clip."""
-        return self.convolution.output_length(n)
+    def output_length(self, frames: int) -> int:
+        """Return the number of tokens of a clip's frames or windows. Raises ValueError for too short a clip."""
+        return self.convolution.output_length(frames)
 
     def forward(self, x: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Raises ValueError under ``padding: valid`` for a clip of fewer frames than :attr:`shortest`."""
+        """Return tokens and mask. Raises ValueError for ``padding: valid`` and a clip shorter than :attr:`shortest`."""
         tokens, mask = self.convolution(self.backbone(x, mask_BT), mask_BT)
         return self.project(tokens).masked_fill(~mask[..., None], 0.0), mask
 
 
 def input_width(config: BackboneConfig, features: int | None) -> int:
-    """Numbers a frame or window that a backbone of vectors takes. Raises ModelError when they are not known."""
+    """Return the width of a frame's or window's input. Raises ModelError when that of clip features is not known."""
     if config.kind == "pose":
         return pose_features.width(config.points, config.dims, config.streams)
     if features is None and config.features is None:
         raise ModelError(
-            "the backbone 'features' needs their width: name a folder of clip features or backbone.features"
+            "the backbone 'features' needs their width: name a folder of clip features, or set backbone.features"
         )
     return features or config.features or 0
 
 
-def _backbone(
+def _build_backbone(
     config: SignEmbeddingConfig, features: int | None, load_pretrained: bool
 ) -> tuple[FeatureBackbone | PoseBackbone | ResNetBackbone, SignEmbeddingConfig]:
+    """Return the backbone, and the configuration with the sizes of a pretrained one."""
     backbone = config.backbone
     if backbone.kind == "resnet":
-        model, sizes = build_resnet(backbone, load_pretrained)
-        known = backbone.model_copy(update={"sizes": sizes})
-        return model, config.model_copy(update={"backbone": known})
+        model, sizes = ResNetBackbone.build(backbone, load_pretrained)
+        with_sizes = backbone.model_copy(update={"sizes": sizes})
+        return model, config.model_copy(update={"backbone": with_sizes})
     inputs = input_width(backbone, features)
     if backbone.kind == "pose":
         return PoseBackbone(inputs, backbone.width), config

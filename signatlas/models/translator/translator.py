@@ -1,21 +1,21 @@
-"""The translator: sign embedding, mBART's encoder over signs, its decoder; a text encoder beside it while aligning."""
+"""The translator: sign embedding, mBART's encoder over sign tokens, its decoder, and a text encoder for alignment."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError
-from signatlas.losses import label_smoothed
+from signatlas.losses.label_smoothing import label_smoothed
 from signatlas.models import folder, registry
 from signatlas.models.language_model import lora, mbart
 from signatlas.models.translator.config import TranslatorConfig
@@ -23,9 +23,8 @@ from signatlas.models.translator.sign_embedding import SignEmbedding
 from signatlas.similarity import Tokens, concatenate, mean_pooled
 from signatlas.text.vocabulary.vocabulary import Vocabulary
 
-MODEL_TYPE = "signatlas.translator"
 TEXT = "text"  # the vocabulary's folder inside a model folder
-# One matrix under several names: saved once, under the first.
+# One matrix under several names, saved once under the first.
 SHARED = "language.model.shared.weight"
 ALIASES = (
     "language.model.encoder.embed_tokens.weight",
@@ -34,21 +33,21 @@ ALIASES = (
 )
 
 
-class Outcome(NamedTuple):
-    """What one pass gives a task: sums of the losses over tokens, and what is contrasted."""
+class TranslatorOutput(NamedTuple):
+    """Output of a training pass: losses summed over target tokens, and the tokens to contrast."""
 
-    translation: Tensor  # sum over target tokens
+    translation: Tensor  # loss
     visual: Tokens | None
     text: Tokens | None
     scale: Tensor  # the logit multiplier
-    masked_language: Tensor | None = None  # sum over target tokens
+    masked_language: Tensor | None = None  # loss
 
 
 class Translator(nn.Module):
     """Signing to text (SCL-SLT; GFSLT-VLP). Build one with :meth:`build`, load one with :meth:`from_pretrained`.
 
-    ``language`` is an mBART whose encoder reads sign tokens; ``text_encoder`` is a copy of that encoder as it was
-    before, which reads texts. It is frozen unless the settings say otherwise, and absent after stage 1.
+    ``language`` is an mBART whose encoder reads sign tokens; ``text_encoder`` is a copy of the encoder as it was
+    initially, which reads texts. It is frozen unless the configuration says otherwise, and absent after stage 1.
     """
 
     def __init__(
@@ -76,51 +75,54 @@ class Translator(nn.Module):
             self.language.model.encoder.layers = self.language.model.encoder.layers[: config.language.encoder_layers]
         size = config.projection
         self.heads = nn.ModuleList(nn.Linear(width, size, bias=False) for _ in range(2)) if size and with_text else None
-        # Of one dimension: DeepSpeed takes no scalars.
+        # One-dimensional: DeepSpeed takes no scalar parameters.
         self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
-        self._choose_what_learns()
+        self._set_trainable()
 
     @classmethod
     def build(
         cls, config: TranslatorConfig, texts: Sequence[str], language_code: str, features: int | None, **options: Any
     ) -> Translator:
-        """A model to train; ``texts`` of the training split decide on the vocabulary. Raises ModelError, TextError."""
+        """Build a model to train; its vocabulary is that of ``texts``, the training split's.
+
+        Raises ModelError, TextError.
+        """
         language, vocabulary = mbart.build(config.language, texts, [language_code])
         return cls(config, language, vocabulary, language_code, features, load_pretrained=True, **options)
 
-    def _choose_what_learns(self) -> None:
-        """Adapters, everything or nothing of mBART; the text encoder only where the settings say so."""
-        c, core = self.config, self.language.model
+    def _set_trainable(self) -> None:
+        """Train adapters, all or nothing of mBART, and the text encoder only where the configuration says so."""
+        config, core = self.config, self.language.model
         trained = [mbart.is_trained(self.language, part) for part in ("encoder", "decoder")]
-        if c.tuning == "lora":
+        if config.tuning == "lora":
             for part, was_trained in zip((core.encoder, core.decoder), trained, strict=True):
-                lora.add_lora(part, c.lora, trained=was_trained)
-        elif c.tuning == "frozen":
-            if not (all(trained) or c.lora.force):
+                lora.add_lora(part, config.lora, trained=was_trained)
+        elif config.tuning == "frozen":
+            if not (all(trained) or config.lora.force):
                 raise ModelError(
                     "tuning 'frozen' over random weights leaves noise: pretrain with recipes/mbart_*.yaml and name "
                     "the model as model.language.pretrained, or --set model.lora.force=true"
                 )
             self.language.requires_grad_(False)
-        if c.tuning == "lora":
+        if config.tuning == "lora":
             core.shared.requires_grad_(False)
             self.language.lm_head.requires_grad_(False)
-        if self.text_encoder is not None and c.text_encoder == "frozen":
+        if self.text_encoder is not None and config.text_encoder == "frozen":
             self.text_encoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Translator:
         super().train(mode)
         if self.text_encoder is not None and self.config.text_encoder == "frozen":
-            self.text_encoder.eval()  # what is frozen gives the same tokens every time
+            self.text_encoder.eval()  # a frozen encoder gives the same tokens every time
         return self
 
     def drop_text_side(self) -> None:
-        """Leave out what stage 2 does not have: the text encoder and the heads of the alignment."""
+        """Remove the parts that stage 2 does not use: the text encoder and the heads of the alignment."""
         self.text_encoder = self.heads = None
-        self.without_contrast()
+        self.freeze_contrast()
 
-    def without_contrast(self) -> None:
-        """Nothing is contrasted: what only a contrast would teach is no parameter to an optimizer."""
+    def freeze_contrast(self) -> None:
+        """Freeze all parameters that only a contrastive loss trains."""
         self.log_scale.requires_grad_(False)
         for part in (self.text_encoder, self.heads):
             if part is not None:
@@ -135,20 +137,22 @@ class Translator(nn.Module):
         smoothing: float = 0.0,
         align: bool = False,
         masked_ids_BT: Tensor | None = None,
-    ) -> Outcome:
-        """One training pass. ``ids_BT`` are [language, pieces..., eos], ``masked_ids_BT`` the same, partly masked."""
-        hidden, seen = self.encode(x, mask_BL)
-        translation = self._decoded(hidden, seen, ids_BT, text_mask_BT, smoothing)
-        masked = None
+    ) -> TranslatorOutput:
+        """Run a training pass. ``ids_BT`` are [language, pieces..., eos], ``masked_ids_BT`` the same, partly masked."""
+        hidden, mask = self.encode(x, mask_BL)
+        translation = self._decoder_loss(hidden, mask, ids_BT, text_mask_BT, smoothing)
+        masked_language = None
         if masked_ids_BT is not None:
             with torch.no_grad():
-                view = self._text_side()(input_ids=masked_ids_BT, attention_mask=text_mask_BT).last_hidden_state
-            masked = self._decoded(view, text_mask_BT, ids_BT, text_mask_BT, smoothing)
-        visual, text = (self._visual(hidden, seen), self._text(ids_BT, text_mask_BT)) if align else (None, None)
-        return Outcome(translation, visual, text, self.log_scale.exp().squeeze(0), masked)
+                masked_text = self._require_text_encoder()(input_ids=masked_ids_BT, attention_mask=text_mask_BT)
+            masked_language = self._decoder_loss(
+                masked_text.last_hidden_state, text_mask_BT, ids_BT, text_mask_BT, smoothing
+            )
+        visual, text = (self._visual(hidden, mask), self._text(ids_BT, text_mask_BT)) if align else (None, None)
+        return TranslatorOutput(translation, visual, text, self.log_scale.exp().squeeze(0), masked_language)
 
     def encode(self, x: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states of signs [B, L', D] and their mask; the first is the CLS where the similarity wants one."""
+        """Return hidden states of signs [B, L', D] and their mask; the first is CLS where the similarity uses it."""
         tokens, mask = self.sign(x, mask_BL)
         tokens = self.bridge(tokens)
         if self.cls is not None:
@@ -158,46 +162,46 @@ class Translator(nn.Module):
         return self.language.model.encoder(inputs_embeds=tokens, attention_mask=mask).last_hidden_state, mask
 
     def check_length(self, frames: int) -> None:
-        """Raises ModelError when a clip of so many frames or windows has more tokens than mBART has positions."""
+        """Raise ModelError when a clip of so many frames or windows has more tokens than mBART has positions."""
         self._check_positions(self.sign.output_length(frames) + (self.cls is not None))
 
     def _check_positions(self, tokens: int) -> None:
-        longest = self.language.config.max_position_embeddings
-        if tokens > longest:
+        positions = self.language.config.max_position_embeddings
+        if tokens > positions:
             raise ModelError(
-                f"{tokens} sign tokens are more than mBART's {longest} positions: lower model.sign.backbone.max_frames"
+                f"{tokens} sign tokens exceed mBART's {positions} positions: lower model.sign.backbone.max_frames"
             )
 
     @property
-    def longest_text(self) -> int:
-        """Pieces of a text, with its marks, that are read and learned."""
+    def max_text_tokens(self) -> int:
+        """Largest number of pieces of a text, special tokens included; longer texts are truncated."""
         return min(self.config.max_tokens, int(self.language.config.max_position_embeddings))
 
-    def _decoded(self, hidden: Tensor, seen: Tensor, ids: Tensor, mask: Tensor, smoothing: float) -> Tensor:
-        """Sum of the label-smoothed cross-entropy; the decoder starts from eos (mBART-50)."""
+    def _decoder_loss(self, hidden: Tensor, hidden_mask: Tensor, ids: Tensor, mask: Tensor, smoothing: float) -> Tensor:
+        """Return the summed label-smoothed cross-entropy; the decoder starts from eos (mBART-50)."""
         start = torch.full_like(ids[:, :1], self.vocabulary.eos)
         decoder = self.language.model.decoder
         out = decoder(
             input_ids=torch.cat([start, ids[:, :-1]], dim=1), attention_mask=mask, encoder_hidden_states=hidden,
-            encoder_attention_mask=seen, use_cache=False,
+            encoder_attention_mask=hidden_mask, use_cache=False,
         ).last_hidden_state  # fmt: skip
         logits = self.language.lm_head(out) + self.language.final_logits_bias.to(out.dtype)
         return label_smoothed(logits, ids, mask, smoothing)
 
-    def _text_side(self) -> Any:
+    def _require_text_encoder(self) -> Any:
         if self.text_encoder is None:
-            raise ModelError("this translator has no text encoder: stage 2 leaves it out")
+            raise ModelError("this translator has no text encoder: stage 2 drops it")
         return self.text_encoder
 
-    def _visual(self, hidden: Tensor, seen: Tensor) -> Tokens:
+    def _visual(self, hidden: Tensor, mask: Tensor) -> Tokens:
         tokens = hidden if self.heads is None else self.heads[0](hidden)
         if self.cls is not None:
-            return Tokens(tokens[:, 1:], seen[:, 1:], tokens[:, 0])
-        return Tokens(tokens, seen, mean_pooled(tokens, seen))
+            return Tokens(tokens[:, 1:], mask[:, 1:], tokens[:, 0])
+        return Tokens(tokens, mask, mean_pooled(tokens, mask))
 
     def _text(self, ids: Tensor, mask: Tensor) -> Tokens:
-        """Tokens of the words; the language code and eos are none of them. The one vector is that at eos."""
-        hidden = self._text_side()(input_ids=ids, attention_mask=mask).last_hidden_state
+        """Return tokens of the words, without language code and eos; the single vector is that at eos."""
+        hidden = self._require_text_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         tokens = hidden if self.heads is None else self.heads[1](hidden)
         end = mask.sum(1) - 1
         words = mask.clone()
@@ -211,21 +215,24 @@ class Translator(nn.Module):
 
     @torch.no_grad()
     def visual_tokens(self, x: np.ndarray, mask: np.ndarray) -> Tokens:
-        """What the alignment compares of signing, before normalization; on the CPU, float32."""
-        with _evaluating(self):
-            found = self._visual(*self.encode(*self._inputs(x, mask)))
-        return concatenate([found])
+        """Return the tokens of signing that the alignment compares, before normalization; on the CPU, float32."""
+        with _evaluation_mode(self):
+            tokens = self._visual(*self.encode(*self._inputs(x, mask)))
+        return concatenate([tokens])
 
     @torch.no_grad()
     def text_tokens(self, texts: Sequence[str]) -> Tokens:
-        """What the alignment compares of texts, before normalization; on the CPU, float32. Raises TextError."""
-        ids, mask = self.vocabulary.encode(texts, self.language_code, self.longest_text)
-        with _evaluating(self):
+        """Return the tokens of texts that the alignment compares, before normalization; on the CPU, float32.
+
+        Raises TextError.
+        """
+        ids, mask = self.vocabulary.encode(texts, self.language_code, self.max_text_tokens)
+        with _evaluation_mode(self):
             return concatenate([self._text(ids.to(self.device), mask.to(self.device))])
 
     def _inputs(self, x: np.ndarray, mask: np.ndarray) -> tuple[Tensor, Tensor]:
-        if x.ndim == 3 and x.shape[-1] != self.features:  # pictures have more dimensions
-            raise ModelError(f"the clips' inputs are {x.shape[-1]} wide, the model takes {self.features}")
+        if x.ndim == 3 and x.shape[-1] != self.features:  # images have more dimensions
+            raise ModelError(f"the clips' inputs have width {x.shape[-1]}, the model takes {self.features}")
         return torch.from_numpy(x).to(self.device), torch.from_numpy(mask).to(self.device)
 
     @torch.no_grad()
@@ -238,20 +245,20 @@ class Translator(nn.Module):
         length_penalty: float = 1.0,
         best: int = 1,
     ) -> list[str]:
-        """Texts of clips, one a clip, or ``best`` alternatives a clip one after the other; beam search.
+        """Return one text per clip by beam search, or the ``best`` alternatives of each clip after one another.
 
-        ``batches`` give the inputs of :class:`SignEmbedding` and their masks. Raises ModelError.
+        ``batches`` are inputs of :class:`SignEmbedding` and their masks. Raises ModelError.
         """
         from transformers.modeling_outputs import BaseModelOutput
 
         positions = self.language.config.max_position_embeddings
         texts: list[str] = []
-        with _evaluating(self):
+        with _evaluation_mode(self):
             for x, mask in batches:
-                hidden, seen = self.encode(*self._inputs(x, mask))
+                hidden, hidden_mask = self.encode(*self._inputs(x, mask))
                 ids = self.language.generate(
                     encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-                    attention_mask=seen.long(),
+                    attention_mask=hidden_mask.long(),
                     decoder_start_token_id=self.vocabulary.eos,
                     forced_bos_token_id=self.vocabulary.language_id(self.language_code),
                     num_beams=beams,
@@ -260,7 +267,7 @@ class Translator(nn.Module):
                     length_penalty=length_penalty,
                     early_stopping=True if beams > 1 else None,
                     do_sample=False,
-                    # Never what no text holds: a padding, a mask, the start again.
+                    # Tokens that occur in no text.
                     suppress_tokens=[self.vocabulary.bos, self.vocabulary.pad, self.vocabulary.mask],
                 )
                 texts += self.vocabulary.decode(ids)
@@ -281,8 +288,7 @@ class Translator(nn.Module):
             "translator": self.config.model_copy(update={"sign": self.sign.config}).model_dump(mode="json"),
         }
         weights = self.state_dict() if state is None else state
-        kept = {name: tensor for name, tensor in weights.items() if name not in ALIASES}
-        folder.save(path, self, document, card, kept)
+        folder.save(path, self, document, card, {name: w for name, w in weights.items() if name not in ALIASES})
         (Path(path) / TEXT).mkdir()
         self.vocabulary.save(Path(path) / TEXT)
 
@@ -291,13 +297,13 @@ class Translator(nn.Module):
         """Load from a folder or the Hub, in evaluation mode. Raises ModelError."""
         path, raw = registry.read_config(name, registry.TRANSLATOR)
         try:
-            # Layers of the sign side are cut off after the text side was copied, so sizes are those of before.
+            config = folder.parse_config(path, TranslatorConfig, raw["translator"])
+            # Layers of the sign side are removed after the text side was copied: the saved sizes are those of before.
             model = cls(
-                TranslatorConfig(**raw["translator"]), mbart.from_architecture(raw["mbart"]),
-                Vocabulary.load(path / TEXT), raw["language"], raw["features"],
-                with_text=raw["text_side"], record=raw["record"],
+                config, mbart.from_architecture(raw["mbart"]), Vocabulary.load(path / TEXT), raw["language"],
+                raw["features"], with_text=raw["text_side"], record=raw["record"],
             )  # fmt: skip
-        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{path}/config.json is damaged ({type(error).__name__}: {reason})") from error
         model._load(path)
@@ -310,14 +316,12 @@ class Translator(nn.Module):
         folder.fill(path, self, weights)
 
 
-class _evaluating:
-    """Evaluation mode inside a ``with``, and whatever it was before behind it."""
-
-    def __init__(self, model: nn.Module):
-        self.model, self.training = model, model.training
-
-    def __enter__(self) -> None:
-        self.model.eval()
-
-    def __exit__(self, *_: Any) -> None:
-        self.model.train(self.training)
+@contextlib.contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Set a model to evaluation mode, and back to its previous mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

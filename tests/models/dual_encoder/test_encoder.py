@@ -1,4 +1,4 @@
-"""The dual encoder: padding, batches, CLIP's trunk from a folder, saving, and folders that are none."""
+"""The dual encoder: padding, batches, CLIP's trunk from a folder, saving, invalid folders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def features(lengths, width=10, longest=9, seed=0):
     return np.where(mask[..., None], values, 0).astype(np.float32), mask
 
 
-def test_padding_and_neighbors_change_nothing(model):
+def test_padding_and_other_rows_have_no_influence(model):
     values, mask = features([9, 4, 1])
     together = model.embed_features([(values, mask)])
     alone = model.embed_features([(values[1:2, :4], mask[1:2, :4])])
@@ -74,7 +74,7 @@ def test_a_saved_model_is_the_same(model, tmp_path):
         torch.testing.assert_close(a, b)
 
 
-def test_batches_of_two_lengths_are_joined(model):
+def test_batches_of_two_lengths_are_concatenated(model):
     parts = [model.embed_features([features(lengths, longest=max(lengths))]) for lengths in ([2], [7, 3])]
     whole = concatenate(parts)
     assert whole.tokens.shape == (3, 7, 16)
@@ -90,7 +90,7 @@ def test_order_matters_to_the_trunk():
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory) -> Path:
-    """A small real CLIP as its authors' library saves it, with a tokenizer trained on our texts."""
+    """A small CLIP as transformers saves it, with a tokenizer trained on the texts."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from tokenizers.processors import TemplateProcessing
     from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
@@ -133,7 +133,7 @@ def test_clip_gives_trunk_and_projections(clip_folder, tmp_path):
 
 
 def test_mistakes_are_one_line(model, tmp_path, small_model):
-    with pytest.raises(FeatureError, match="7 wide, the model takes 10"):
+    with pytest.raises(FeatureError, match="width 7, the model takes 10"):
         model.embed_features([features([3], width=7)])
     with pytest.raises(ModelError, match="not a dual encoder"):
         DualEncoder.from_pretrained(small_model)

@@ -1,4 +1,4 @@
-"""Adapters: nothing changes at the start, only they learn, they merge and are saved; what they are refused over."""
+"""LoRA adapters: initially without effect, alone trainable, merged and saved; refused over random weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from signatlas.errors import ModelError
 from signatlas.models.language_model.config import LoraSettings
-from signatlas.models.language_model.lora import add_lora, merge, trainable
+from signatlas.models.language_model.lora import add_lora, count_trainable, merge
 
 
 class Attention(nn.Module):
@@ -26,8 +26,8 @@ def stack() -> nn.Module:
     return nn.Sequential(Attention(), Attention()).eval()
 
 
-def moved(module: nn.Module) -> nn.Module:
-    """B is zero at the start: give it values, as training does."""
+def with_trained_adapters(module: nn.Module) -> nn.Module:
+    """Set B, which is zero initially, to values as training does."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if "lora_B" in name:
@@ -38,7 +38,7 @@ def moved(module: nn.Module) -> nn.Module:
 SETTINGS = LoraSettings(rank=4, alpha=8)
 
 
-def test_nothing_changes_at_the_start():
+def test_new_adapters_change_nothing():
     module, x = stack(), torch.randn(3, 8)
     before = module(x)
     assert add_lora(module, SETTINGS, trained=True) == 4, "q_proj and v_proj of two layers"
@@ -51,7 +51,7 @@ def test_the_formula():
     module, x = stack(), torch.randn(3, 8)
     plain = module[0].q_proj(x)
     add_lora(module, SETTINGS, trained=True)
-    moved(module)
+    with_trained_adapters(module)
     layer = module[0].q_proj
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     torch.testing.assert_close(layer(x), plain + 2.0 * x @ a.T @ b.T)
@@ -63,23 +63,23 @@ def test_the_papers_rank_and_alpha_scale_by_two():
     assert module[0].q_proj.scaling["default"] == 2.0
 
 
-def test_only_adapters_learn():
+def test_only_adapters_are_trained():
     module = stack()
     add_lora(module, SETTINGS, trained=True)
     module(torch.randn(3, 8)).square().sum().backward()
-    learns = {name for name, parameter in module.named_parameters() if parameter.grad is not None}
-    assert learns == {name for name, _ in module.named_parameters() if "lora_" in name}
-    assert trainable(module) == 4 * (8 * 4 + 4 * 8)
-    moved(module)(torch.randn(3, 8)).square().sum().backward()
-    assert all(parameter.grad.abs().sum() > 0 for name, parameter in module.named_parameters() if name in learns)
+    trained = {name for name, parameter in module.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in module.named_parameters() if "lora_" in name}
+    assert count_trainable(module) == 4 * (8 * 4 + 4 * 8)
+    with_trained_adapters(module)(torch.randn(3, 8)).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for name, parameter in module.named_parameters() if name in trained)
 
 
-def test_merged_adapters_say_the_same_and_leave_plain_layers():
+def test_merging_keeps_the_outputs_and_leaves_plain_layers():
     module, x = stack(), torch.randn(3, 8)
     names = set(module.state_dict())
     before = module(x)
     add_lora(module, SETTINGS, trained=True)
-    adapted = moved(module)(x)
+    adapted = with_trained_adapters(module)(x)
     assert not torch.allclose(adapted, before)
     assert merge(module) == 4
     torch.testing.assert_close(module(x), adapted)
@@ -95,7 +95,7 @@ def test_weights_are_saved_and_loaded():
         for parameter in other.parameters():
             parameter.zero_()
     add_lora(other, SETTINGS, trained=True)
-    other.load_state_dict(moved(module).state_dict())
+    other.load_state_dict(with_trained_adapters(module).state_dict())
     assert other(x).equal(module(x))
 
 
@@ -107,15 +107,15 @@ def test_random_weights_are_refused_unless_forced():
 
 
 @pytest.mark.parametrize(
-    ("names", "says"), [(("q_prj",), "did you mean q_proj"), (("q_proj", "query_layer"), "'query_layer'"),
+    ("names", "message"), [(("q_prj",), "did you mean q_proj"), (("q_proj", "query_layer"), "'query_layer'"),
                         (("norm",), "'norm'")]
 )  # fmt: skip
-def test_names_that_match_nothing_are_one_line(names, says):
+def test_names_that_match_nothing_are_one_line(names, message):
     module = stack()
     with pytest.raises(ModelError) as caught:
         add_lora(module, LoraSettings(modules=names), trained=True)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert all(p.requires_grad for p in module.parameters()), "nothing was touched"
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert all(p.requires_grad for p in module.parameters()), "the module is unchanged"
 
 
 def test_adapters_are_not_added_twice():
@@ -125,10 +125,10 @@ def test_adapters_are_not_added_twice():
         add_lora(module, SETTINGS, trained=True)
 
 
-def test_dropout_is_of_training_only():
+def test_dropout_applies_in_training_only():
     module, x = stack(), torch.ones(3, 8)
     add_lora(module, LoraSettings(rank=4, alpha=8, dropout=0.5), trained=True)
-    moved(module).eval()
+    with_trained_adapters(module).eval()
     assert module(x).equal(module(x))
     module.train()
     torch.manual_seed(0)

@@ -16,14 +16,14 @@ from signatlas.models.translator.sign_embedding import SignEmbedding
 LENGTHS = torch.tensor([13, 4, 9, 1, 7, 2])
 
 
-def result(rows: slice, *, replay: bool) -> dict[str, Any]:
-    """Gradients and running statistics of a sign embedding after some rows of one batch."""
+def result(rows: slice, *, recompute: bool) -> dict[str, Any]:
+    """Return gradients and running statistics of a sign embedding after some rows of a batch."""
     torch.manual_seed(0)
     model = SignEmbedding(SignEmbeddingConfig(width=8, kernel=3), 6).double()
     x, target = torch.randn(6, 13, 6).double(), torch.randn(6, 4, 8).double()
     mask = torch.arange(13)[None] < LENGTHS[:, None]
     inputs = (x[rows], mask[rows])
-    tokens, _ = checkpoint(model, *inputs, use_reentrant=False) if replay else model(*inputs)
+    tokens, _ = checkpoint(model, *inputs, use_reentrant=False) if recompute else model(*inputs)
     (tokens * target[rows] + tokens**2).sum().backward()
     return {
         "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
@@ -31,8 +31,8 @@ def result(rows: slice, *, replay: bool) -> dict[str, Any]:
     }
 
 
-def pictures(rank: int) -> dict[str, torch.Tensor]:
-    """Running statistics of a picture backbone after a batch in which rank 0 has 6 pictures and rank 1 one."""
+def image_statistics(rank: int) -> dict[str, torch.Tensor]:
+    """Return running statistics of an image backbone after a batch in which rank 0 has 6 images and rank 1 one."""
     torch.manual_seed(0)
     sizes = ResNetSizes(embedding=4, hidden=(4, 8), depths=(1, 1))
     config = SignEmbeddingConfig(width=8, backbone=BackboneConfig(kind="resnet", sizes=sizes, size=32, chunk=2))
@@ -50,14 +50,18 @@ def main() -> None:
     rank, port, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    # Two clips against four: ranks have other numbers of frames, and here of rows.
-    mine = slice(0, 2) if rank == 0 else slice(2, 6)
-    found = {"plain": result(mine, replay=False), "replayed": result(mine, replay=True), "pictures": pictures(rank)}
-    torch.save(found, out)
+    # The ranks differ in their numbers of frames and, here, of rows.
+    local = slice(0, 2) if rank == 0 else slice(2, 6)
+    results = {
+        "plain": result(local, recompute=False),
+        "recomputed": result(local, recompute=True),
+        "images": image_statistics(rank),
+    }
+    torch.save(results, out)
     torch.distributed.barrier()
     time.sleep(0.2)
     sys.stdout.flush()
-    os._exit(0)  # how gloo's sockets are taken down is not what is tested
+    os._exit(0)  # the shutdown of gloo's sockets is not tested
 
 
 if __name__ == "__main__":

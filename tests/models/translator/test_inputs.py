@@ -1,4 +1,4 @@
-"""Inputs of sign embeddings: clip features and points of frames, lengths, padding, clips that have none."""
+"""Inputs of sign embeddings: clip features and points of frames, lengths, padding, clips without inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
 from signatlas.errors import FeatureError, PoseError
 from signatlas.features import store
 from signatlas.models.translator.config import BackboneConfig, SignEmbeddingConfig
-from signatlas.models.translator.inputs import SignInputs, inputs_of_poses, inputs_of_video, pose_inputs
+from signatlas.models.translator.inputs import SignInputs, pose_inputs, prepare_poses, prepare_video
 from signatlas.models.translator.sign_embedding import SignEmbedding, input_width
 
 POSE = BackboneConfig(kind="pose", max_frames=10)
@@ -22,16 +22,16 @@ def corpus(small_corpus) -> Corpus:
 
 @pytest.fixture(scope="module")
 def folder(corpus, tmp_path_factory) -> str:
-    """Clip features of all clips but the first, in two streams; a clip's first number is its place in the corpus."""
+    """Clip features of all clips but the first, in two streams; a clip's first value is its position in the corpus."""
     rows = corpus.metadata()[1:]
     counts = [row["num_frames"] for row in rows]
-    made = [np.full((n, 6), place, np.float32) + np.arange(n)[:, None] / 64 for place, n in enumerate(counts, 1)]
+    values = [np.full((n, 6), k, np.float32) + np.arange(n)[:, None] / 64 for k, n in enumerate(counts, 1)]
     info = store.FeatureInfo(
         kind="windows", streams=("agnostic", "aware"), width=6, corpus="small",
         corpus_fingerprint=corpus.info.fingerprint,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("features") / "small"
-    store.write(path, info, [row["id"] for row in rows], counts, {"agnostic": made, "aware": [-x for x in made]})
+    store.write(path, info, [row["id"] for row in rows], counts, {"agnostic": values, "aware": [-x for x in values]})
     return str(path)
 
 
@@ -50,7 +50,7 @@ def test_clip_features_are_mixed_subsampled_and_padded(corpus, folder):
 def test_features_that_do_not_fit_are_refused(corpus, folder, tmp_path):
     with pytest.raises(FeatureError, match=r"data\.features"):
         SignInputs.open(BackboneConfig(), corpus)
-    with pytest.raises(FeatureError, match=r"width 7, .* has 6"):
+    with pytest.raises(FeatureError, match=r"width 6, the recipe says 7"):
         SignInputs.open(BackboneConfig(features=7), corpus, features=folder)
     clips = list(corpus)[:3]
     other = write_corpus(tmp_path / "other", CorpusInfo("o", "1", "x", "x", ("gsg",)), clips)
@@ -58,7 +58,7 @@ def test_features_that_do_not_fit_are_refused(corpus, folder, tmp_path):
         SignInputs.open(BackboneConfig(), other, features=folder)
 
 
-def test_points_of_frames_are_those_of_one_clip_read_by_itself(corpus):
+def test_pose_inputs_equal_those_of_a_single_clip(corpus):
     inputs = SignInputs.open(POSE, corpus)
     assert inputs.width == input_width(POSE, None) == 335
     clips = {clip.id: clip for clip in corpus}
@@ -67,10 +67,14 @@ def test_points_of_frames_are_those_of_one_clip_read_by_itself(corpus):
     assert x.dtype == np.float32 and np.isfinite(x).all()
     for row, id in enumerate(ids):
         clip = clips[id]
-        alone, seen = inputs_of_poses(POSE, clip.poses, clip.width / clip.height, clip.fps)
+        alone, alone_mask = prepare_poses(POSE, clip.poses, clip.width / clip.height, clip.fps)
         n = min(len(clip.poses), 10)
-        assert seen.shape == (1, n) and seen.all() and mask[row].sum() == n == inputs.lengths[inputs.ids.index(id)]
-        np.testing.assert_allclose(x[row, :n], alone[0], rtol=2e-3, atol=2e-3)  # kept as float16
+        assert (
+            alone_mask.shape == (1, n)
+            and alone_mask.all()
+            and mask[row].sum() == n == inputs.lengths[inputs.ids.index(id)]
+        )
+        np.testing.assert_allclose(x[row, :n], alone[0], rtol=2e-3, atol=2e-3)  # stored as float16
     tokens, _ = SignEmbedding(SignEmbeddingConfig(backbone=POSE))(*map(_tensor, (x, mask)))
     assert tokens.shape == (5, 3, 128) and tokens.isfinite().all()
 
@@ -85,12 +89,11 @@ def test_velocities_do_not_depend_on_the_length_of_a_clip(corpus):
     clip = max(corpus, key=lambda clip: len(clip.poses))
     velocity = BackboneConfig(kind="pose", streams=("velocity",), max_frames=5)
     every = velocity.model_copy(update={"max_frames": 99})
-    few, all_of = (inputs_of_poses(b, clip.poses, 1.0, 25.0)[0][0] for b in (velocity, every))
-    chosen = store.subsample(len(all_of), 5)
-    np.testing.assert_array_equal(few, all_of[chosen])
+    few, complete = (prepare_poses(b, clip.poses, 1.0, 25.0)[0][0] for b in (velocity, every))
+    np.testing.assert_array_equal(few, complete[store.subsample(len(complete), 5)])
 
 
-def test_a_rate_looks_at_fewer_frames_and_at_no_more_than_there_are(corpus):
+def test_a_rate_reads_fewer_frames_and_never_more_than_there_are(corpus):
     clip = max(corpus, key=lambda clip: len(clip.poses))
     positions = BackboneConfig(kind="pose", streams=("position",))
     every = pose_inputs(positions, clip.poses, 1.0, 25.0)
@@ -103,32 +106,32 @@ def test_a_rate_looks_at_fewer_frames_and_at_no_more_than_there_are(corpus):
     assert [int(n) for n in slow.lengths] == [int((row["num_frames"] - 1) / 2.5) + 1 for row in corpus.metadata()]
 
 
-def test_clips_that_no_model_can_look_at_are_left_out(corpus, tmp_path):
+def test_clips_with_unusable_poses_have_no_inputs(corpus, tmp_path):
     clips = list(corpus)[:3]
     broken = Clip("small/broken", "train", np.full((4, 75, 3), np.nan, np.float32), "gsg", "webcam")
-    made = write_corpus(tmp_path / "some", CorpusInfo("some", "1", "x", "x", ("gsg",)), [clips[0], broken, *clips[1:]])
-    inputs = SignInputs.open(POSE, made)
+    some = write_corpus(tmp_path / "some", CorpusInfo("some", "1", "x", "x", ("gsg",)), [clips[0], broken, *clips[1:]])
+    inputs = SignInputs.open(POSE, some)
     assert inputs.ids == [clip.id for clip in clips] and "small/broken" not in inputs
     together, alone = inputs.batch([clips[1].id])[0], SignInputs.open(POSE, corpus).batch([clips[1].id])[0]
     np.testing.assert_array_equal(together, alone)
     with pytest.raises(FeatureError, match="clip small/broken has no inputs"):
         inputs.batch([clips[0].id, "small/broken"])
     with pytest.raises(PoseError):
-        inputs_of_poses(POSE, broken.poses)
+        prepare_poses(POSE, broken.poses)
 
 
-def test_fingerprints_tell_settings_apart(corpus, folder):
-    found = {
+def test_fingerprints_depend_on_the_settings(corpus, folder):
+    fingerprints = {
         SignInputs.open(backbone, corpus, features=folder).fingerprint
         for backbone in (POSE, POSE.model_copy(update={"dims": 3}), POSE.model_copy(update={"rate": 5.0}),
                          BackboneConfig())
     }  # fmt: skip
-    assert len(found) == 4
-    assert SignInputs.open(POSE, corpus).fingerprint in found, "the same settings, the same fingerprint"
+    assert len(fingerprints) == 4
+    assert SignInputs.open(POSE, corpus).fingerprint in fingerprints, "the same settings, the same fingerprint"
 
 
 def test_a_single_file_of_the_wrong_kind_is_refused(corpus, tmp_path):
-    with pytest.raises(FeatureError, match="'features' reads no poses"):
-        inputs_of_poses(BackboneConfig(), np.zeros((3, 75, 3), np.float32))
-    with pytest.raises(FeatureError, match="'pose' reads no pictures"):
-        inputs_of_video(POSE, tmp_path / "any.mp4")
+    with pytest.raises(FeatureError, match="'features' takes no poses"):
+        prepare_poses(BackboneConfig(), np.zeros((3, 75, 3), np.float32))
+    with pytest.raises(FeatureError, match="'pose' takes no images"):
+        prepare_video(POSE, tmp_path / "any.mp4")

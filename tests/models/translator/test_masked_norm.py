@@ -1,4 +1,4 @@
-"""Masked BatchNorm: PyTorch's own on valid frames, gradients, ranks, replays, bf16."""
+"""Masked BatchNorm: equal to PyTorch's on valid frames; gradients, ranks, checkpointing, bf16."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair(dtype: torch.dtype = torch.float32) -> tuple[MaskedBatchNorm, nn.BatchN
     return ours, theirs, torch.randn(3, 5, 9, dtype=dtype) * 3 + 2
 
 
-def test_a_batch_without_padding_is_pytorchs():
+def test_without_padding_it_equals_pytorch():
     ours, theirs, x = pair()
     full, a, b = torch.ones(3, 9, dtype=torch.bool), x.clone().requires_grad_(), x.clone().requires_grad_()
     y, expected = ours(a, full), theirs(b)
@@ -37,8 +37,8 @@ def test_a_batch_without_padding_is_pytorchs():
     (y * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(a.grad, b.grad)
-    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, its.grad)
+    for our, their in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(our.grad, their.grad)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
@@ -46,8 +46,8 @@ def test_a_batch_without_padding_is_pytorchs():
 
 
 @pytest.mark.parametrize("padding", [0.0, 1e6, float("nan")])
-def test_padding_has_no_part_in_values_statistics_and_gradients(padding):
-    """The valid frames as one long clip are what PyTorch normalizes."""
+def test_padding_has_no_influence_on_values_statistics_and_gradients(padding):
+    """PyTorch normalizes the valid frames as one long clip."""
     ours, theirs, x = pair()
     a = x.clone()
     a.transpose(1, 2)[~MASK] = padding
@@ -66,7 +66,7 @@ def test_padding_has_no_part_in_values_statistics_and_gradients(padding):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_gradients_are_those_of_differences(training):
+def test_gradients_equal_finite_differences(training):
     ours, _, x = pair(torch.float64)
     ours.train(training)
     inputs = (x.requires_grad_(), ours.weight, ours.bias)
@@ -78,7 +78,7 @@ def test_gradients_are_those_of_differences(training):
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_a_replayed_forward_does_not_move_the_running_statistics_again(reentrant):
+def test_a_recomputed_forward_does_not_update_the_running_statistics(reentrant):
     plain, theirs, x = pair()
     again = MaskedBatchNorm(5)
     again.load_state_dict(theirs.state_dict())
@@ -101,12 +101,12 @@ def test_bf16_keeps_its_statistics_in_fp32():
     assert y.dtype == low.weight.dtype == torch.bfloat16
     assert low.running_mean.dtype == low.running_var.dtype == torch.float32
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
-    for _ in range(300):  # in bf16 the mean would stop short of the data's
+    for _ in range(300):  # in bf16 the mean would not reach that of the data
         low(x.bfloat16(), MASK)
     torch.testing.assert_close(low.running_mean, x.transpose(1, 2)[MASK].mean(0), rtol=1e-2, atol=1e-2)
 
 
-def test_a_batch_without_a_frame_changes_nothing():
+def test_a_batch_without_frames_changes_nothing():
     ours, theirs, x = pair()
     y = ours(x, torch.zeros_like(MASK))
     assert (y == 0).all()
@@ -122,8 +122,8 @@ def test_a_single_frame_is_finite():
     assert y.isfinite().all() and x.grad.isfinite().all() and ours.running_var.isfinite().all()
 
 
-def test_two_ranks_with_halves_have_the_gradients_and_statistics_of_one_with_all(tmp_path: Path):
-    """Of a sign embedding in fp64, with and without checkpointing; ranks have clips of other lengths."""
+def test_two_ranks_have_the_gradients_and_statistics_of_one(tmp_path: Path):
+    """For a sign embedding in fp64, with and without checkpointing; the ranks' clips differ in length."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -138,18 +138,18 @@ def test_two_ranks_with_halves_have_the_gradients_and_statistics_of_one_with_all
         )
         for rank in range(2)
     ]
-    alone = norm_ranks.result(slice(None), replay=False)
+    alone = norm_ranks.result(slice(None), recompute=False)
     output = [process.communicate(timeout=120)[0] for process in processes]
     failed = [text for process, text in zip(processes, output, strict=True) if process.returncode]
     assert not failed, failed[0][-3000:]
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    for replay in ("plain", "replayed"):
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for run in ("plain", "recomputed"):
         for name, gradient in alone["gradients"].items():
-            total = found[0][replay]["gradients"][name] + found[1][replay]["gradients"][name]
-            torch.testing.assert_close(total, gradient, rtol=1e-9, atol=1e-10, msg=f"{replay} {name}")
+            total = results[0][run]["gradients"][name] + results[1][run]["gradients"][name]
+            torch.testing.assert_close(total, gradient, rtol=1e-9, atol=1e-10, msg=f"{run} {name}")
         for rank in range(2):
             for name, value in alone["statistics"].items():
-                torch.testing.assert_close(found[rank][replay]["statistics"][name], value, msg=f"{replay} {name}")
-    for name, value in found[0]["pictures"].items():
-        assert torch.equal(found[1]["pictures"][name], value), f"ranks keep other statistics of {name}"
-    assert found[0]["pictures"]["calls"] == 3, "as many parts on both ranks"
+                torch.testing.assert_close(results[rank][run]["statistics"][name], value, msg=f"{run} {name}")
+    for name, value in results[0]["images"].items():
+        assert torch.equal(results[1]["images"][name], value), f"ranks differ in {name}"
+    assert results[0]["images"]["calls"] == 3, "equally many parts on both ranks"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from signatlas.errors import ModelError
-from signatlas.models.translator.backbones import PictureNorm
+from signatlas.models.translator.backbones import Fp32BatchNorm2d
 from signatlas.models.translator.config import BackboneConfig, ResNetSizes, SignEmbeddingConfig
 from signatlas.models.translator.sign_embedding import SignEmbedding
 
@@ -45,7 +45,7 @@ def test_tokens_of_a_clip_do_not_depend_on_its_batch(kind, blocks):
 
 
 @pytest.mark.parametrize("kind", ["features", "pose", "resnet"])
-def test_every_weight_learns_in_fp32_and_bf16(kind):
+def test_every_parameter_has_a_gradient_in_fp32_and_bf16(kind):
     for dtype in (torch.float32, torch.bfloat16):
         model = embedding(kind).to(dtype)
         tokens, _ = model(inputs(kind), MASK)
@@ -56,30 +56,30 @@ def test_every_weight_learns_in_fp32_and_bf16(kind):
         assert all(b.dtype != torch.bfloat16 for b in model.buffers()), "running statistics stay fp32"
 
 
-def test_pictures_in_chunks_learn_as_in_one_pass():
-    """With its statistics fixed: in training BatchNorm sees a chunk at a time."""
-    found = []
+def test_images_in_chunks_have_the_gradients_of_one_pass():
+    """With fixed statistics: in training, those of BatchNorm are of one chunk."""
+    results = []
     for chunk in (3, 64):
         model = embedding("resnet", chunk=chunk).double()
         model.backbone.eval()
         tokens, _ = model(inputs("resnet"), MASK)
         tokens.square().sum().backward()
-        found.append([tokens, *[p.grad for p in model.parameters()]])
-    for some, whole in zip(*found, strict=True):
+        results.append([tokens, *[p.grad for p in model.parameters()]])
+    for some, whole in zip(*results, strict=True):
         torch.testing.assert_close(some, whole, rtol=1e-6, atol=1e-8)
 
 
-def test_pictures_computed_twice_move_the_running_statistics_once():
+def test_recomputed_images_update_the_running_statistics_once():
     model, x = embedding("resnet", chunk=64), inputs("resnet")
-    layers = [m for m in model.modules() if isinstance(m, PictureNorm)]
+    layers = [m for m in model.modules() if isinstance(m, Fp32BatchNorm2d)]
     tokens, _ = model(x, MASK)
     before = [m.running_var.clone() for m in layers]
-    assert any((b != 1).any() for b in before), "training moves them"
+    assert any((b != 1).any() for b in before), "training updates them"
     tokens.sum().backward()
     assert all(torch.equal(m.running_var, b) for m, b in zip(layers, before, strict=True))
 
 
-def test_a_frozen_backbone_neither_learns_nor_moves_in_training():
+def test_a_frozen_backbone_does_not_change_in_training():
     model = embedding("resnet", frozen=True).train()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     tokens, _ = model(inputs("resnet"), MASK)
@@ -90,7 +90,7 @@ def test_a_frozen_backbone_neither_learns_nor_moves_in_training():
         assert torch.equal(value, before[name]), name
 
 
-def test_a_pretrained_resnet_of_a_folder_is_built_again_without_it(tmp_path):
+def test_a_model_with_a_pretrained_resnet_loads_without_it(tmp_path):
     source = embedding("resnet")
     source.backbone(inputs("resnet"), MASK)  # running statistics of its own
     source.backbone.model.save_pretrained(tmp_path / "resnet")
@@ -114,7 +114,7 @@ def test_a_resnet_of_default_sizes_is_resnet_18():
 
 
 @pytest.mark.parametrize("folder", ["nothing", "bert"])
-def test_what_is_no_resnet_is_refused_in_one_line(tmp_path, folder):
+def test_other_models_than_a_resnet_are_one_line(tmp_path, folder):
     from transformers import BertConfig, BertModel
 
     if folder == "bert":

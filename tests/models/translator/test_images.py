@@ -1,4 +1,4 @@
-"""Pictures of videos as inputs: where they lie, which frames, how they are cut and varied."""
+"""Images of videos as inputs: location, choice of frames, cropping and augmentation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from signatlas.corpus.format import Clip, Corpus, CorpusInfo, write_corpus
 from signatlas.errors import FeatureError, MediaError
 from signatlas.models.translator.config import BackboneConfig, ResNetSizes, SignEmbeddingConfig
-from signatlas.models.translator.inputs import SignInputs, inputs_of_video
-from signatlas.models.translator.pictures import Change, located, pictures
+from signatlas.models.translator.images import ImageTransform, find_recordings, read_images
+from signatlas.models.translator.inputs import SignInputs, prepare_video
 from signatlas.models.translator.sign_embedding import SignEmbedding
 
 SIZES = ResNetSizes(embedding=4, hidden=(4, 8), depths=(1, 1))
@@ -23,41 +23,41 @@ def corpus(small_corpus) -> Corpus:
 
 
 def levels(x: np.ndarray) -> list[int]:
-    """The numbers of the film's frames, read from their gray."""
-    return [round((float(picture.mean()) - 16) / 4) for picture in x]
+    """Return the frame numbers of a test video, from its gray levels."""
+    return [round((float(image.mean()) - 16) / 4) for image in x]
 
 
-def test_videos_and_folders_of_pictures_are_found_by_the_ends_of_ids(corpus, film, tmp_path):
+def test_videos_and_image_folders_match_the_last_parts_of_ids(corpus, film, tmp_path):
     from PIL import Image
 
     ids = [row["id"] for row in corpus.metadata()]
     whole, last, folder = ids[0], ids[1], ids[2]
     (tmp_path / whole).parent.mkdir(parents=True)
     film(tmp_path / f"{whole}.mp4")
-    film(tmp_path / f"{whole.rsplit('/', 1)[1]}.mp4", frames=3)  # the longer name goes first
+    film(tmp_path / f"{whole.rsplit('/', 1)[1]}.mp4", frames=3)  # the longer name is preferred
     film(tmp_path / f"{last.rsplit('/', 1)[1]}.mkv", frames=5)
     frames = tmp_path.joinpath(*folder.split("/")[-2:])
     frames.mkdir(parents=True)
     for number in (2, 10, 9):
         Image.fromarray(np.full((40, 50, 3), 16 + 4 * number, np.uint8)).save(frames / f"{number}.png")
-    found = dict(located(tmp_path, ids))
-    assert set(found) == {whole, last, folder}
+    recordings = dict(find_recordings(tmp_path, ids))
+    assert set(recordings) == {whole, last, folder}
     inputs = SignInputs.open(RESNET, corpus, frames=str(tmp_path))
     assert inputs.ids == [whole, last, folder] and ids[3] not in inputs
     x, mask = inputs.batch([folder, whole, last])
     assert x.shape == (3, 8, 3, 32, 32) and x.dtype == np.uint8 and mask.sum(1).tolist() == [3, 8, 5]
     assert levels(x[0, :3]) == [2, 9, 10]
-    assert levels(x[1]) == np.linspace(0, 29, 8).round().astype(int).tolist(), "evenly, from first to last"
+    assert levels(x[1]) == np.linspace(0, 29, 8).round().astype(int).tolist(), "evenly spread from first to last"
     assert levels(x[2, :5]) == [0, 1, 2, 3, 4]
     model = SignEmbedding(SignEmbeddingConfig(backbone=RESNET, width=16)).eval()
-    tokens, seen = model(torch.from_numpy(x), torch.from_numpy(mask))
-    assert tokens.isfinite().all() and seen.sum(1).tolist() == [1, 2, 2]
+    tokens, token_mask = model(torch.from_numpy(x), torch.from_numpy(mask))
+    assert tokens.isfinite().all() and token_mask.sum(1).tolist() == [1, 2, 2]
 
 
-def test_missing_and_damaged_videos_are_told_with_clip_and_file(corpus, film, tmp_path):
+def test_errors_of_missing_and_damaged_videos_name_clip_and_file(corpus, film, tmp_path):
     with pytest.raises(FeatureError, match=r"data\.frames"):
         SignInputs.open(RESNET, corpus)
-    with pytest.raises(FeatureError, match="is no folder"):
+    with pytest.raises(FeatureError, match="is not a folder"):
         SignInputs.open(RESNET, corpus, frames=str(tmp_path / "none"))
     with pytest.raises(FeatureError, match="holds no video"):
         SignInputs.open(RESNET, corpus, frames=str(tmp_path))
@@ -72,21 +72,21 @@ def test_missing_and_damaged_videos_are_told_with_clip_and_file(corpus, film, tm
     with pytest.raises(FeatureError, match="has no inputs"):
         inputs.batch([corpus.metadata()[5]["id"]])
     with pytest.raises(MediaError):
-        inputs_of_video(RESNET, tmp_path / f"{names[1]}.mp4")
+        prepare_video(RESNET, tmp_path / f"{names[1]}.mp4")
 
 
-def test_the_middle_is_cut_out_of_the_resized_picture():
-    """A picture of 60 x 120: the short side becomes 37 of which 32 are kept."""
+def test_the_center_of_the_resized_image_is_cropped():
+    """An image of 60 x 120: the short side becomes 37, of which 32 are kept."""
     x = np.broadcast_to(np.arange(120, dtype=np.uint8)[None, :, None], (60, 120, 3))
-    square = Change(32, None)(np.ascontiguousarray(x))
+    square = ImageTransform(32, None)(np.ascontiguousarray(x))
     assert square.shape == (3, 32, 32) and square.dtype == np.uint8
     row = square[0, 16].astype(float)
-    assert row.mean() == pytest.approx(59.5, abs=1.5), "the middle"
-    assert row[-1] - row[0] == pytest.approx(31 * 60 / 37, abs=2), "proportions stay"
+    assert row.mean() == pytest.approx(59.5, abs=1.5), "centered"
+    assert row[-1] - row[0] == pytest.approx(31 * 60 / 37, abs=2), "proportions are kept"
     assert (np.diff(row) > 0).all(), "not mirrored"
 
 
-def test_pictures_are_varied_by_seed_epoch_and_clip_alone(corpus, tmp_path):
+def test_augmentation_depends_on_seed_epoch_and_clip_only(corpus, tmp_path):
     from PIL import Image
 
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
@@ -100,7 +100,7 @@ def test_pictures_are_varied_by_seed_epoch_and_clip_alone(corpus, tmp_path):
     first, _ = inputs.batch(ids, epoch=0)
     np.testing.assert_array_equal(inputs.batch(ids[::-1], epoch=0)[0][::-1], first)
     several = SignInputs.open(RESNET, corpus, frames=str(tmp_path), readers=3)
-    np.testing.assert_array_equal(several.batch(ids, epoch=0)[0], first, "however many threads read")
+    np.testing.assert_array_equal(several.batch(ids, epoch=0)[0], first, "for any number of threads")
     with pytest.raises(FeatureError, match="clip nobody has no inputs"):
         several.batch([ids[0], "nobody"])
     plain, _ = inputs.batch(ids)
@@ -110,25 +110,25 @@ def test_pictures_are_varied_by_seed_epoch_and_clip_alone(corpus, tmp_path):
     np.testing.assert_array_equal(first[0, 0], first[0, 5], "one draw for all frames of a clip")
 
 
-def test_changes_are_drawn_as_the_paper_says():
-    changes = [Change(224, np.random.default_rng(seed)) for seed in range(400)]
-    turned = [c.angle for c in changes if c.angle]
-    moved = [c.shift for c in changes if any(c.shift)]
-    assert 160 < len(turned) < 240 and 160 < len(moved) < 240, "each for half of the clips"
-    assert 25 < max(map(abs, turned)) <= 30 and np.abs(moved).max() == 10
-    both = sum(bool(c.angle) and any(c.shift) for c in changes)
-    assert 70 < both < 130, "one independent of the other"
-    places = np.array([c.place for c in changes])
-    assert places.min() < 0.02 and places.max() > 0.98
+def test_augmentations_are_drawn_as_in_the_paper():
+    transforms = [ImageTransform(224, np.random.default_rng(seed)) for seed in range(400)]
+    angles = [c.angle for c in transforms if c.angle]
+    shifts = [c.shift for c in transforms if any(c.shift)]
+    assert 160 < len(angles) < 240 and 160 < len(shifts) < 240, "each for half of the clips"
+    assert 25 < max(map(abs, angles)) <= 30 and np.abs(shifts).max() == 10
+    both = sum(bool(c.angle) and any(c.shift) for c in transforms)
+    assert 70 < both < 130, "independent of each other"
+    crops = np.array([c.crop for c in transforms])
+    assert crops.min() < 0.02 and crops.max() > 0.98
 
 
-def test_a_signer_is_turned_and_moved_but_not_mirrored():
-    """A bright spot left of the middle goes where the rotation and the shift say."""
-    picture = np.zeros((256, 256, 3), np.uint8)
-    picture[126:131, 62:67] = 255  # 64 pixels left of the middle
-    change = Change(224, None)
-    change.angle, change.shift = 30.0, (10, -4)
-    square = change(picture)[0]
+def test_images_are_rotated_and_shifted_but_not_mirrored():
+    """A bright spot left of the center moves by the rotation and the shift."""
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[126:131, 62:67] = 255  # 64 pixels left of the center
+    transform = ImageTransform(224, None)
+    transform.angle, transform.shift = 30.0, (10, -4)
+    square = transform(image)[0]
     rows, columns = np.nonzero(square > 100)
     angle = np.radians(30)
     assert columns.mean() == pytest.approx(112 - 64 * np.cos(angle) + 10, abs=1.5)
@@ -136,7 +136,7 @@ def test_a_signer_is_turned_and_moved_but_not_mirrored():
 
 
 def test_rendered_clips_go_from_poses_to_tokens(tmp_path):
-    """Two clips rendered to video, found by their ids, through a ResNet: what a user without videos can do."""
+    """Two clips rendered to video, matched by their ids, through a ResNet: for users without videos."""
     from signatlas.plots.movie import write_movie
     from signatlas.pose import skeleton as sk
     from signatlas.render.frames import iter_rgb_frames
@@ -156,8 +156,8 @@ def test_rendered_clips_go_from_poses_to_tokens(tmp_path):
     inputs = SignInputs.open(RESNET, corpus, frames=str(tmp_path / "films"))
     x, mask = inputs.batch(inputs.ids, epoch=0)
     assert mask.sum(1).tolist() == inputs.lengths.tolist() == [7, 4]
-    one, _ = inputs_of_video(RESNET, tmp_path / "films/train/1.mp4")
-    np.testing.assert_array_equal(one[0], pictures(tmp_path / "films/train/1.mp4", RESNET))
+    one, _ = prepare_video(RESNET, tmp_path / "films/train/1.mp4")
+    np.testing.assert_array_equal(one[0], read_images(tmp_path / "films/train/1.mp4", RESNET))
     model = SignEmbedding(SignEmbeddingConfig(backbone=RESNET, width=16))
     tokens, _ = model(torch.from_numpy(x), torch.from_numpy(mask))
     tokens.sum().backward()
