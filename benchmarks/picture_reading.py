@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from signatlas.models.translator.config import BackboneConfig
-from signatlas.models.translator.pictures import pictures
+from signatlas.models.translator.images import read_images
 
 BACKBONE = BackboneConfig(kind="resnet", pretrained="microsoft/resnet-18", size=224, max_frames=300)
 
@@ -26,7 +26,7 @@ def read(paths: list[str], readers: int) -> tuple[float, list[np.ndarray]]:
     """Return frames per second, and the images of each clip."""
     started = time.perf_counter()
     with ThreadPoolExecutor(readers) as pool:
-        images = list(pool.map(lambda job: pictures(job[1], BACKBONE, np.random.default_rng(job[0])), enumerate(paths)))
+        images = list(pool.map(lambda job: read_images(job[1], BACKBONE, np.random.default_rng(job[0])), enumerate(paths)))
     return sum(map(len, images)) / (time.perf_counter() - started), images
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from cli.main import main
 from signatlas.corpus.format import Corpus, write_corpus
-from signatlas.errors import CorpusError, PoseError, SnapshotError
+from signatlas.errors import CorpusError, IndexVersionError, PoseError
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.retrieval.index_version import Snapshot
-from signatlas.retrieval.search import LocalSearch
+from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.search import SignSearch
 from trainers.pipelines.embed import collect, embedded
 from trainers.pipelines.index.signs import build
 
@@ -42,8 +42,8 @@ def test_a_part_of_a_corpus_in_shards(small_model: Path, small_corpus: Path, tmp
     assert seen[-1] == len(wanted) == built.manifest.count
     assert built.manifest.confidence.recordings == len(wanted)  # every word is in the index: no absent signs
     assert built.manifest.corpus.sources == ("webcam",) and built.manifest.corpus.synthetic
-    assert Snapshot.open(tmp_path).version == built.version  # live
-    hits = LocalSearch(built).search(wanted[0].poses, aspect=640 / 480, k=1)
+    assert IndexVersion.open(tmp_path).version == built.version  # live
+    hits = SignSearch(built).search(wanted[0].poses, aspect=640 / 480, k=1)
     assert hits[0].id == wanted[0].id
 
 
@@ -57,14 +57,14 @@ def test_the_command(small_model: Path, small_corpus: Path, tmp_path: Path, caps
     with pytest.raises(SystemExit) as ended:
         main([str(w) for w in words])
     assert ended.value.code == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_mistakes_leave_nothing_behind(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
-    with pytest.raises(SnapshotError, match="no source 'film', only dictionary, webcam"):
+    with pytest.raises(IndexVersionError, match="no source 'film', only dictionary, webcam"):
         build(small_model, small_corpus, out, sources=("film",))
-    with pytest.raises(SnapshotError, match="no split 'x'"):
+    with pytest.raises(IndexVersionError, match="no split 'x'"):
         build(small_model, small_corpus, out, splits=("x",))
     clips = list(Corpus.open(small_corpus))[:4]
     clips[2] = replace(clips[2], poses=np.full((5, 75, 3), np.nan, np.float32))

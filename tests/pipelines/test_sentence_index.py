@@ -10,12 +10,12 @@ import torch
 
 from cli.main import main
 from signatlas.corpus.format import Corpus
-from signatlas.features.sliding import COPIES, Slider
 from signatlas.models.dual_encoder.config import DualEncoderConfig
 from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.sign_encoder import SignEncoderConfig
-from signatlas.retrieval.index_version import Snapshot
+from signatlas.models.sliding import SIGN_ENCODERS, SlidingEncoder
+from signatlas.retrieval.index_version import IndexVersion
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 SIZES = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
@@ -33,25 +33,25 @@ def test_clips_are_indexed_from_their_poses(
     torch.manual_seed(0)
     made = {"kind": "windows", "streams": ("agnostic",), "window": 4, "stride": 1, "limit": 7}
     config = DualEncoderConfig.model_validate(
-        {"sign": {"max_clips": 5, **SIZES}, "text": {"max_tokens": 6, **SIZES}, "embedding": 16}
+        {"sign": {"max_windows": 5, **SIZES}, "text": {"max_tokens": 6, **SIZES}, "embedding": 16}
     )
     model = DualEncoder.build(config, ["word"], 16, record={"features_made": made})
     model.save_pretrained(tmp_path / "dual")
     assert run("index", "build", tmp_path / "dual", small_corpus, "--out", tmp_path / "index") == 2
     assert "has no sign encoders of its own" in capsys.readouterr().err
     encoder = SignEncoderConfig(points="nose_hands", dims=2, frames=4, embedding=8, **SIZES)  # type: ignore[arg-type]
-    SignClassifier(encoder, ("a", "b")).save_pretrained(tmp_path / "dual" / COPIES / "agnostic")
+    SignClassifier(encoder, ("a", "b")).save_pretrained(tmp_path / "dual" / SIGN_ENCODERS / "agnostic")
     assert run("index", "build", tmp_path / "dual", small_corpus, "--out", tmp_path / "index", "--split", "dev") == 0
-    built = Snapshot.open(tmp_path / "index")
+    built = IndexVersion.open(tmp_path / "index")
     clips = {clip.id: clip for clip in Corpus.open(small_corpus).split("dev")}
     assert built.manifest.count == len(clips) == 24 and built.manifest.features is None
     assert not list((tmp_path / "index").glob(".features-*"))
     shard, sign = built.shard(0), model.config.sign
-    # The snapshot takes poses by itself.
-    slider = Slider(built.path / "model", model, alpha=sign.alpha, limit=sign.max_clips)
+    # The index takes poses by itself.
+    slider = SlidingEncoder(built.path / "model", model, alpha=sign.alpha, limit=sign.max_windows)
     assert shard.tokens is not None
     for number, id in enumerate(shard.ids[:4]):
-        found = slider.of(clips[id].poses, 640 / 480)
+        found = slider.features(clips[id].poses, 640 / 480)
         encoded = model.embed_features([(found[None], np.ones((1, len(found)), bool))])
         stored = shard.index.reconstruct(number)
         np.testing.assert_allclose(stored, model.pooled(encoded)[0].numpy(), atol=2e-3)

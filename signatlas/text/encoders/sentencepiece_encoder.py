@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from signatlas.errors import ModelError, TextError
-from signatlas.models.transformer import Transformer
+from signatlas.layers import Transformer
 from signatlas.text import usem3
 from signatlas.text.encoders.config import TextConfig
 from signatlas.text.tokens import clean, evenly, padded, refuse_empty, share_longer

@@ -11,10 +11,10 @@ from typing import Any
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import IndexVersionError, TextError
-from signatlas.features.sliding import own_encoders
 from signatlas.features.store import FeatureStore
 from signatlas.models import folder as model_folder
 from signatlas.models.dual_encoder.encoder import DualEncoder
+from signatlas.models.sliding import own_encoders
 from signatlas.retrieval import entries, index_version
 from signatlas.retrieval.index_version import FeaturesPart, IndexVersion
 from trainers.pipelines.features import Progress, extract
