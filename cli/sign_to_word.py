@@ -39,7 +39,7 @@ def show_map(
     Example: signatlas show map runs/cico/model data/multi --clip multi/test/000001 --features data/features/multi
     """
     from signatlas.evaluation.sign_to_word.maps import gloss_spans
-    from signatlas.plots.sign_to_word import word_map
+    from signatlas.plots.sign_to_word import plot_word_map
 
     opened, rows = _rows(corpus, lambda row: row["id"] == clip)
     if not rows:
@@ -49,7 +49,7 @@ def show_map(
     scale, unit = (1 / fps, "s") if fps else (1.0, "frames")
     spans = [(gloss, first * scale, end * scale) for gloss, first, end in gloss_spans(pair.row)]
     with output_errors(out):
-        word_map(pair.map, pair.frames * scale, out, spans=spans, unit=unit, title=f"{clip}: {pair.text}")
+        plot_word_map(pair.map, pair.frames * scale, out, spans=spans, unit=unit, title=f"{clip}: {pair.text}")
     print(json_.dumps(_as_data(pair), ensure_ascii=False) if json else f"{out}: {len(pair.frames)} clips x "
           f"{len(pair.map.words)} words")  # fmt: skip
 
@@ -127,12 +127,12 @@ def _draw(found: list[tuple[MinedWord, np.ndarray]], path: Path, seed: int) -> N
     """The commonest words, those that name a gloss before all others."""
     import numpy as np
 
-    from signatlas.plots.mined_signs import LEAST, mined_map
+    from signatlas.plots.mined_signs import MIN_TOKENS, plot_mined_signs
 
     chosen = sorted(found, key=lambda f: f[0].named is None)[:SHOWN_WORDS]  # stable: most frequent first
     tokens = np.concatenate([tokens for _, tokens in chosen])
-    if len(tokens) >= LEAST:
-        mined_map(tokens, [word.word for word, t in chosen for _ in t], path, seed=seed)
+    if len(tokens) >= MIN_TOKENS:
+        plot_mined_signs(tokens, [word.word for word, t in chosen for _ in t], path, seed=seed)
 
 
 def _table(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training curves: one panel a figure, epochs along."""
+"""Training curves: one panel per metric, over epochs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def curves(
     panels: Sequence[Sequence[str]] | None = None,
     title: str | None = None,
 ) -> None:
-    """Save a PNG of the numbers in ``history``, a dict an epoch; a dict need not have every number.
+    """Save a PNG of the metrics in ``history``, one dict per epoch; a dict may lack metrics.
 
-    ``panels`` groups names that share a panel, by default one panel each. Raises ValueError when nothing can be drawn.
+    ``panels`` groups metrics that share a panel, by default one panel each. Raises ValueError if there are no metrics.
     """
     names = [name for row in history for name, value in row.items() if name != x and isinstance(value, int | float)]
     groups = [list(panel) for panel in panels] if panels else [[name] for name in dict.fromkeys(names)]
     if not groups or not any(name in names for panel in groups for name in panel):
-        raise ValueError("no numbers to draw: history is empty or names none of the panels' figures")
+        raise ValueError("no metrics to plot: the history is empty or has none of the requested metrics")
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
-    picture = figure(4.2 * columns, 2.8 * rows)
-    grid = picture.subplots(rows, columns, squeeze=False).ravel()
+    chart = figure(4.2 * columns, 2.8 * rows)
+    grid = chart.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(groups) :]:
         axes.set_axis_off()
     for axes, panel in zip(grid, groups, strict=False):
@@ -38,5 +38,5 @@ def curves(
         axes.legend(fontsize=8, frameon=False)
         axes.grid(alpha=0.25)
     if title:
-        picture.suptitle(title)
-    save(picture, path)
+        chart.suptitle(title)
+    save(chart, path)

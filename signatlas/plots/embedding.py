@@ -1,4 +1,4 @@
-"""A space as a map: vectors laid out in the plane, colored by gloss."""
+"""Two-dimensional map of an embedding space, colored by gloss."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ MARKERS = "os^vDPX*"
 
 
 def layout(vectors: np.ndarray, method: Literal["pca", "tsne"] = "tsne", *, seed: int = 0) -> np.ndarray:
-    """Vectors [N, D] in the plane [N, 2], by PCA or t-SNE over cosine distance (van der Maaten and Hinton 2008)."""
+    """Project vectors [N, D] to [N, 2], by PCA or by t-SNE of cosine distances (van der Maaten and Hinton 2008).
+
+    Raises ValueError for fewer than three vectors.
+    """
     if len(vectors) < 3:
-        raise ValueError(f"{len(vectors)} vectors make no map; at least 3 are needed")
+        raise ValueError(f"a map needs at least 3 vectors, got {len(vectors)}")
     if method == "pca":
         from sklearn.decomposition import PCA
 
@@ -27,7 +30,7 @@ def layout(vectors: np.ndarray, method: Literal["pca", "tsne"] = "tsne", *, seed
         metric="cosine",
         init="random",
         perplexity=min(30.0, (len(vectors) - 1) / 3),
-        # The approximation pays only for many points; its threads cost seconds on a busy machine.
+        # Barnes-Hut is faster only for many points, and its threads cost seconds on a busy machine.
         method="exact" if len(vectors) <= 500 else "barnes_hut",
         random_state=seed,
     )
@@ -43,26 +46,28 @@ def embedding_map(
     title: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Save a PNG map of vectors [N, D]: color and marker together tell glosses apart, the word stands at its median.
+    """Save a PNG map of vectors [N, D]. Each gloss has its points color and marker, with its label at the median point.
 
     Points without a gloss are small and gray.
     """
-    places = layout(np.asarray(vectors, float), method, seed=seed)
+    positions = layout(np.asarray(vectors, float), method, seed=seed)
     labels = np.array([gloss or "" for gloss in glosses])
     words = sorted(set(labels) - {""})
-    picture = figure(9, 8)
-    axes = picture.subplots()
-    unnamed = labels == ""
-    axes.scatter(places[unnamed, 0], places[unnamed, 1], s=4, color=GRAY, linewidths=0)
+    chart = figure(9, 8)
+    axes = chart.subplots()
+    unlabeled = labels == ""
+    axes.scatter(positions[unlabeled, 0], positions[unlabeled, 1], s=4, color=GRAY, linewidths=0)
     for number, word in enumerate(words):
         marker = MARKERS[number // len(CYCLE) % len(MARKERS)]
-        own = places[labels == word]
+        points = positions[labels == word]
         axes.scatter(
-            own[:, 0], own[:, 1], s=18, color=CYCLE[number % len(CYCLE)], marker=marker, linewidths=0, alpha=0.8
+            points[:, 0], points[:, 1], s=18, color=CYCLE[number % len(CYCLE)], marker=marker, linewidths=0, alpha=0.8
         )
         if len(words) <= 60:
-            axes.annotate(word, np.median(own, 0), fontsize=8, ha="center", bbox={"fc": "white", "alpha": 0.7, "lw": 0})
+            axes.annotate(
+                word, np.median(points, 0), fontsize=8, ha="center", bbox={"fc": "white", "alpha": 0.7, "lw": 0}
+            )
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title or f"{len(vectors)} clips, {len(words)} words, {method}")
-    save(picture, path)
+    save(chart, path)

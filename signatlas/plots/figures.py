@@ -1,4 +1,4 @@
-"""Figures without pyplot: no global state, no display, colors that color-blind people can tell apart."""
+"""Matplotlib figures without pyplot: no global state, no display, a palette safe for color-blind readers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GRAY = "#8A8A8A"
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of this many inches that lays itself out."""
+    """Return an empty figure of this size in inches, with constrained layout."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a PNG in one step: whole or not at all."""
+    """Write a PNG atomically."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     _disable_math(figure)
@@ -41,7 +41,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def _disable_math(figure: Figure) -> None:
-    """Draw dollar signs of titles, labels and words as they are; only the numbers of logarithmic axes need TeX."""
+    """Draw dollar signs in user data literally; only tick labels of logarithmic axes need mathtext."""
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter
 

@@ -1,4 +1,4 @@
-"""Mined signs in the plane: the tokens of a dictionary's windows by UMAP, colored by word."""
+"""UMAP of mined signs: tokens of a dictionary's windows, colored by word."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import numpy as np
 from signatlas.plots.figures import CYCLE, figure, save
 
 MARKERS = "os^vDPX*"
-LEAST = 4  # fewer points have no neighborhood to keep
+MIN_TOKENS = 4  # UMAP needs neighbors
 
 
-def mined_map(
+def plot_mined_signs(
     tokens: np.ndarray, words: Sequence[str], path: str | os.PathLike[str], *, seed: int = 0, title: str = ""
 ) -> None:
-    """Save a PNG of tokens [N, E] with the word of each; color and marker together tell words apart.
+    """Save a PNG of tokens [N, E], each labeled with its word. Each word has its points color and marker.
 
     Raises ValueError for fewer than four tokens.
     """
-    places = layout(tokens, seed)
+    positions = layout(tokens, seed)
     labels = np.array(words)
-    picture = figure(9, 8)
-    axes = picture.subplots()
+    chart = figure(9, 8)
+    axes = chart.subplots()
     for number, word in enumerate(dict.fromkeys(words)):
-        own = places[labels == word]
+        points = positions[labels == word]
         marker = MARKERS[number // len(CYCLE) % len(MARKERS)]
-        axes.scatter(own[:, 0], own[:, 1], s=22, color=CYCLE[number % len(CYCLE)], marker=marker, lw=0, alpha=0.8)
-        top = label_place(own)
+        axes.scatter(points[:, 0], points[:, 1], s=22, color=CYCLE[number % len(CYCLE)], marker=marker, lw=0, alpha=0.8)
+        anchor = label_position(points)
         box = {"fc": "white", "alpha": 0.6, "lw": 0, "pad": 1}
-        axes.annotate(word, top, (0, 7), textcoords="offset points", fontsize=9, ha="center", bbox=box)
+        axes.annotate(word, anchor, (0, 7), textcoords="offset points", fontsize=9, ha="center", bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title or f"{len(tokens)} mined windows of {len(set(words))} words, UMAP")
-    save(picture, path)
+    save(chart, path)
 
 
-def label_place(points: np.ndarray) -> tuple[float, float]:
-    """Above the half of some points [N, 2] that lies closest together: stragglers do not move a label."""
+def label_position(points: np.ndarray) -> tuple[float, float]:
+    """Return the position of a label for points [N, 2]: above the half closest to their medoid, to ignore outliers."""
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     medoid = int(distances.sum(1).argmin())
     near = points[distances[medoid] <= np.median(distances[medoid])]
@@ -47,11 +47,14 @@ def label_place(points: np.ndarray) -> tuple[float, float]:
 
 
 def layout(tokens: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Tokens [N, E] in the plane [N, 2], by UMAP over cosine distance (McInnes et al. 2018); the same for one seed."""
-    if len(tokens) < LEAST:
-        raise ValueError(f"{len(tokens)} tokens make no map; at least {LEAST} are needed")
+    """Project tokens [N, E] to [N, 2] by UMAP of cosine distances (McInnes et al. 2018), deterministic for a seed.
+
+    Raises ValueError for fewer than four tokens.
+    """
+    if len(tokens) < MIN_TOKENS:
+        raise ValueError(f"a map needs at least {MIN_TOKENS} tokens, got {len(tokens)}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a seed costs threads, and that few points bend the spectrum
+        warnings.simplefilter("ignore")  # about seeds that disable threads, and spectral initialization of few points
         from umap import UMAP
 
         mapper = UMAP(

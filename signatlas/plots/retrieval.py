@@ -1,4 +1,4 @@
-"""How far down one must look: recall over the cutoff, and where the right items stand."""
+"""Recall over the cutoff K, and the distribution of ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from signatlas.plots.figures import CYCLE, GRAY, figure, save
 
 
 class Curve(NamedTuple):
-    """The ranks int [Q] from 1 of one panel's queries in a gallery of so many items, and the name of their line."""
+    """Ranks int [Q] (from 1) of queries in a gallery of ``gallery`` items, drawn as line ``label`` of ``panel``."""
 
     panel: str
     label: str
@@ -21,28 +21,28 @@ class Curve(NamedTuple):
 
 
 def recall(curves: Sequence[Curve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
-    """Save a PNG: for each panel R@K over K, and below it the share of queries by rank; gray: a random order.
+    """Save a PNG with R@K over K for each panel and, below, the fraction of queries by rank; chance is gray.
 
-    Raises ValueError when there is nothing to draw.
+    Raises ValueError if there are no ranks.
     """
     if not curves or not all(len(curve.ranks) for curve in curves):
         raise ValueError("no ranks to draw")
     panels = list(dict.fromkeys(curve.panel for curve in curves))
-    picture = figure(4.6 * len(panels), 6.0)
-    grid = picture.subplots(2, len(panels), squeeze=False, sharex="col", sharey="row")
+    chart = figure(4.6 * len(panels), 6.0)
+    grid = chart.subplots(2, len(panels), squeeze=False, sharex="col", sharey="row")
     for column, panel in enumerate(panels):
-        chosen = [curve for curve in curves if curve.panel == panel]
+        panel_curves = [curve for curve in curves if curve.panel == panel]
         upper, lower = grid[:, column]
-        _recall_over_cutoff(upper, chosen)
-        _by_rank(lower, chosen)
+        _recall_over_cutoff(upper, panel_curves)
+        _rank_histogram(lower, panel_curves)
         upper.set_title(panel)
         lower.set_xlabel("rank")
         upper.legend(fontsize=8, frameon=False, loc="best")
     grid[0, 0].set_ylabel("R@K")
-    grid[1, 0].set_ylabel("share of queries")
+    grid[1, 0].set_ylabel("fraction of queries")
     if title:
-        picture.suptitle(title)
-    save(picture, path)
+        chart.suptitle(title)
+    save(chart, path)
 
 
 def _recall_over_cutoff(axes, curves: Sequence[Curve]) -> None:  # type: ignore[no-untyped-def]
@@ -57,14 +57,14 @@ def _recall_over_cutoff(axes, curves: Sequence[Curve]) -> None:  # type: ignore[
     axes.grid(alpha=0.25)
 
 
-def _by_rank(axes, curves: Sequence[Curve]) -> None:  # type: ignore[no-untyped-def]
-    """Ranks 1, 2, 3-4, 5-8, 9-16, ...: each bin ends at a power of two."""
+def _rank_histogram(axes, curves: Sequence[Curve]) -> None:  # type: ignore[no-untyped-def]
+    """Draw a histogram with bins 1, 2, 3-4, 5-8, 9-16, ..."""
     size = max(curve.gallery for curve in curves)
     edges = np.concatenate([[0], 2 ** np.arange(int(np.ceil(np.log2(size))) + 1)]) + 0.5
     for curve, color in zip(curves, CYCLE * len(curves), strict=False):
-        shares = np.histogram(curve.ranks, edges)[0] / len(curve.ranks)
-        axes.stairs(shares, edges, color=color, fill=True, alpha=0.25)
-        axes.stairs(shares, edges, color=color)
-    by_chance = np.diff(np.clip(edges - 0.5, 0, size)) / size
-    axes.stairs(by_chance, edges, color=GRAY, linestyle="--")
+        fractions = np.histogram(curve.ranks, edges)[0] / len(curve.ranks)
+        axes.stairs(fractions, edges, color=color, fill=True, alpha=0.25)
+        axes.stairs(fractions, edges, color=color)
+    chance = np.diff(np.clip(edges - 0.5, 0, size)) / size
+    axes.stairs(chance, edges, color=GRAY, linestyle="--")
     axes.grid(alpha=0.25)

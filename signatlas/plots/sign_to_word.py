@@ -1,4 +1,4 @@
-"""A sign-to-word map: words against time, the true glosses above."""
+"""Heat maps of a sign-to-word map: words over time, with the true glosses above."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Spans = Sequence[tuple[str, float, float]]
 
 
 class WordMap(Protocol):
-    """W words, cosines [L, W] with L clips, and each word's attention to the clips [L, W]."""
+    """W words, cosines [L, W] with L windows, and each word's attention over the windows [L, W]."""
 
     @property
     def words(self) -> tuple[str, ...]: ...
@@ -27,8 +27,8 @@ class WordMap(Protocol):
     def word_attention(self) -> np.ndarray: ...
 
 
-def word_map(
-    found: WordMap,
+def plot_word_map(
+    word_map: WordMap,
     times: np.ndarray,
     path: str | os.PathLike[str],
     *,
@@ -36,38 +36,38 @@ def word_map(
     unit: str = "s",
     title: str | None = None,
 ) -> None:
-    """Save a PNG: cosines, and below how each word's attention spreads over time.
+    """Save a PNG of cosines and, below, each word's attention over time.
 
-    ``times`` [L] are the clips' middles, ``spans`` (gloss, start, end) the true glosses, both in ``unit``.
+    ``times`` [L] are the centers of the windows, ``spans`` (gloss, start, end) the true glosses, both in ``unit``.
     """
     edges = _edges(times)
-    height = 0.28 * len(found.words) + 0.5
-    picture = figure(9, 2 * height + 1.6)
-    axes = picture.subplots(
+    height = 0.28 * len(word_map.words) + 0.5
+    chart = figure(9, 2 * height + 1.6)
+    axes = chart.subplots(
         3 if spans else 2, 1, sharex=True, height_ratios=[*([0.45] if spans else []), height, height], squeeze=False
     )[:, 0]
     if spans:
         _bars(axes[0], spans)
-    for place, (values, name) in enumerate(
-        [(found.cosines, "cosine"), (found.word_attention, "share of the word's attention")]
+    for number, (values, name) in enumerate(
+        [(word_map.cosines, "cosine"), (word_map.word_attention, "attention of the word")]
     ):
-        panel: Axes = axes[place - 2]
-        rows = np.arange(len(found.words) + 1) - 0.5
-        mesh = panel.pcolormesh(edges, rows, values.T, cmap="viridis", vmin=0 if place else None)
-        panel.set_yticks(range(len(found.words)), found.words, fontsize=9)
+        panel: Axes = axes[number - 2]
+        rows = np.arange(len(word_map.words) + 1) - 0.5
+        mesh = panel.pcolormesh(edges, rows, values.T, cmap="viridis", vmin=0 if number else None)
+        panel.set_yticks(range(len(word_map.words)), word_map.words, fontsize=9)
         panel.invert_yaxis()
-        picture.colorbar(mesh, ax=panel, pad=0.01).set_label(name, fontsize=8)
+        chart.colorbar(mesh, ax=panel, pad=0.01).set_label(name, fontsize=8)
         for _, start, end in spans:
             for edge in (start, end):
                 panel.axvline(edge, color="white", lw=0.6, alpha=0.6)
     axes[-1].set_xlabel(f"time ({unit})")
     if title:
-        picture.suptitle(title, fontsize=10)
-    save(picture, path)
+        chart.suptitle(title, fontsize=10)
+    save(chart, path)
 
 
 def _edges(times: np.ndarray) -> np.ndarray:
-    """Borders [L + 1] between clips, halfway from middle to middle."""
+    """Return borders [L + 1] between windows, halfway between their centers."""
     if len(times) == 1:
         return np.array([times[0] - 0.5, times[0] + 0.5])
     between = (times[1:] + times[:-1]) / 2

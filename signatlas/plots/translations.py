@@ -1,4 +1,4 @@
-"""Scores of translations, sentence by sentence: how they spread, and how they fall with length."""
+"""Sentence-level translation scores: their distribution, and their mean by reference length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from signatlas.plots.figures import CYCLE, GRAY, figure, save
 
-LEAST = 5  # sentences that a length must have to be drawn
+MIN_SENTENCES = 5  # of a group of lengths
 
 
 def scores(
@@ -20,50 +20,50 @@ def scores(
     title: str | None = None,
     name: str = "ROUGE-L",
 ) -> None:
-    """Save a PNG: shares of sentences by score [N] of each system, and mean score by ``lengths`` [N] in tokens.
+    """Save a PNG of the distribution of each system's scores [N] and the mean score by ``lengths`` [N] in tokens.
 
-    Raises ValueError when there is nothing to draw.
+    Raises ValueError if there are no scores.
     """
     if not by_system or not len(lengths):
         raise ValueError("no scores to draw")
-    picture = figure(9.2, 3.8)
-    left, right = picture.subplots(1, 2)
+    chart = figure(9.2, 3.8)
+    left, right = chart.subplots(1, 2)
     edges = np.linspace(0, 100, 21)
     for (system, values), color in zip(by_system.items(), CYCLE, strict=False):
-        shares = np.histogram(values, edges)[0] / len(values)
-        left.stairs(shares, edges, color=color, label=f"{system}: mean {values.mean():.1f}")
+        fractions = np.histogram(values, edges)[0] / len(values)
+        left.stairs(fractions, edges, color=color, label=f"{system}: mean {values.mean():.1f}")
         left.axvline(values.mean(), color=color, linestyle=":", linewidth=1)
-    left.set(xlabel=f"{name} of a sentence", ylabel="share of sentences", xlim=(0, 100))
+    left.set(xlabel=f"sentence-level {name}", ylabel="fraction of sentences", xlim=(0, 100))
     left.legend(fontsize=8, frameon=False)
     groups = length_groups(lengths)
-    middles = [float(lengths[rows].mean()) for rows in groups]
+    mean_lengths = [float(lengths[rows].mean()) for rows in groups]
     for values, color in zip(by_system.values(), CYCLE, strict=False):
         means = [values[rows].mean() for rows in groups]
         errors = [values[rows].std() / max(len(rows), 1) ** 0.5 for rows in groups]
-        right.errorbar(middles, means, errors, color=color, marker="o", markersize=4, capsize=2, linewidth=1.2)
-    for x, rows in zip(middles, groups, strict=True):
+        right.errorbar(mean_lengths, means, errors, color=color, marker="o", markersize=4, capsize=2, linewidth=1.2)
+    for x, rows in zip(mean_lengths, groups, strict=True):
         right.text(x, 0.99, str(len(rows)), color=GRAY, fontsize=7, ha="center", va="top",
                    transform=right.get_xaxis_transform())  # fmt: skip
-    right.set(xlabel="tokens of the reference (gray: sentences)", ylabel=f"mean {name}, with standard error")
+    right.set(xlabel="tokens of the reference (gray: number of sentences)", ylabel=f"mean {name} and standard error")
     right.set_ylim(0, 1.12 * right.get_ylim()[1])
     for axes in (left, right):
         axes.grid(alpha=0.25)
     if title:
-        picture.suptitle(title)
-    save(picture, path)
+        chart.suptitle(title)
+    save(chart, path)
 
 
-def length_groups(lengths: np.ndarray, most: int = 8) -> list[np.ndarray]:
-    """Sentences by length, at most ``most`` groups of about equally many; equal lengths stay together."""
+def length_groups(lengths: np.ndarray, max_groups: int = 8) -> list[np.ndarray]:
+    """Group sentences by length into at most ``max_groups`` groups of similar size; equal lengths stay together."""
     order = np.argsort(lengths, kind="stable")
-    wanted = max(LEAST, int(np.ceil(len(lengths) / most)))
+    size = max(MIN_SENTENCES, int(np.ceil(len(lengths) / max_groups)))
     groups: list[np.ndarray] = []
     start = 0
     while start < len(order):
-        end = min(start + wanted, len(order))
+        end = min(start + size, len(order))
         while end < len(order) and lengths[order[end]] == lengths[order[end - 1]]:
             end += 1
-        if len(order) - end < LEAST:
+        if len(order) - end < MIN_SENTENCES:
             end = len(order)
         groups.append(order[start:end])
         start = end

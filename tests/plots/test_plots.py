@@ -74,7 +74,7 @@ def test_curves(tmp_path: Path) -> None:
     curves(history, tmp_path / "all.png")
     curves(history, tmp_path / "two.png", panels=[["loss"], ["R@1"]], title="a run")
     assert pixels(tmp_path / "all.png").shape[1] > pixels(tmp_path / "two.png").shape[1]
-    with pytest.raises(ValueError, match="no numbers to draw"):
+    with pytest.raises(ValueError, match="no metrics to plot"):
         curves([], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 

@@ -11,14 +11,14 @@ from PIL import Image
 from cli.main import main
 from signatlas.errors import CorpusError
 from signatlas.plots.quality import quality
-from signatlas.pose.quality import Named, Quality
+from signatlas.pose.quality import ClipQuality, Quality
 
 
 def test_sources_have_colors_and_the_worst_are_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    clips = [Named(f"clip/{n}", f"source {n % 3}", Quality(*rng.random(5).tolist())) for n in range(60)]
+    clips = [ClipQuality(f"clip/{n}", f"source {n % 3}", Quality(*rng.random(5).tolist())) for n in range(60)]
     quality(clips, tmp_path / "three.png", title="three")
-    quality([Named("a", "one", Quality(1.0, 1.0, 1.0, 0.0, 0.0))], tmp_path / "one.png")
+    quality([ClipQuality("a", "one", Quality(1.0, 1.0, 1.0, 0.0, 0.0))], tmp_path / "one.png")
     three, one = (np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("three.png", "one.png"))
     colored = [len(np.unique(image[np.ptp(image, axis=-1) > 80], axis=0)) for image in (three, one)]
     assert colored[0] > colored[1] > 0

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from signatlas.evaluation.sign_to_word.maps import sign_to_word_map
-from signatlas.plots.mined_signs import label_place, layout, mined_map
-from signatlas.plots.sign_to_word import word_map
+from signatlas.plots.mined_signs import label_position, layout, plot_mined_signs
+from signatlas.plots.sign_to_word import plot_word_map
 
 
 def yellow(path: Path) -> np.ndarray:
@@ -26,9 +26,9 @@ def test_a_word_is_bright_where_it_is_signed(tmp_path: Path) -> None:
     for order, early in (([0, 1, 2, 3], True), ([3, 2, 1, 0], False)):
         found = sign_to_word_map(words[order], words[:1], [("Regen", [0])], tau=0.07)
         spans = [("REGEN", 0.0, 0.5)]
-        word_map(found, np.array([0.2, 0.6, 1.0, 1.4]), tmp_path / "map.png", spans=spans, title="a $ sign")
+        plot_word_map(found, np.array([0.2, 0.6, 1.0, 1.4]), tmp_path / "map.png", spans=spans, title="a $ sign")
         assert (yellow(tmp_path / "map.png")[:, 0].mean() < 0.45) == early
-    word_map(
+    plot_word_map(
         sign_to_word_map(words[:1], words[:1], [("w", [0])], 0.07), np.array([3.0]), tmp_path / "one.png", unit="frames"
     )
     assert (tmp_path / "one.png").stat().st_size > 5000
@@ -44,7 +44,7 @@ def test_mined_signs_lie_together_and_a_seed_is_a_picture(tmp_path: Path) -> Non
     middles = np.stack([places[labels == n].mean(0) for n in range(3)])
     nearest = ((places[:, None] - middles[None]) ** 2).sum(-1).argmin(1)
     assert (nearest == labels).mean() > 0.95
-    mined_map(tokens, [f"word {n}" for n in labels], tmp_path / "mined.png")
+    plot_mined_signs(tokens, [f"word {n}" for n in labels], tmp_path / "mined.png")
     assert (tmp_path / "mined.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match="at least 4"):
         layout(tokens[:3])
@@ -53,6 +53,6 @@ def test_mined_signs_lie_together_and_a_seed_is_a_picture(tmp_path: Path) -> Non
 def test_a_label_stands_above_its_cluster_whatever_lies_far_away() -> None:
     cluster = np.array([[0.0, 0.0], [0.2, 0.1], [0.1, 0.3], [-0.1, 0.2], [0.0, 0.2]])
     stragglers = np.array([[9.0, 50.0], [12.0, 40.0]])
-    x, y = label_place(np.concatenate([cluster, stragglers]))
+    x, y = label_position(np.concatenate([cluster, stragglers]))
     assert abs(x) < 0.3
     assert y <= 0.3
