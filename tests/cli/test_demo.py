@@ -1,4 +1,4 @@
-"""The demo on a machine without any recordings: everything runs, and nothing looks like a result on real data."""
+"""The demo without real recordings: it runs end to end, and nothing looks like a result on real signing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_without_a_source_it_says_so_and_runs_on_procedural_signs(tmp_path: Path) -> None:
+def test_without_recordings_it_runs_on_procedural_signs_and_says_so(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     environment = {name: value for name, value in os.environ.items() if name != "SIGNATLAS_MIRROR"}
     environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
@@ -37,7 +37,7 @@ def test_without_a_source_it_says_so_and_runs_on_procedural_signs(tmp_path: Path
     assert "demo-procedural" in log.read_text()
 
 
-def test_outside_a_checkout_it_says_where_to_go(tmp_path: Path) -> None:
+def test_outside_a_checkout_it_says_what_to_do(tmp_path: Path) -> None:
     failed = subprocess.run(
         [sys.executable, "-m", "cli", "demo"],
         cwd=tmp_path,
@@ -47,4 +47,6 @@ def test_outside_a_checkout_it_says_where_to_go(tmp_path: Path) -> None:
         check=False,
     )
     assert failed.returncode == 2
-    assert failed.stderr.strip() == "signatlas: the demo runs in a checkout of signatlas: change into its folder first"
+    assert (
+        failed.stderr.strip() == "signatlas: the demo must run in a checkout of signatlas: change to its folder first"
+    )

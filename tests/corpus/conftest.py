@@ -1,4 +1,4 @@
-"""Small corpora in their authors' layouts, made for the tests."""
+"""Small corpora in the layouts of their authors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ README = """# SignLanguageRecognition
 
 
 def dgs_csv(frames: int, dims: int, rng: np.random.Generator) -> str:
-    """A CSV of the authors' layout: one or two hands a row, right of and left of the face."""
+    """A CSV in the layout of the authors: one or two hands per row, right of and left of the face."""
     axes = "xyz"[:dims]
     names = ["face_x", "face_y"] + [f"landmark_{a}_{i}" for i in range(1, 43) for a in axes]
     lines = [";".join(names)]
@@ -32,14 +32,14 @@ def dgs_csv(frames: int, dims: int, rng: np.random.Generator) -> str:
 
 
 def dgs_files() -> dict[str, bytes]:
-    """Paths below the repository -> contents: 2 webcam words with 10 and 12 recordings, 4 dictionary entries."""
+    """Contents by path below the repository: 2 webcam words with 10 and 12 recordings, 5 dictionary entries."""
     rng = np.random.default_rng(0)
     files = {"README.md": README.encode(), "lab/data/README.md": b"# Description", "src/run.py": b"pass"}
     for word, number in (("Fußball", 10), ("essen", 12)):
         for i in range(number):
             files[f"lab/data/absolute/3D_full/{word}/{word[0]}{i:03d}.csv"] = dgs_csv(5 + i, 3, rng).encode()
-    same = "lab/data/absolute/3D_full/essen/e000.csv"
-    files["lab/data/absolute/3D_full/essen/copy.csv"] = files[same]
+    duplicate = "lab/data/absolute/3D_full/essen/e000.csv"
+    files["lab/data/absolute/3D_full/essen/copy.csv"] = files[duplicate]
     for word in ("Fussball", "Mücke", "Muecke", "16\uf0229", "Golden_Goal"):
         files[f"lab/data/absolute/2D_unknown/unknown/{word}.csv"] = dgs_csv(6, 2, rng).encode()
     files["lab/data/absolute/2D/essen/other.csv"] = b"not needed"
@@ -69,7 +69,7 @@ INFO = CorpusInfo("small", "1", "Apache-2.0", "made in a test", ("ase",))
 
 
 def make_clips(number: int = 12) -> list[Clip]:
-    """Clips of different lengths with every kind of column filled, and missing points."""
+    """Clips of different lengths with missing points, and values in every column."""
     clips = []
     for i in range(number):
         rng = np.random.default_rng(i)

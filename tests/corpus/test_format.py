@@ -1,11 +1,12 @@
-"""The corpus format: written whole or not at all, read back equal, by us and by others."""
+"""The corpus format: atomic writes, exact round trips, damage, older formats, other readers."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ def assert_same(read: Clip, written: Clip) -> None:
             assert a == b, field.name
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_a_corpus_is_read_as_it_was_written(tmp_path: Path) -> None:
     clips = make_clips()
     corpus = write_corpus(tmp_path / "c", INFO, clips, clips_per_file=5, rows_per_group=2)
     assert len(corpus.files) == 3
@@ -43,7 +44,7 @@ def test_round_trip(tmp_path: Path) -> None:
         corpus.clip("nobody")
 
 
-def test_fingerprint_is_of_the_content_not_of_how_it_is_stored(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_and_not_on_the_files(tmp_path: Path) -> None:
     clips = make_clips()
     one = write_corpus(tmp_path / "one", INFO, clips).info.fingerprint
     assert write_corpus(tmp_path / "two", INFO, clips[::-1], clips_per_file=4).info.fingerprint == one
@@ -59,7 +60,7 @@ def test_fingerprint_is_of_the_content_not_of_how_it_is_stored(tmp_path: Path) -
         assert write_corpus(target, INFO, [*clips[:3], other, *clips[4:]]).info.fingerprint != one
 
 
-def test_a_failing_generator_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failing_generator_leaves_no_files(tmp_path: Path) -> None:
     def breaks() -> Iterator[Clip]:
         yield from make_clips(3)
         raise RuntimeError("the source broke")
@@ -69,11 +70,11 @@ def test_a_failing_generator_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overwriting_keeps_the_old_corpus_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_overwriting_keeps_the_old_corpus_until_the_new_one_is_complete(tmp_path: Path) -> None:
     old = write_corpus(tmp_path / "c", INFO, make_clips(4)).info.fingerprint
-    with pytest.raises(CorpusError, match="exists already"):
+    with pytest.raises(CorpusError, match="already exists"):
         write_corpus(tmp_path / "c", INFO, make_clips(5))
-    with pytest.raises(CorpusError, match="occurs twice"):
+    with pytest.raises(CorpusError, match="duplicate clip id"):
         write_corpus(tmp_path / "c", INFO, [*make_clips(5), make_clips(1)[0]], overwrite=True)
     assert Corpus.open(tmp_path / "c", verify=True).info.fingerprint == old
     assert len(write_corpus(tmp_path / "c", INFO, make_clips(5), overwrite=True)) == 5
@@ -90,14 +91,14 @@ def test_overwriting_keeps_the_old_corpus_until_the_new_one_is_whole(tmp_path: P
         ({"visibility": np.zeros((2, 75), np.float16)}, "visibility"),
     ],
 )
-def test_bad_clips_are_refused_by_name(tmp_path: Path, change: dict, message: str) -> None:
+def test_invalid_clips_are_rejected_with_their_id(tmp_path: Path, change: dict, message: str) -> None:
     bad = dataclasses.replace(make_clips(1)[0], **change)
     with pytest.raises(CorpusError, match=f"small/00: .*{message}"):
         write_corpus(tmp_path / "c", INFO, [bad])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damage_is_found(tmp_path: Path) -> None:
+def test_damaged_files_are_detected(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c", INFO, make_clips(), clips_per_file=6)
     file = Path(corpus.files[1])
     whole = file.read_bytes()
@@ -114,7 +115,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
         Corpus.open(tmp_path / "c")
 
 
-def test_a_truncated_parquet_behind_a_matching_size_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_parquet_of_the_right_size_is_one_line(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c", INFO, make_clips())
     file = Path(corpus.files[0])
     size = file.stat().st_size
@@ -124,7 +125,7 @@ def test_a_truncated_parquet_behind_a_matching_size_is_one_line(tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
-def test_missing_or_foreign_folders_are_one_line(tmp_path: Path) -> None:
+def test_missing_corpora_and_other_keypoint_layouts_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no corpus at .*nowhere"):
         Corpus.open(tmp_path / "nowhere")
     write_corpus(tmp_path / "c", INFO, make_clips(2))
@@ -137,7 +138,38 @@ def test_missing_or_foreign_folders_are_one_line(tmp_path: Path) -> None:
         Corpus.open(tmp_path / "c")
 
 
-def test_object_store(tmp_path: Path) -> None:
+def rewrite_corpus_json(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    document = json.loads((folder / "corpus.json").read_text())
+    change(document)
+    (folder / "corpus.json").write_text(json.dumps(document))
+
+
+def test_corpora_of_format_1_open_unchanged(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c", INFO, make_clips())
+
+    def to_format_1(document: dict[str, Any]) -> None:
+        assert document.pop("format") == 2
+        document["licence"] = document.pop("license")
+
+    rewrite_corpus_json(tmp_path / "c", to_format_1)
+    old = Corpus.open(tmp_path / "c", verify=True)
+    assert old.info == corpus.info and old.info.license == "Apache-2.0"
+    for read, clip in zip(old, make_clips(), strict=True):
+        assert_same(read, clip)
+
+
+def test_newer_formats_are_one_line(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "c", INFO, make_clips(2))
+    rewrite_corpus_json(tmp_path / "c", lambda document: document.update(format=3, unknown="x"))
+    with pytest.raises(CorpusError, match=r"c has corpus format 3; this signatlas reads up to 2: update it") as caught:
+        Corpus.open(tmp_path / "c")
+    assert "\n" not in str(caught.value)
+    rewrite_corpus_json(tmp_path / "c", lambda document: document.update(format="two"))
+    with pytest.raises(CorpusError, match="damaged"):
+        Corpus.open(tmp_path / "c")
+
+
+def test_a_corpus_in_an_object_store(tmp_path: Path) -> None:
     uri = (tmp_path / "bucket").as_uri() + "/corpus"
     written = write_corpus(uri, INFO, make_clips(), clips_per_file=5)
     local = write_corpus(tmp_path / "local", INFO, make_clips())
@@ -146,7 +178,7 @@ def test_object_store(tmp_path: Path) -> None:
     assert all(file.startswith("file://") for file in corpus.files)
     for read, clip in zip(corpus, make_clips(), strict=True):
         assert_same(read, clip)
-    with pytest.raises(CorpusError, match="exists already"):
+    with pytest.raises(CorpusError, match="already exists"):
         write_corpus(uri, INFO, make_clips())
     write_corpus(uri, INFO, make_clips(2), overwrite=True)
     assert len(Corpus.open(uri, verify=True)) == 2
@@ -175,10 +207,10 @@ def test_ray_data_reads_it(tmp_path: Path, ray_session: None) -> None:
     import ray
 
     corpus = write_corpus(tmp_path / "c", INFO, make_clips(), clips_per_file=5)
-    found = {}
+    poses = {}
     for batch in ray.data.read_parquet(corpus.files).iter_batches(batch_format="pyarrow", batch_size=5):
         for row in batch.select(["id", "poses"]).to_pylist():
-            found[row["id"]] = np.array(row["poses"], np.float32)
-    assert len(found) == 12
+            poses[row["id"]] = np.array(row["poses"], np.float32)
+    assert len(poses) == 12
     for clip in make_clips():
-        np.testing.assert_array_equal(found[clip.id], clip.poses)
+        np.testing.assert_array_equal(poses[clip.id], clip.poses)

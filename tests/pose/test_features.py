@@ -1,4 +1,4 @@
-"""Features against their definitions, written out plainly."""
+"""Features against plain forms of their definitions."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def batch():
 
 @pytest.mark.parametrize("points", ["all", "upper", "nose_hands"])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_width_is_what_build_gives(points, dims):
+def test_width_matches_the_features(points, dims):
     total = len(features.POINT_SETS[points])
     x, present = torch.zeros(1, 4, total, 3), torch.ones(1, 4, total, dtype=torch.bool)
     for streams in (("position",), ("shape", "presence"), STREAMS):
@@ -26,7 +26,7 @@ def test_width_is_what_build_gives(points, dims):
         assert built.shape == (1, 4, features.width(points, dims, streams))
 
 
-def test_streams_against_their_definition(batch):
+def test_streams_match_their_definitions(batch):
     x, present = batch
     (velocity,) = (features.build(x, present, points="nose_hands", dims=3, streams=["velocity"]),)
     shape = features.build(x, present, points="nose_hands", dims=3, streams=["shape"]).view(2, 5, 42, 3)
@@ -39,7 +39,7 @@ def test_streams_against_their_definition(batch):
     torch.testing.assert_close(bones[:, :, 1 + 6], x[:, :, 1 + 6] - x[:, :, 1 + 5])  # index pip minus mcp
 
 
-def test_with_two_dimensions_z_is_never_looked_at(batch):
+def test_two_dimensions_ignore_z(batch):
     x, present = batch
     deeper = x.clone()
     deeper[..., 2] += 100
@@ -47,7 +47,7 @@ def test_with_two_dimensions_z_is_never_looked_at(batch):
     torch.testing.assert_close(*flat)
 
 
-def test_presence_is_one_value_a_hand(batch):
+def test_presence_has_one_value_per_hand(batch):
     x, present = batch
     present[:, :, 1:22] = False
     built = features.build(x, present, points="nose_hands", dims=2, streams=["presence"])
@@ -55,7 +55,7 @@ def test_presence_is_one_value_a_hand(batch):
     assert (built[..., 1] == 0).all()
 
 
-def test_every_point_hangs_on_a_parent_in_its_set():
+def test_every_point_has_a_parent_in_its_set():
     for name, chosen in features.POINT_SETS.items():
         parent = features.parents(name)
         assert parent[0] == 0, "the nose is the root"

@@ -11,7 +11,7 @@ from signatlas.pose.normalize import TORSO_PER_PALM, check, fill, fixed_length, 
 
 
 def signing(frames: int = 20, *, body: bool = True, seed: int = 0) -> np.ndarray:
-    """Random but plausible points: shoulders, hips in view, hands with palms of one length."""
+    """Return random but plausible points with shoulders and hips in view."""
     rng = np.random.default_rng(seed)
     poses = rng.uniform(0.3, 0.7, (frames, 75, 3)).astype(np.float32)
     poses[:, sk.LEFT_SHOULDER, :2], poses[:, sk.RIGHT_SHOULDER, :2] = (0.6, 0.4), (0.4, 0.4)
@@ -25,13 +25,13 @@ def signing(frames: int = 20, *, body: bool = True, seed: int = 0) -> np.ndarray
 @given(
     st.floats(0.3, 1.2), st.floats(-0.2, 0.15), st.floats(-0.2, 0.15), st.booleans(), st.sampled_from([None, 0.5, 1.5])
 )
-def test_the_signer_may_stand_anywhere_and_near_or_far(size, dx, dy, body, aspect):
+def test_position_and_distance_of_the_signer_do_not_matter(size, dx, dy, body, aspect):
     poses = signing(body=body)
     moved = poses * np.float32(size) + np.array([dx, dy, 0], np.float32)
     np.testing.assert_allclose(normalize(moved, aspect), normalize(poses, aspect), rtol=1e-3, atol=1e-4)
 
 
-def test_one_unit_is_the_torso_and_the_origin_lies_between_the_shoulders():
+def test_the_unit_is_the_torso_and_the_origin_the_shoulder_midpoint():
     points = normalize(signing())
     shoulders = points[:, [sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER], :2].mean(1)
     hips = points[:, [sk.LEFT_HIP, sk.RIGHT_HIP], :2].mean(1)
@@ -39,14 +39,14 @@ def test_one_unit_is_the_torso_and_the_origin_lies_between_the_shoulders():
     np.testing.assert_allclose(np.linalg.norm(hips - shoulders, axis=1), 1, rtol=1e-5)
 
 
-def test_hips_below_the_picture_are_not_measured():
+def test_hips_below_the_image_are_not_used():
     poses = signing()
     poses[:, [sk.LEFT_HIP, sk.RIGHT_HIP], 1] = 1.7
     width = np.linalg.norm(normalize(poses)[0, sk.LEFT_SHOULDER, :2] - normalize(poses)[0, sk.RIGHT_SHOULDER, :2])
     assert width == pytest.approx(1 / 1.3, rel=1e-5)
 
 
-def test_without_a_body_the_palm_is_the_measure():
+def test_without_a_body_the_palm_gives_the_scale():
     poses = np.full((5, 75, 3), np.nan, np.float32)
     poses[:, sk.NOSE, :2] = (0.5, 0.2)
     poses[:, sk.RIGHT_HAND, :2] = 0.5
@@ -63,7 +63,7 @@ def test_aspect_multiplies_x_and_z_only():
     np.testing.assert_allclose(normalize(poses, 2.0), normalize(stretched), rtol=1e-4, atol=1e-5)
 
 
-def test_two_dimensional_points_lack_z_alone():
+def test_two_dimensional_points_miss_only_z():
     poses = signing()
     poses[..., 2] = np.nan
     points = normalize(poses)
@@ -71,31 +71,31 @@ def test_two_dimensional_points_lack_z_alone():
     assert np.isnan(points[..., 2]).all()
 
 
-def test_fill_interpolates_by_mask_and_not_by_value():
+def test_fill_interpolates_missing_coordinates_and_not_zeros():
     points = np.zeros((5, 75, 3), np.float32)
     points[:, 40, 0] = [0, np.nan, np.nan, 3, np.nan]
     points[:, 41] = np.nan
     filled = fill(points)
     np.testing.assert_allclose(filled.coordinates[:, 40, 0], [0, 1, 2, 3, 3])
     assert filled.present[:, 40].tolist() == [True, False, False, True, False]
-    assert filled.present[:, 42].all(), "a true zero is a point like any other"
+    assert filled.present[:, 42].all(), "a point at zero was detected"
     assert not filled.present[:, 41].any()
     assert (filled.coordinates[:, 41] == 0).all()
 
 
-def test_a_mirror_twice_is_no_mirror():
+def test_mirroring_twice_changes_nothing():
     points = normalize(signing())
     np.testing.assert_array_equal(mirror(mirror(points)), points)
     np.testing.assert_allclose(mirror(points)[:, sk.LEFT_HAND, 0], -points[:, sk.RIGHT_HAND, 0])
 
 
-def test_mirroring_the_picture_mirrors_the_normalized_pose():
+def test_mirroring_the_image_mirrors_the_normalized_pose():
     poses = signing()
-    picture = (poses * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, sk.MIRROR]
-    np.testing.assert_allclose(normalize(picture), mirror(normalize(poses)), atol=1e-5)
+    image = (poses * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, sk.MIRROR]
+    np.testing.assert_allclose(normalize(image), mirror(normalize(poses)), atol=1e-5)
 
 
-def test_fixed_length_keeps_the_ends():
+def test_fixed_length_includes_both_ends():
     values = np.arange(7, dtype=np.float32)[:, None]
     assert fixed_length(values, 13)[[0, 6, 12], 0].tolist() == [0, 3, 6]
     assert fixed_length(values, 3)[:, 0].tolist() == [0, 3, 6]
@@ -103,7 +103,7 @@ def test_fixed_length_keeps_the_ends():
 
 
 @pytest.mark.parametrize(
-    ("poses", "says"),
+    ("poses", "message"),
     [
         (np.zeros((4, 178, 3)), r"shape \[4, 178, 3\], expected \[frames, 75, 3\]"),
         (np.zeros((0, 75, 3)), "empty"),
@@ -111,14 +111,14 @@ def test_fixed_length_keeps_the_ends():
         (np.full((4, 75, 3), np.inf), "infinite"),
     ],
 )
-def test_unusable_poses_are_refused_in_one_line(poses, says):
-    with pytest.raises(PoseError, match=says) as error:
+def test_unusable_poses_are_one_line(poses, message):
+    with pytest.raises(PoseError, match=message) as error:
         check(poses, "clip 7")
     assert "\n" not in str(error.value)
     assert "clip 7" in str(error.value)
 
 
-def test_fingers_without_wrist_face_or_body_are_still_placed():
+def test_fingers_without_wrist_face_or_body_are_normalized():
     poses = np.full((4, 75, 3), np.nan, np.float32)
     poses[:, 54 + 5 : 54 + 9, :2] = np.random.default_rng(0).uniform(0.4, 0.6, (4, 4, 2))
     points = normalize(check(poses))

@@ -1,4 +1,4 @@
-"""Frames of videos: exact cuts, thinning, rotation, and files that lie or are broken."""
+"""Frames of videos and folders of images: exact spans, resampling, rotation, damaged files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from PIL import Image
 
 from signatlas.errors import MediaError
 from signatlas.pose.media import Limits, frames_per_second
-from signatlas.pose.video import Media, begun_within, frames, probe
+from signatlas.pose.video import Media, count_frames, frames, probe
 
 Film = Callable[..., Path]
 
 
 def numbers(images: Iterable[np.ndarray]) -> list[int]:
-    """Which frames of a film these are."""
+    """Return the numbers of the frames of a test video, from their gray levels."""
     return [round((float(image.mean()) - 16) / 4) for image in images]
 
 
-def test_a_video_says_what_it_is_and_streams_its_frames(film: Film, tmp_path: Path) -> None:
+def test_metadata_and_frames_of_a_video(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
     assert probe(path) == Media(str(path), 25.0, 64, 48, 30, 1.2, (64, 48))
     reader = frames(path)
@@ -34,21 +34,21 @@ def test_a_video_says_what_it_is_and_streams_its_frames(film: Film, tmp_path: Pa
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "ts", "webm"])
-def test_every_span_is_exact_in_every_container(film: Film, tmp_path: Path, ending: str) -> None:
+def test_spans_are_exact_in_every_container(film: Film, tmp_path: Path, ending: str) -> None:
     path = film(tmp_path / f"a.{ending}", codec={"avi": "mpeg4", "webm": "libvpx"}.get(ending, "libx264"))
     for first, end in itertools.combinations((0, 1, 9, 10, 11, 19, 25, 30), 2):
         assert numbers(frames(path, span=(first, end))) == list(range(first, end)), (first, end)
     assert numbers(frames(path, span=(25, 99))) == [25, 26, 27, 28, 29]
 
 
-def test_a_cut_in_seconds_takes_what_begins_inside_it(film: Film, tmp_path: Path) -> None:
+def test_a_span_in_seconds_has_the_frames_that_begin_in_it(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", fps=10)
     assert numbers(frames(path, seconds=(0.1, 0.5))) == [1, 2, 3, 4]
     assert numbers(frames(path, seconds=(0.11, 0.51))) == [2, 3, 4, 5]
     assert numbers(frames(path, seconds=(2.5, 100.0))) == [25, 26, 27, 28, 29]
 
 
-def test_spans_count_frames_where_the_frame_rate_varies(film: Film, tmp_path: Path) -> None:
+def test_spans_with_a_variable_frame_rate(film: Film, tmp_path: Path) -> None:
     times = np.cumsum([1, 1, 3, 1, 7, 2] * 5).tolist()
     path = film(tmp_path / "a.mkv", times=times)
     assert numbers(frames(path)) == list(range(30))
@@ -56,52 +56,52 @@ def test_spans_count_frames_where_the_frame_rate_varies(film: Film, tmp_path: Pa
         assert numbers(frames(path, span=span)) == list(range(*span))
 
 
-def test_frames_that_an_edit_list_hides_are_not_announced(film: Film, tmp_path: Path) -> None:
-    """As `ffmpeg -ss 0.6 -c copy` cuts: from the key frame on, and what lies before the cut is hidden."""
+def test_frames_hidden_by_an_edit_list_are_not_announced(film: Film, tmp_path: Path) -> None:
+    """Like `ffmpeg -ss 0.6 -c copy`: the cut starts at a key frame, and frames before 0.6 s are hidden."""
     import av
 
     whole, cut = film(tmp_path / "a.mp4", 50, g="20"), tmp_path / "cut.mp4"
     for times in (range(50), [*range(20), *range(20, 320, 10)]):  # of constant and of variable rate
         whole = film(tmp_path / "a.mp4", times=list(times), frames=50, g="20")
-        with av.open(str(whole)) as held, av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as made:
-            stream = made.add_stream_from_template(held.streams.video[0])
-            start = round(15 / 25 / held.streams.video[0].time_base)
-            for packet in held.demux(video=0):
+        with av.open(str(whole)) as source, av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            start = round(15 / 25 / source.streams.video[0].time_base)
+            for packet in source.demux(video=0):
                 if packet.size:
                     packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, stream
-                    made.mux(packet)
+                    output.mux(packet)
         with av.open(str(cut)) as container:
             assert container.streams.video[0].frames == 50
         assert numbers(frames(cut)) == list(range(15, 50))
         assert probe(cut).frames == 35
 
 
-def test_frames_of_a_cut_in_seconds_are_counted_where_the_frame_rate_varies(film: Film, tmp_path: Path) -> None:
+def test_frames_of_a_span_in_seconds_are_counted_with_a_variable_frame_rate(film: Film, tmp_path: Path) -> None:
     times = [*range(20), *range(20, 120, 10)]
     for ending in ("mp4", "mkv"):
         path = film(tmp_path / f"a.{ending}", times=times)
         for seconds in ((0.0, 0.8), (0.8, 4.4), (0.5, 2.0), (0.0, 4.4)):
-            assert begun_within(path, seconds) == len(list(frames(path, seconds=seconds))), seconds
-        assert begun_within(path, (0.0, 9.0)) is None
+            assert count_frames(path, seconds) == len(list(frames(path, seconds=seconds))), seconds
+        assert count_frames(path, (0.0, 9.0)) is None
     Image.new("RGB", (32, 24)).save(tmp_path / "1.png")
-    assert begun_within(tmp_path, (0.0, 1.0)) is None
+    assert count_frames(tmp_path, (0.0, 1.0)) is None
 
 
-def test_a_span_decodes_only_from_its_key_frame_on(film: Film, tmp_path: Path) -> None:
+def test_a_span_is_decoded_from_its_key_frame(film: Film, tmp_path: Path) -> None:
     import av
 
     path = film(tmp_path / "a.mp4", 56)
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     content = bytearray(path.read_bytes())
-    for packet in packets[2:48]:  # the first two stay: opening a file looks at them
+    for packet in packets[2:48]:  # not the first two, which opening the file reads
         content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
     path.write_bytes(content)
     assert numbers(frames(path, span=(50, 56))) == list(range(50, 56))
     assert numbers(frames(path, seconds=(50 / 25, 56 / 25))) == list(range(50, 56))
 
 
-def test_thinning_takes_the_nearest_frames_and_invents_none(film: Film, tmp_path: Path) -> None:
+def test_resampling_takes_the_nearest_frames(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", fps=30)
     reader = frames(path, target_fps=15)
     assert numbers(reader) == list(range(0, 30, 2))
@@ -115,30 +115,30 @@ def test_thinning_takes_the_nearest_frames_and_invents_none(film: Film, tmp_path
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_a_turned_video_comes_upright(film: Film, tmp_path: Path, rotation: int) -> None:
+def test_a_rotated_video_is_upright(film: Film, tmp_path: Path, rotation: int) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
     image[:16, :16] = 255  # a white corner, at the upper left of what is stored
     path = film(tmp_path / "a.mp4", images=[image] * 3, rotation=rotation)
     media = probe(path)
-    found = next(frames(path))
-    assert (media.width, media.height) == found.shape[1::-1] == ((64, 48) if rotation == 180 else (48, 64))
+    frame = next(frames(path))
+    assert (media.width, media.height) == frame.shape[1::-1] == ((64, 48) if rotation == 180 else (48, 64))
     row, column = {90: (-8, 8), 180: (-8, -8), 270: (8, -8)}[rotation]  # counter-clockwise
-    assert found[row, column].min() > 200
-    assert found.mean() < 40
+    assert frame[row, column].min() > 200
+    assert frame.mean() < 40
 
 
-def test_a_box_crops_and_is_clipped_to_the_picture(film: Film, tmp_path: Path) -> None:
+def test_a_box_is_clipped_to_the_image(film: Film, tmp_path: Path) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
     image[8:24, 32:] = 200
     path = film(tmp_path / "a.mp4", images=[image] * 3)
-    found = next(frames(path, box=(32, 8, 1000, 24)))
-    assert found.shape == (16, 32, 3)
-    assert found[2:-2, 2:].min() > 150
-    with pytest.raises(MediaError, match="no pixel of 64x48 lies in the box 64, 0, 90, 10"):
+    frame = next(frames(path, box=(32, 8, 1000, 24)))
+    assert frame.shape == (16, 32, 3)
+    assert frame[2:-2, 2:].min() > 150
+    with pytest.raises(MediaError, match="the box 64, 0, 90, 10 lies outside the 64x48 image"):
         next(frames(path, box=(64, 0, 90, 10)))
 
 
-def test_pictures_of_a_folder_are_frames_in_natural_order(tmp_path: Path) -> None:
+def test_images_of_a_folder_are_frames_in_natural_order(tmp_path: Path) -> None:
     for number in range(12):
         ending = "jpg" if number % 2 else "PNG"
         Image.new("RGB", (32, 24), (16 + 4 * number,) * 3).save(tmp_path / f"images{number}.{ending}")
@@ -149,55 +149,59 @@ def test_pictures_of_a_folder_are_frames_in_natural_order(tmp_path: Path) -> Non
     assert numbers(frames(tmp_path, span=(9, 20))) == [9, 10, 11]
     assert numbers(frames(tmp_path, seconds=(0.2, 0.5), fps=10)) == [2, 3, 4]
     assert numbers(frames(tmp_path, target_fps=5, fps=10)) == list(range(0, 12, 2))
-    with pytest.raises(MediaError, match="give its frame rate"):
+    with pytest.raises(MediaError, match="without a frame rate: give fps"):
         next(frames(tmp_path, target_fps=5))
 
 
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_is_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (32, 24)).save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:40])
     with pytest.raises(MediaError, match=r"2\.png cannot be read"):
         list(frames(tmp_path))
 
 
-def test_a_huge_picture_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_a_huge_image_is_rejected_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (9000, 10)).save(tmp_path / "1.png")
-    with pytest.raises(MediaError, match="9000x10 pixels, more than 8192 a side"):
+    with pytest.raises(MediaError, match="9000x10 pixels, more than 8192 per side"):
         probe(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("empty.mp4", b"", "is empty"),
-        ("text.mp4", b"this is not a video\n" * 40, "is not a video that can be read"),
-        ("playlist.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n", "is not a video"),
-        ("script.mp4", b"ffconcat version 1.0\nfile 'a.mp4'\n", "is not a video that can be read"),
+        ("text.mp4", b"this is not a video\n" * 40, "is not a readable video"),
+        (
+            "playlist.mp4",
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n",
+            "is not a readable video",
+        ),
+        ("script.mp4", b"ffconcat version 1.0\nfile 'a.mp4'\n", "is not a readable video"),
     ],
 )
-def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_files_that_are_not_videos_are_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(MediaError, match=says) as raised:
+    with pytest.raises(MediaError, match=message) as raised:
         probe(tmp_path / name)
     assert name in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_not_there_is_refused(film: Film, tmp_path: Path) -> None:
+def test_missing_files_and_empty_spans_are_one_line(film: Film, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"gone\.mp4 is missing"):
         probe(tmp_path / "gone.mp4")
-    with pytest.raises(MediaError, match="holds no picture"):
+    with pytest.raises(MediaError, match="is a folder without images"):
         probe(tmp_path)
     path = film(tmp_path / "a.mp4")
-    with pytest.raises(MediaError, match="has 30 frames, the span begins at 30"):
+    with pytest.raises(MediaError, match="has 30 frames, but the span starts at 30"):
         next(frames(path, span=(30, 40)))
-    with pytest.raises(MediaError, match="the span 5-5 holds no frame"):
+    with pytest.raises(MediaError, match="the span 5-5 is empty"):
         frames(path, span=(5, 5))
-    with pytest.raises(MediaError, match="holds no frame there"):
+    with pytest.raises(MediaError, match="contains no decodable frame in this span"):
         next(frames(path, seconds=(50.0, 60.0)))
 
 
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_video_is_one_line(tmp_path: Path) -> None:
     import av
 
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
@@ -209,7 +213,7 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
         probe(tmp_path / "a.mp4")
 
 
-def test_a_truncated_video_yields_less_than_it_announces_or_is_refused(film: Film, tmp_path: Path) -> None:
+def test_a_truncated_video_has_fewer_frames_than_announced_or_is_one_line(film: Film, tmp_path: Path) -> None:
     noise = list(np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), np.uint8))
     whole = film(tmp_path / "whole.mp4", images=noise, container_options={"movflags": "faststart"}).read_bytes()
     cut = tmp_path / "cut.mp4"
@@ -217,35 +221,35 @@ def test_a_truncated_video_yields_less_than_it_announces_or_is_refused(film: Fil
     announced = probe(cut).frames
     reader = frames(cut)
     try:
-        seen = len(list(reader))
+        num_frames = len(list(reader))
     except MediaError as error:
         assert "cut.mp4 is damaged" in str(error)
-        seen = reader.read
+        num_frames = reader.read
     assert announced == 30
-    assert 0 < seen < 28
-    # Without its index, which is at the end unless it was moved, a file says nothing at all.
+    assert 0 < num_frames < 28
+    # Without its index, which is at the end by default, a file cannot be read.
     film(tmp_path / "tail.mp4")
     (tmp_path / "tail.mp4").write_bytes((tmp_path / "tail.mp4").read_bytes()[:-400])
-    with pytest.raises(MediaError, match=r"tail\.mp4 is not a video that can be read"):
+    with pytest.raises(MediaError, match=r"tail\.mp4 is not a readable video"):
         probe(tmp_path / "tail.mp4")
 
 
-def test_a_picture_or_a_time_beyond_the_limits_is_refused(film: Film, tmp_path: Path) -> None:
+def test_sizes_and_lengths_beyond_the_limits_are_one_line(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
-    with pytest.raises(MediaError, match="64x48 pixels, more than 60 a side"):
+    with pytest.raises(MediaError, match="64x48 pixels, more than 60 per side"):
         probe(path, limits=Limits(side=60))
     with pytest.raises(MediaError, match=r"longer than 0\.5 s"):
         list(frames(path, limits=Limits(seconds=0.5)))
     assert len(list(frames(path, span=(10, 20), limits=Limits(seconds=0.5)))) == 10
 
 
-def test_addresses_are_shown_without_their_secrets(tmp_path: Path) -> None:
+def test_messages_show_uris_without_credentials(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as raised:
         probe("s3://name:secret@bucket/a.mp4?endpoint_override=127.0.0.1:9&scheme=http")
     assert "secret" not in str(raised.value)
 
 
-def test_the_real_clips_have_the_frames_they_announce(mirror: Path | None) -> None:
+def test_the_clips_of_the_mirror_have_the_announced_frames(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "video").is_dir():
         pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     for name, count, size in (("slovo_f17a6060", 112, (720, 1280)), ("posefmt_test_video", 58, (540, 720))):

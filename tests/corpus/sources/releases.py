@@ -1,4 +1,4 @@
-"""Tiny corpora in the layouts of their authors, with made-up words."""
+"""Tiny releases in the layouts of their authors, with invented words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def write_video(path: Path, frames: int = 6, *, fps: int = 25, size: tuple[int, int] = (64, 48)) -> Path:
-    """A video of a bright square that wanders: readable, and nobody in it."""
+    """Write a readable video of a moving bright square, without a person."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -17,17 +17,17 @@ def write_video(path: Path, frames: int = 6, *, fps: int = 25, size: tuple[int, 
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for number in range(frames):
-            picture = np.zeros((size[1], size[0], 3), np.uint8)
-            picture[8:24, 2 * number : 2 * number + 16] = 255
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+            image = np.zeros((size[1], size[0], 3), np.uint8)
+            image[8:24, 2 * number : 2 * number + 16] = 255
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
     return path
 
 
-def write_pictures(folder: Path, name: str, frames: int = 3, *, first: int = 1) -> Path:
-    """Small frame pictures; ``name`` is a pattern such as images{:04d}.png."""
+def write_images(folder: Path, name: str, frames: int = 3, *, first: int = 1) -> Path:
+    """Write small frame images; ``name`` is a pattern such as images{:04d}.png."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,18 +45,18 @@ PHOENIX = {
 
 
 def phoenix_csv(root: Path) -> Path:
-    """The authors' annotations."""
+    """Write the annotations in the CSV layout of the authors."""
     manual = root / "annotations" / "manual"
     manual.mkdir(parents=True, exist_ok=True)
     for split, rows in PHOENIX.items():
         lines = ["name|video|start|end|speaker|orth|translation"]
-        lines += [f"{name}|{name}/1/*.png|-1|-1|{who}|{glosses}|{text}" for name, who, glosses, text in rows]
+        lines += [f"{name}|{name}/1/*.png|-1|-1|{signer}|{glosses}|{text}" for name, signer, glosses, text in rows]
         (manual / f"PHOENIX-2014-T.{split}.corpus.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
 
 
 def phoenix_jsonl(root: Path) -> Path:
-    """The same as the converted edition has it, with English."""
+    """Write the same annotations in the converted JSONL edition, with English texts."""
     root.mkdir(parents=True, exist_ok=True)
     for split, rows in PHOENIX.items():
         lines = [
@@ -69,19 +69,19 @@ def phoenix_jsonl(root: Path) -> Path:
 
 
 def phoenix_frames(root: Path) -> Path:
-    """Frames of all but sun-2, whose folder is empty."""
+    """Write frames of all sentences but sun-2, whose folder is empty."""
     features = root / "features" / "fullFrame-210x260px"
     for split, rows in PHOENIX.items():
         for name, *_ in rows:
             if name == "sun-2":
                 (features / split / name).mkdir(parents=True)
             else:
-                write_pictures(features / split / name, "images{:04d}.png")
+                write_images(features / split / name, "images{:04d}.png")
     return root
 
 
 def wlasl(root: Path) -> Path:
-    """Three glosses: two cut videos, a dead link, an uncut one of YouTube, and one without a signer."""
+    """Write three glosses: two cut videos, a dead link, an uncut YouTube video, and one without a signer."""
     youtube = "https://www.youtube.com/watch?v=abcdefghijk"
 
     def instance(video: str, split: str, first: int, last: int, url: str, signer: int) -> dict[str, object]:
@@ -105,7 +105,7 @@ def wlasl(root: Path) -> Path:
 
 
 def autsl(root: Path, signers: int = 4, samples: int = 3) -> Path:
-    """Three signs; each signer performs the first two several times, the third is performed by one signer alone."""
+    """Write three signs: every signer performs the first two several times, one signer alone the third."""
     root.mkdir(parents=True, exist_ok=True)
     signs = ["ClassId,TR,EN", "0,sabah_kahvesi,morning coffee", "1,süt,milk", '2,süt,"milk, old"']
     (root / "SignList_ClassId_TR_EN.csv").write_text("\n".join(signs) + "\n", encoding="utf-8-sig")
@@ -119,13 +119,13 @@ def autsl(root: Path, signers: int = 4, samples: int = 3) -> Path:
             (root / folder).mkdir(exist_ok=True)
             (root / folder / f"{stem}_color.mp4").write_bytes(b"video")
             (root / folder / f"{stem}_depth.mp4").write_bytes(b"depth")
-    for name, held in lines.items():
-        (root / f"{name}_labels.csv").write_text("\n".join(held) + "\n", encoding="utf-8")
+    for name, rows in lines.items():
+        (root / f"{name}_labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 
 
 def csl_daily(root: Path) -> Path:
-    """Four labeled sentences: one without frames, one without a split; and a split without a label."""
+    """Write four labeled sentences, one without frames and one without a split, and a split without a label."""
     labels = root / "sentence_label"
     labels.mkdir(parents=True)
     (labels / "split_1.txt").write_text(
@@ -140,13 +140,13 @@ def csl_daily(root: Path) -> Path:
         "3|S000004_P0000_T00|5|茶|茶|茶|n",
     ]
     (labels / "video_map.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_pictures(root / "sentence" / "frames_512x512" / "S000001_P0000_T00", "{:06d}.jpg", first=0)
-    write_pictures(root / "sentence" / "frames_512x512" / "S000002_P0003_T00", "{:06d}.jpg", 4, first=0)
+    write_images(root / "sentence" / "frames_512x512" / "S000001_P0000_T00", "{:06d}.jpg", first=0)
+    write_images(root / "sentence" / "frames_512x512" / "S000002_P0003_T00", "{:06d}.jpg", 4, first=0)
     return root
 
 
 def how2sign(root: Path) -> Path:
-    """A sentence with its clip, one to be cut from the whole recording, one whose times make no sense, one missing."""
+    """Write a sentence with its clip, one to cut from a recording, one with invalid times, and one without video."""
     header = "VIDEO_ID\tVIDEO_NAME\tSENTENCE_ID\tSENTENCE_NAME\tSTART_REALIGNED\tEND_REALIGNED\tSENTENCE"
     rows = {
         "train": ['-a\t-a-5-rgb_front\t-a_0\t-a_0-5-rgb_front\t1.5\t3.25\t"He said ""tea"" twice."',
@@ -155,8 +155,8 @@ def how2sign(root: Path) -> Path:
         "test": ["d\td-2-rgb_front\td_0\td_0-2-rgb_front\t0\t2\tGone."],
     }  # fmt: skip
     root.mkdir(parents=True, exist_ok=True)
-    for split, held in rows.items():
-        content = "\n".join([header, *held]) + "\n"
+    for split, lines in rows.items():
+        content = "\n".join([header, *lines]) + "\n"
         (root / f"how2sign_realigned_{split}.csv").write_text(content, encoding="utf-8")
     write_video(root / "sentence_level" / "train" / "rgb_front" / "raw_videos" / "-a_0-5-rgb_front.mp4")
     write_video(root / "video_level" / "train" / "rgb_front" / "raw_videos" / "-a-5-rgb_front.mp4")

@@ -34,9 +34,9 @@ def test_gallery_and_query(tmp_path: Path) -> None:
     chosen = autsl.gallery_query(listing, seed=3)
     assert chosen.left_out == ("süt-2",)  # one signer alone
     assert len(chosen.gallery) == 8 and len(chosen.query) == 2
-    for asked in chosen.query:
-        own = [item[id] for id in chosen.gallery if item[id].gloss == item[asked].gloss]
-        assert len(own) == 4 and item[asked].signer not in {i.signer for i in own}
+    for query in chosen.query:
+        gallery = [item[id] for id in chosen.gallery if item[id].gloss == item[query].gloss]
+        assert len(gallery) == 4 and item[query].signer not in {i.signer for i in gallery}
     assert chosen == autsl.gallery_query(reversed(listing.items), seed=3)
     assert chosen != autsl.gallery_query(listing, seed=4)
     subset = autsl.read(tmp_path, subset=True, seed=3)
@@ -46,8 +46,8 @@ def test_gallery_and_query(tmp_path: Path) -> None:
     assert subset.info.made["labels_left_out"] == ["süt-2"]
 
 
-def test_a_query_is_found_wherever_there_is_one(tmp_path: Path) -> None:
-    """Four recordings by one signer and one by another: only the latter can be the query, for every seed."""
+def test_a_query_is_found_if_there_is_one(tmp_path: Path) -> None:
+    """With four recordings by one signer and one by another, the latter is the query, for every seed."""
     root = releases.autsl(tmp_path)
     items = [i for i in autsl.read(root) if i.gloss == "süt-2"][:4]
     other = next(i for i in autsl.read(root) if i.signer == "signer1")
@@ -57,22 +57,22 @@ def test_a_query_is_found_wherever_there_is_one(tmp_path: Path) -> None:
         assert chosen.query == (other.id,) and len(chosen.gallery) == 4
 
 
-def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"has no SignList_ClassId_TR_EN.csv; AUTSL is .*ankara.edu.tr"):
+def test_incomplete_and_malformed_releases_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"does not contain SignList_ClassId_TR_EN.csv; AUTSL .*ankara.edu.tr"):
         autsl.read(tmp_path)
     root = releases.autsl(tmp_path)
     labels = root / "validation_labels.csv"
-    held = labels.read_text(encoding="utf-8")
+    content = labels.read_text(encoding="utf-8")
     labels.unlink()
     with pytest.raises(CorpusError, match=r"validation_labels.csv is missing"):
         autsl.read(root)
-    (root / "val_labels.csv").write_text(held, encoding="utf-8")
+    (root / "val_labels.csv").write_text(content, encoding="utf-8")
     assert len(autsl.read(root)) == 29
     (root / "val_labels.csv").write_text("signer1_sample0,99\n", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"val_labels.csv line 1: 'signer1_sample0,99' is not signerX_sampleY,CLASS"):
         autsl.read(root)
     (root / "val_labels.csv").write_text("signer1_sample0,tea\n", encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"line 1: label is 'tea', expected a whole number"):
+    with pytest.raises(CorpusError, match=r"line 1: label is 'tea', expected an integer"):
         autsl.read(root)
     (root / "SignList_ClassId_TR_EN.csv").write_text("Id,TR\n0,x\n", encoding="utf-8")
     with pytest.raises(CorpusError, match="columns Id, TR, expected ClassId, TR and EN"):

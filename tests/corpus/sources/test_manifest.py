@@ -1,4 +1,4 @@
-"""Manifests: every column, ids, and errors that name file and line."""
+"""Manifests: columns, ids, and errors with file and line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(tmp_path: Path, content: str, name: str = "mine.csv") -> Path:
     return file
 
 
-def test_the_least_is_a_path(tmp_path: Path) -> None:
+def test_only_the_path_is_required(tmp_path: Path) -> None:
     listing = manifest.read(write(tmp_path, "path\na.mp4\ndeep/c.mkv\ngone.mp4\n"), sign_language="sgn-GB")
     assert [(i.id, i.media, i.split) for i in listing] == [
         ("mine/a", str(tmp_path / "a.mp4"), "train"),
@@ -67,71 +67,71 @@ def test_tsv_jsonl_uris_and_spans_of_one_recording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("path,singer\na.mp4,x\n", r"line 2: unknown column 'singer': did you mean 'signer'\?"),
-        ("path,weather\na.mp4,x\n", r"unknown column 'weather': known are path, id"),
+        ("path,weather\na.mp4,x\n", r"unknown column 'weather': valid columns are path, id"),
         ("path,id\n,x\n", "line 2: no path"),
         ("path,start\na.mp4,1\n", "give both start and end"),
         ("path,start,end\na.mp4,2,1\n", "start 2 is not before end 1"),
-        ("path,start,end,first_frame,end_frame\na.mp4,0,1,0,9\n", "both a span of frames and one of seconds"),
+        ("path,start,end,first_frame,end_frame\na.mp4,0,1,0,9\n", "in frames or in seconds, not both"),
         ("path,box\na.mp4,1 2 3\n", "line 2: box is '1 2 3'"),
-        ("path,box\na.mp4,5 5 5 9\n", "holds no pixel"),
-        ("path,text\na.mp4,hello\n", "a text without a language"),
+        ("path,box\na.mp4,5 5 5 9\n", "the box 5 5 5 9 is empty"),
+        ("path,text\na.mp4,hello\n", "text without language"),
         ("path,split\na.mp4,train\nb.mp4,\n", "line 3: no split, but other lines have one"),
         ("path,split\na.mp4,best\n", "unknown split 'best'"),
         ("path,frames\na.mp4,many\n", "frames is 'many'"),
         ("path,fps\na.mp4,nan\n", "fps is nan"),
         ("path,sha256\na.mp4,123\n", "sha256 is '123'"),
         ("path,sign_language\na.mp4,english\n", "sign language 'english'"),
-        ("path,label,gloss\na.mp4,x,y\n", "both label and gloss"),
-        ("path,id\na.mp4,x\nb.mp4,x\n", "names 'x' twice"),
-        ("path\ngone.mp4\n", "not one of its 1 recordings is there"),
+        ("path,label,gloss\na.mp4,x,y\n", "label and gloss are synonyms"),
+        ("path,id\na.mp4,x\nb.mp4,x\n", "lists the id 'x' twice"),
+        ("path\ngone.mp4\n", "none of its 1 recordings exists"),
         ("path,id\na.mp4\n", "line 2: 1 values, expected 2"),
-        ("path\n", "names no recording"),
+        ("path\n", "lists no recording"),
         ('path,id\n"a.mp4,x\n', "cannot be read as a table"),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(tmp_path: Path, content: str, said: str) -> None:
-    with pytest.raises(CorpusError, match=said) as error:
+def test_invalid_manifests_are_one_line(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(CorpusError, match=message) as error:
         manifest.read(write(tmp_path, content), sign_language="ase")
     assert "\n" not in str(error.value)
 
 
-def test_other_mistakes(tmp_path: Path) -> None:
+def test_files_that_are_not_manifests_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no sign language: add the column sign_language or pass --sign-language"):
         manifest.read(write(tmp_path, "path\na.mp4\n"))
     with pytest.raises(CorpusError, match="no manifest at"):
         manifest.read(tmp_path / "none.csv", sign_language="ase")
-    with pytest.raises(CorpusError, match="is no manifest"):
+    with pytest.raises(CorpusError, match="is not a valid manifest"):
         manifest.read(write(tmp_path, "path\n", "mine.xlsx"), sign_language="ase")
     with pytest.raises(CorpusError, match=r"bad.jsonl line 1 is not JSON"):
         manifest.read(write(tmp_path, "{\n", "bad.jsonl"), sign_language="ase")
-    with pytest.raises(CorpusError, match=r"list.jsonl line 1 is not an object"):
+    with pytest.raises(CorpusError, match=r"list.jsonl line 1 is not a JSON object"):
         manifest.read(write(tmp_path, "[1]\n", "list.jsonl"), sign_language="ase")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b'{"path": "a.mp4"}\n{"path": "b.mp4", "label": "gr\xfcn"}\n', "line 2 is not UTF-8"),
-        (b'{"path": "a.mp4", "id": ["x"]}', r'line 1: id holds \["x"\], expected text'),
-        (b'{"path": "a.mp4", "text": ["x"], "language": "en"}', "line 1: text holds"),
-        (b'{"path": ["a.mp4"]}', "line 1: path holds"),
-        (b'{"path": "a.mp4", "label": {"en": "x"}}', "line 1: label holds"),
-        (b'{"path": "a.mp4", "signer": true}', "line 1: signer holds true"),
-        (b'{"path": "a.mp4", "glosses": ["A", ["B"]]}', "line 1: glosses holds"),
+        (b'{"path": "a.mp4", "id": ["x"]}', r'line 1: id is \["x"\], expected text'),
+        (b'{"path": "a.mp4", "text": ["x"], "language": "en"}', "line 1: text is"),
+        (b'{"path": ["a.mp4"]}', "line 1: path is"),
+        (b'{"path": "a.mp4", "label": {"en": "x"}}', "line 1: label is"),
+        (b'{"path": "a.mp4", "signer": true}', "line 1: signer is true"),
+        (b'{"path": "a.mp4", "glosses": ["A", ["B"]]}', "line 1: glosses is"),
     ],
 )
-def test_values_that_are_no_text_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_invalid_values_are_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     file = write(tmp_path, "", "mine.jsonl")
     file.write_bytes(content)
-    with pytest.raises(CorpusError, match=said) as error:
+    with pytest.raises(CorpusError, match=message) as error:
         manifest.read(file, sign_language="ase")
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_byte_order_mark_is_no_value(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     file = write(tmp_path, "", "mine.jsonl")
     file.write_bytes(b'\xef\xbb\xbf{"path": "a.mp4"}')
     assert [item.id for item in manifest.read(file, sign_language="ase")] == ["mine/a"]

@@ -1,4 +1,4 @@
-"""What files, folders, globs and addresses on a command line mean."""
+"""Recordings given on a command line: files, folders, globs and URIs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from signatlas.corpus.sources.media_listing import listing
 from signatlas.errors import CorpusError, MediaError
 
 
-def found(*paths: Path | str, code: str = "gsg") -> Listing:
+def list_media(*paths: Path | str, code: str = "gsg") -> Listing:
     return listing([str(p) for p in paths], name="mine", sign_language=code, license="MIT", source="us")
 
 
@@ -24,13 +24,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_its_recordings_in_natural_order(folder: Path) -> None:
-    got = found(folder)
-    assert [item.id for item in got] == ["mine/a", "mine/b/take9", "mine/b/take10", "mine/c"]
-    assert [item.media for item in got] == [
+    listed = list_media(folder)
+    assert [item.id for item in listed] == ["mine/a", "mine/b/take9", "mine/b/take10", "mine/c"]
+    assert [item.media for item in listed] == [
         f"{folder}/{n}" for n in ("a.webm", "b/take9.MOV", "b/take10.mp4", "c.pose")
     ]
-    assert {(item.sign_language, item.source) for item in got} == {("gsg", "video")}
-    assert (got.info.name, got.info.license, got.info.source, got.info.sign_languages) == (
+    assert {(item.sign_language, item.source) for item in listed} == {("gsg", "video")}
+    assert (listed.info.name, listed.info.license, listed.info.source, listed.info.sign_languages) == (
         "mine",
         "MIT",
         "us",
@@ -38,37 +38,40 @@ def test_a_folder_gives_its_recordings_in_natural_order(folder: Path) -> None:
     )
 
 
-def test_files_globs_and_uris_in_the_order_given_and_once(folder: Path) -> None:
-    got = found(folder / "c.pose", folder / "b" / "*.mp4", folder / "c.pose", (folder / "a.webm").as_uri())
-    assert [item.id for item in got] == ["mine/c", "mine/take10", "mine/a"]
-    assert got.items[2].media.startswith("file://")
-    inside = found((folder / "b").as_uri())
-    assert [item.media for item in inside] == [f"{(folder / 'b').as_uri()}/{n}" for n in ("take9.MOV", "take10.mp4")]
+def test_files_globs_and_uris_keep_their_order_without_duplicates(folder: Path) -> None:
+    listed = list_media(folder / "c.pose", folder / "b" / "*.mp4", folder / "c.pose", (folder / "a.webm").as_uri())
+    assert [item.id for item in listed] == ["mine/c", "mine/take10", "mine/a"]
+    assert listed.items[2].media.startswith("file://")
+    in_folder = list_media((folder / "b").as_uri())
+    assert [item.media for item in in_folder] == [f"{(folder / 'b').as_uri()}/{n}" for n in ("take9.MOV", "take10.mp4")]
 
 
-def test_folders_of_pictures_are_recordings(tmp_path: Path) -> None:
+def test_folders_of_images_are_recordings(tmp_path: Path) -> None:
     for name in ("s1/1.png", "s1/2.png", "s2/1.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert [(i.id, i.media) for i in found(tmp_path)] == [("mine/s1", f"{tmp_path}/s1"), ("mine/s2", f"{tmp_path}/s2")]
-    assert [(i.id, i.media) for i in found(tmp_path / "s1")] == [("mine/s1", f"{tmp_path}/s1")]
+    assert [(i.id, i.media) for i in list_media(tmp_path)] == [
+        ("mine/s1", f"{tmp_path}/s1"),
+        ("mine/s2", f"{tmp_path}/s2"),
+    ]
+    assert [(i.id, i.media) for i in list_media(tmp_path / "s1")] == [("mine/s1", f"{tmp_path}/s1")]
 
 
-def test_names_that_clash_stay_apart(folder: Path) -> None:
+def test_equal_names_get_different_ids(folder: Path) -> None:
     (folder / "a.mp4").write_bytes(b"x")
     (folder / "b" / "a.webm").write_bytes(b"x")
-    ids = [item.id for item in found(folder / "a.mp4", folder / "a.webm", folder / "b" / "a.webm")]
+    ids = [item.id for item in list_media(folder / "a.mp4", folder / "a.webm", folder / "b" / "a.webm")]
     assert len(set(ids)) == 3
     assert ids[0] == "mine/a.mp4"
 
 
-def test_what_is_not_there_is_refused(folder: Path) -> None:
+def test_missing_paths_and_empty_folders_are_one_line(folder: Path) -> None:
     with pytest.raises(MediaError, match="is missing"):
-        found(folder / "gone.mp4")
-    with pytest.raises(MediaError, match="nothing matches"):
-        found(folder / "*.avi")
+        list_media(folder / "gone.mp4")
+    with pytest.raises(MediaError, match="no file matches"):
+        list_media(folder / "*.avi")
     (folder / "empty").mkdir()
-    with pytest.raises(MediaError, match="holds no video"):
-        found(folder / "empty")
+    with pytest.raises(MediaError, match="contains no video"):
+        list_media(folder / "empty")
     with pytest.raises(CorpusError, match="ISO 639-3"):
-        found(folder, code="German")
+        list_media(folder, code="German")

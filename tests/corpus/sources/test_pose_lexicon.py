@@ -1,4 +1,4 @@
-"""Lexicons of .pose files: entries, cuts, and files that cannot be used."""
+"""Lexicons of .pose files: entries, time spans, unusable files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = "path,spoken_language,signed_language,start,end,words,glosses,priority"
 
 
 def lexicon(root: Path, *rows: str) -> Path:
-    """Two files of ten frames at 10 frames a second; x of every point is the frame's number in hundredths."""
+    """Write two files of ten frames at 10 fps; x of every point is the frame number in hundredths."""
     (root / "ase").mkdir(parents=True, exist_ok=True)
     poses = np.full((10, 75, 3), 0.5, np.float32)
     poses[:, :, 0] = np.arange(10)[:, None] / 100
@@ -26,7 +26,7 @@ def lexicon(root: Path, *rows: str) -> Path:
     return root
 
 
-def refuse(item: Item, reason: str) -> None:
+def fail(item: Item, reason: str) -> None:
     raise AssertionError(reason)
 
 
@@ -46,14 +46,14 @@ def test_entries(tmp_path: Path) -> None:
     assert (listing.info.name, listing.info.license, listing.info.source) == ("kitchen", "CC0-1.0", "a kitchen")
     assert "splits" not in listing.info.made
     assert [m.id for m in listing.missing] == ["kitchen/ase/gone"] and "line 6" in listing.missing[0].reason
-    whole, cut, rest = pose_lexicon.clips(listing, refuse)
+    whole, middle, rest = pose_lexicon.clips(listing, fail)
     assert (whole.num_frames, whole.fps, whole.width, whole.height) == (10, 10.0, 100, 50)
-    np.testing.assert_allclose(cut.poses[:, 0, 0], [0.02, 0.03, 0.04, 0.05, 0.06], atol=1e-6)
+    np.testing.assert_allclose(middle.poses[:, 0, 0], [0.02, 0.03, 0.04, 0.05, 0.06], atol=1e-6)
     np.testing.assert_allclose(rest.poses[:, 40, 0], np.arange(5, 10) / 100, atol=1e-6)
     assert rest.gloss == "PLEASE" and rest.split == "train"
 
 
-def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+def test_unusable_files_are_skipped_with_a_reason(tmp_path: Path) -> None:
     root = lexicon(
         tmp_path,
         "ase/tea.pose,en,ase,0,0,tea,,0",
@@ -61,35 +61,37 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         "ase/tea.pose,en,ase,5000,0,x,,0",
     )
     (root / "ase" / "milk.pose").write_bytes((root / "ase" / "milk.pose").read_bytes()[:500])
-    bad: dict[str, str] = {}
-    kept = list(pose_lexicon.clips(pose_lexicon.read(root, name="k"), lambda item, why: bad.update({item.id: why})))
-    assert [clip.id for clip in kept] == ["k/ase/tea"]
-    assert "truncated" in bad["k/ase/milk"] and "nothing is left" in bad["k/ase/tea@5000-end"]
+    reasons: dict[str, str] = {}
+    listing = pose_lexicon.read(root, name="k")
+    clips = list(pose_lexicon.clips(listing, lambda item, reason: reasons.update({item.id: reason})))
+    assert [clip.id for clip in clips] == ["k/ase/tea"]
+    assert "truncated" in reasons["k/ase/milk"]
+    assert "ends before 5 s, the start of the entry" in reasons["k/ase/tea@5000-end"]
 
 
-def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"has no index.csv; A lexicon of .pose files is"):
+def test_invalid_lexicons_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"does not contain index.csv; A lexicon of .pose files consists of"):
         pose_lexicon.read(tmp_path)
-    with pytest.raises(CorpusError, match=r"index.csv line 2: from 5 to 3 ms"):
+    with pytest.raises(CorpusError, match=r"index.csv line 2: 5 to 3 ms is not a valid time span"):
         pose_lexicon.read(lexicon(tmp_path, "ase/tea.pose,en,ase,5,3,tea,,0"))
-    with pytest.raises(CorpusError, match=r"line 2: end is 'x'"):
+    with pytest.raises(CorpusError, match=r"line 2: end is 'x', expected an integer"):
         pose_lexicon.read(lexicon(tmp_path, "ase/tea.pose,en,ase,0,x,tea,,0"))
     with pytest.raises(CorpusError, match="sign language 'english'"):
         pose_lexicon.read(lexicon(tmp_path, "ase/tea.pose,en,english,0,0,tea,,0"))
-    with pytest.raises(CorpusError, match="not one of the 1 recordings"):
+    with pytest.raises(CorpusError, match="contains none of the 1 recordings"):
         pose_lexicon.read(lexicon(tmp_path, "ase/gone.pose,en,ase,0,0,tea,,0"))
     (tmp_path / "index.csv").write_text("path,words\na,b\n", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"index.csv line 2: columns path, words"):
         pose_lexicon.read(tmp_path)
 
 
-def test_the_mirror(mirror: Path | None) -> None:
+def test_the_lexicon_of_the_mirror(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "pose_lexicon").is_dir():
         pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     listing = pose_lexicon.read(mirror / "pose_lexicon")
-    held = list(pose_lexicon.clips(listing, refuse))
-    assert [clip.gloss for clip in held] == ["Kleine", "Kinder", "Essen", "Pizza"] and not listing.missing
-    for clip in held:
+    clips = list(pose_lexicon.clips(listing, fail))
+    assert [clip.gloss for clip in clips] == ["Kleine", "Kinder", "Essen", "Pizza"] and not listing.missing
+    for clip in clips:
         assert (clip.sign_language, clip.width, clip.height, clip.texts[0][0]) == ("sgg", 640, 480, "de")
         hands = clip.poses[:, 33:, :2]
         assert np.isfinite(hands).any() and np.nanmin(hands) > -0.2 and np.nanmax(hands) < 1.2

@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     store.write(folder / "features", kept, [c.id for c in clips], [25] * 12, {"agnostic": arrays})
     for kind in ("fine_grained", "cls"):
         config = DualEncoderConfig.model_validate(
-            {"sign": {"max_clips": 12, **SIZES}, "text": {"max_tokens": 16, **SIZES}, "embedding": 16,
+            {"sign": {"max_windows": 12, **SIZES}, "text": {"max_tokens": 16, **SIZES}, "embedding": 16,
              "similarity": {"kind": kind}}
         )  # fmt: skip
         DualEncoder.build(config, [c.texts[0][1] for c in clips], 24).save_pretrained(folder / kind)
@@ -74,7 +74,7 @@ def test_a_dictionary(made: dict[str, Path], tmp_path: Path, capsys: pytest.Capt
         spans = dict(zip(corpus[window["id"]]["glosses"], corpus[window["id"]]["gloss_spans"], strict=True))
         assert window["gloss"] == next((g for g, (a, b) in spans.items() if a <= window["frame"] < b), None)
     assert run(*words, "--json") == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # UMAP compiles itself for half a minute
@@ -88,7 +88,7 @@ def test_mistakes_end_in_one_line(made: dict[str, Path], tmp_path: Path, capsys:
     model, corpus, features = (made[name] for name in ("fine_grained", "corpus", "features"))
     for words, said in [
         (("show", "map", model, corpus, "--clip", "nothing", "--features", features), "no clip 'nothing'"),
-        (("show", "map", made["cls"], corpus, "--clip", "s/test/1", "--features", features), "answers to single words"),
+        (("show", "map", made["cls"], corpus, "--clip", "s/test/1", "--features", features), "has no sign-to-word map"),
         (("show", "map", model, corpus, "--clip", "s/test/1", "--features", tmp_path), "no clip features at"),
         (("show", "map", model, corpus, "--clip", "s/test/1", "--features", features, "--language", "fr"), "in 'fr'"),
         (("mine", model, corpus, "--features", features, "--out", tmp_path / "o", "--split", "dev"), "no split 'dev'"),

@@ -1,4 +1,4 @@
-"""The 258-value layout: conversion, the two public corpora, and imported folders."""
+"""The 258-value layout: conversion, folders, and the two public corpora that use it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signatlas.corpus import Corpus
 from signatlas.corpus.clips import sign_language_code
 from signatlas.corpus.sources import asl33, holistic_keypoints, signwish11
 from signatlas.corpus.sources.holistic_keypoints import to_poses
@@ -16,7 +15,7 @@ from signatlas.pose.skeleton import LEFT_HAND, RIGHT_HAND
 
 
 def recording(frames: int, seed: int) -> np.ndarray:
-    """[frames, 258] with the left hand never found and the right one missing in the first frame."""
+    """Return [frames, 258] with the left hand missing, and the right one missing in the first frame."""
     values = np.random.default_rng(seed).uniform(0.1, 0.9, (frames, 258))
     values[:, 132:195] = 0
     values[0, 195:] = 0
@@ -24,16 +23,16 @@ def recording(frames: int, seed: int) -> np.ndarray:
 
 
 def mp_data(root: Path, labels: tuple[str, ...], number: int = 10, frames: int = 12) -> dict[str, np.ndarray]:
-    """A checkout in the authors' layout; returns "label/n" -> [frames, 258]."""
-    made = {}
+    """Write a checkout in the layout of the authors; return [frames, 258] by "label/n"."""
+    recordings = {}
     for i, label in enumerate(labels):
         for n in range(number):
-            made[f"{label}/{n}"] = recording(frames, 100 * i + n)
+            recordings[f"{label}/{n}"] = recording(frames, 100 * i + n)
             folder = root / "MP_Data" / label / str(n)
             folder.mkdir(parents=True)
-            for frame, values in enumerate(made[f"{label}/{n}"]):
+            for frame, values in enumerate(recordings[f"{label}/{n}"]):
                 np.save(folder / f"{frame}.npy", values)
-    return made
+    return recordings
 
 
 def test_conversion() -> None:
@@ -45,7 +44,7 @@ def test_conversion() -> None:
     np.testing.assert_allclose(poses[2, 54 + 20], values[2, 255:258], rtol=1e-6)
     assert np.isnan(poses[:, LEFT_HAND]).all() and np.isnan(visibility[:, LEFT_HAND]).all()
     assert np.isnan(poses[0, RIGHT_HAND]).all() and (visibility[1:, RIGHT_HAND] == 1).all()
-    values[1, 195:198] = [0.0, 0.4, 0.0]  # one zero coordinate is a place, not a missing point
+    values[1, 195:198] = [0.0, 0.4, 0.0]  # a point with one nonzero coordinate was detected
     assert to_poses(values)[0][1, 54].tolist() == pytest.approx([0.0, 0.4, 0.0])
 
 
@@ -54,52 +53,53 @@ def test_conversion() -> None:
     [
         (np.ones((4, 1662)), r"shape \(4, 1662\), expected \[frames, 258\]"),
         (np.ones((0, 258)), "no frames"),
-        (np.zeros((4, 258)), "not a single point"),
-        (np.full((4, 258), np.nan), "not a single point"),
+        (np.zeros((4, 258)), "no detected point"),
+        (np.full((4, 258), np.nan), "no detected point"),
         (np.full((4, 258), np.inf), "infinite"),
     ],
 )
-def test_unusable_values_are_refused(values: np.ndarray, message: str) -> None:
+def test_unusable_values_are_rejected(values: np.ndarray, message: str) -> None:
     with pytest.raises(PoseError, match=message):
         to_poses(values)
 
 
 def test_a_checkout_and_an_npz_give_the_same_corpus(tmp_path: Path) -> None:
-    made = mp_data(tmp_path / "checkouts" / "traduttore-model", ("muffin", "a", "-"))
-    made["-/3"][:] = 0
+    recordings = mp_data(tmp_path / "checkouts" / "traduttore-model", ("muffin", "a", "-"))
+    recordings["-/3"][:] = 0
     for file in (tmp_path / "checkouts/traduttore-model/MP_Data/-/3").iterdir():
         np.save(file, np.zeros(258))
-    names = sorted(made)
+    names = sorted(recordings)
     (tmp_path / "mirror" / "asl33").mkdir(parents=True)
     np.savez(
         tmp_path / "mirror" / "asl33" / "asl33.npz",
-        X=np.array([made[n] for n in names]).astype(np.float16),
+        X=np.array([recordings[n] for n in names]).astype(np.float16),
         Y=np.array([n.split("/")[0] for n in names]),
         S=np.array([n.split("/")[1] for n in names]),
     )
     sources = [asl33.find_mirror(tmp_path / "checkouts"), asl33.find_mirror(tmp_path / "mirror")]
     assert all(sources)
-    (checkout, digest), (packed, same) = (asl33.read(s) for s in sources if s)
-    assert digest == same and [c.id for c in checkout] == [c.id for c in packed]
+    from_checkout, from_npz = (asl33.read(s) for s in sources if s)
+    checkout, packed = from_checkout.clips, from_npz.clips
+    assert from_checkout.digest == from_npz.digest and [c.id for c in checkout] == [c.id for c in packed]
     assert [c.split for c in checkout] == [c.split for c in packed]
     for a, b in zip(checkout, packed, strict=True):
         np.testing.assert_array_equal(a.poses, b.poses)
-    held = {c.id: c for c in checkout}
-    assert "asl33/-/3" not in held and len(held) == 29  # nobody in view
-    assert held["asl33/-/2"].gloss is None and held["asl33/-/2"].texts == ()
-    assert held["asl33/a/2"].gloss == "a" and held["asl33/a/2"].sign_language == "ase"
-    np.testing.assert_allclose(held["asl33/a/2"].poses[11, 0], made["a/2"][11, :3], atol=5e-4)
+    by_id = {c.id: c for c in checkout}
+    assert "asl33/-/3" not in by_id and len(by_id) == 29  # nobody in view
+    assert by_id["asl33/-/2"].gloss is None and by_id["asl33/-/2"].texts == ()
+    assert by_id["asl33/a/2"].gloss == "a" and by_id["asl33/a/2"].sign_language == "ase"
+    np.testing.assert_allclose(by_id["asl33/a/2"].poses[11, 0], recordings["a/2"][11, :3], atol=5e-4)
 
 
 def test_the_published_files_of_a_mirror(mirror: Path | None) -> None:
     for source, clips, duplicates in ((asl33, 4633, 0), (signwish11, 880, 0)):
-        found = mirror and source.find_mirror(mirror)
-        if not found:
+        path = mirror and source.find_mirror(mirror)
+        if not path:
             continue
-        held, digest = source.read(found)
-        assert digest == source.DIGEST and len(held) == clips
-        assert len(held) - len({c.poses.tobytes() for c in held}) == duplicates
-        shares = [sum(c.split == s for c in held) / clips for s in ("train", "dev", "test")]
+        poses, download = source.read(path), source.RELEASE.download
+        assert download is not None and poses.digest == download.digest and len(poses.clips) == clips
+        assert clips - len({c.poses.tobytes() for c in poses.clips}) == duplicates
+        shares = [sum(c.split == s for c in poses.clips) / clips for s in ("train", "dev", "test")]
         assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.01)
 
 
@@ -109,11 +109,11 @@ def write(folder: Path, name: str, values: np.ndarray) -> None:
 
 
 def clips_of(folder: Path, labels: Path | None = None, **options: object) -> list:
-    found = holistic_keypoints.recordings(folder, labels)
-    return list(holistic_keypoints.clips(found, name="mine", sign_language="bfi", **options))  # type: ignore[arg-type]
+    recordings = holistic_keypoints.list_recordings(folder, labels)
+    return list(holistic_keypoints.clips(recordings, name="mine", sign_language="bfi", **options))  # type: ignore[arg-type]
 
 
-def test_a_file_a_recording_or_a_file_a_frame(tmp_path: Path) -> None:
+def test_a_file_per_recording_or_per_frame(tmp_path: Path) -> None:
     write(tmp_path, "tea/one.npy", recording(5, 0))
     (tmp_path / "tea").mkdir(exist_ok=True)
     np.savez(tmp_path / "tea" / "two.npz", recording(6, 1))
@@ -148,12 +148,12 @@ def test_labels_and_signers_from_a_csv(tmp_path: Path) -> None:
     [
         (np.ones((4, 1662)), "258"),
         (np.ones((0, 258)), "no frames"),
-        (np.zeros((4, 258)), "not a single point"),
+        (np.zeros((4, 258)), "no detected point"),
         (np.full((4, 258), np.inf), "infinite"),
         (np.array(["a", "b"]), "258|shapes"),
     ],
 )
-def test_bad_recordings_are_refused_by_name_or_left_out(tmp_path: Path, values: np.ndarray, message: str) -> None:
+def test_unusable_recordings_are_one_line_with_the_file(tmp_path: Path, values: np.ndarray, message: str) -> None:
     write(tmp_path, "tea/good.npy", recording(4, 0))
     write(tmp_path, "tea/bad.npy", values)
     with pytest.raises(CorpusError, match=f"bad.npy: .*({message})") as caught:
@@ -161,7 +161,7 @@ def test_bad_recordings_are_refused_by_name_or_left_out(tmp_path: Path, values: 
     assert "\n" not in str(caught.value)
 
 
-def test_empty_ones_can_be_left_out(tmp_path: Path) -> None:
+def test_empty_recordings_can_be_skipped(tmp_path: Path) -> None:
     write(tmp_path, "tea/good.npy", recording(4, 0))
     write(tmp_path, "tea/empty.npy", np.zeros((4, 258)))
     left_out: list[str] = []
@@ -169,24 +169,18 @@ def test_empty_ones_can_be_left_out(tmp_path: Path) -> None:
     assert [c.id for c in clips] == ["mine/tea/good"] and left_out == ["tea/empty"]
 
 
-def test_folders_that_hold_nothing(tmp_path: Path) -> None:
+def test_folders_without_recordings_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="is empty"):
         clips_of(tmp_path)
     with pytest.raises(CorpusError, match="no folder"):
         clips_of(tmp_path / "nowhere")
     (tmp_path / "tea").mkdir()
     (tmp_path / "tea" / "x.npy").write_bytes(b"not numpy")
-    with pytest.raises(CorpusError, match=r"x.npy: is not a numpy file"):
+    with pytest.raises(CorpusError, match=r"x.npy: is not a readable numpy file"):
         clips_of(tmp_path)
 
 
-def test_names_of_sign_languages() -> None:
+def test_codes_of_sign_languages() -> None:
     assert [sign_language_code(n) for n in ("ase", "sgn-DE", "sgn-ch-de")] == ["ase", "gsg", "sgg"]
     with pytest.raises(UserError, match="ISO 639-3"):
         sign_language_code("ASL")
-
-
-def test_corpora_open_from_package(tmp_path: Path) -> None:
-    from signatlas.corpus import format
-
-    assert Corpus is format.Corpus
