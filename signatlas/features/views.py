@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from signatlas.features.windows import take
 from signatlas.pose.augment import AugmentConfig, Augmenter
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 
 class ViewConfig(BaseModel):
@@ -41,7 +41,7 @@ class WindowViews(Augmenter):
         self.views, self.others = views, others  # positions of clips that may stand beside a sign
 
     def __call__(
-        self, bank: PoseBank, indices: np.ndarray, epoch: int, positions: np.ndarray
+        self, bank: PreparedClips, indices: np.ndarray, epoch: int, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         generators = [self._generator(epoch, int(position)) for position in positions]
         rows = [self._window(rng, bank, int(i)) for rng, i in zip(generators, indices, strict=True)]
@@ -52,11 +52,11 @@ class WindowViews(Augmenter):
             self._change(generator, coordinates[i], present[i], keep[i])
         return coordinates, present, keep
 
-    def still(self, bank: PoseBank, index: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    def still(self, bank: PreparedClips, index: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
         """A window [F, P, 3] and presence [F, P] of one clip, number ``draw``, not changed otherwise: for dev."""
         return self._window(np.random.default_rng([self.seed, index, draw]), bank, index)
 
-    def _window(self, rng: np.random.Generator, bank: PoseBank, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _window(self, rng: np.random.Generator, bank: PreparedClips, index: int) -> tuple[np.ndarray, np.ndarray]:
         before, sign, after, gaps = self._plan(rng)
         share = rng.uniform(self.views.shortest, self.views.longest)
         first = rng.uniform(0, 1 - share)
@@ -86,7 +86,7 @@ class WindowViews(Augmenter):
         return begin - gaps[0], sign, end - gaps[1], (gaps[0], gaps[1])
 
     def _part(
-        self, rng: np.random.Generator, bank: PoseBank, index: int, first: float, last: float, frames: int
+        self, rng: np.random.Generator, bank: PreparedClips, index: int, first: float, last: float, frames: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """``frames`` frames between two shares of a clip, in a tempo that drifts."""
         if not frames:
@@ -119,7 +119,7 @@ class SegmentViews(Augmenter):
     """
 
     def of(
-        self, bank: PoseBank, segments: np.ndarray, epoch: int, positions: np.ndarray
+        self, bank: PreparedClips, segments: np.ndarray, epoch: int, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates float32 [B, F, P, 3] and presence bool [B, F, P] of ``segments`` int [B, 3]: clip, start, end."""
         generators = [self._generator(epoch, int(position)) for position in positions]

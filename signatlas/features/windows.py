@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from signatlas.features.store import subsample
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 
 def starts(num_frames: int, window: int = 16, stride: int = 1, limit: int | None = None) -> np.ndarray:
@@ -32,7 +32,7 @@ def all_starts(
 
 
 def take(
-    bank: PoseBank, which: np.ndarray, first: np.ndarray, window: int, frames: int
+    bank: PreparedClips, which: np.ndarray, first: np.ndarray, window: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates float32 [B, frames, P, 3] and presence [B, frames, P] of windows of ``window`` frames.
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Collection
 
-from signatlas.corpus.languages import OLD_TAGS
+from signatlas.corpus.clips import SIGN_LANGUAGE_TAGS
 from signatlas.errors import TextError
 
 # Language, then script, region and variants (BCP 47, section 2.1, without extensions and private use).
@@ -53,7 +53,7 @@ def check_language(code: str, known: Collection[str] = ()) -> str:
     if tag is None:
         raise TextError(f"language '{code}' is no BCP 47 code, such as de, en or zh-Hans{_hint(code, TWO_LETTERS)}")
     language = tag.group(1).lower()
-    if language == "sgn" or language in OLD_TAGS.values():
+    if language == "sgn" or language in SIGN_LANGUAGE_TAGS.values():
         raise TextError(f"language '{code}' is a sign language: give that of the texts, such as de or en")
     if language in MEANT or (len(language) == 2 and language not in TWO_LETTERS):
         raise TextError(f"language '{code}' is not known; give a BCP 47 code{_hint(code, TWO_LETTERS)}")

@@ -7,7 +7,7 @@ import pytest
 
 from signatlas.corpus.format import Corpus
 from signatlas.features import windows
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 1), (15, 1), (16, 1), (17, 2), (100, 85)])
@@ -29,11 +29,11 @@ def test_centers_lie_in_the_middle_of_windows_and_inside_the_clip() -> None:
 
 
 @pytest.fixture(scope="module")
-def bank(continuous_corpus) -> PoseBank:
-    return PoseBank.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
+def bank(continuous_corpus) -> PreparedClips:
+    return PreparedClips.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
 
 
-def test_cutting_at_once_is_cutting_one_by_one(bank: PoseBank) -> None:
+def test_cutting_at_once_is_cutting_one_by_one(bank: PreparedClips) -> None:
     which, first = windows.all_starts(bank.lengths, limit=10)
     points, present = windows.take(bank, which, first, 16, 16)
     assert len(points) == sum(min(10, max(1, n - 15)) for n in bank.lengths)
@@ -45,7 +45,7 @@ def test_cutting_at_once_is_cutting_one_by_one(bank: PoseBank) -> None:
         assert present[row].any()
 
 
-def test_windows_of_another_length_are_resampled(bank: PoseBank) -> None:
+def test_windows_of_another_length_are_resampled(bank: PreparedClips) -> None:
     clip = np.array([4])  # 60 frames
     whole, _ = windows.take(bank, clip, np.array([8]), 31, 31)
     half, _ = windows.take(bank, clip, np.array([8]), 31, 16)

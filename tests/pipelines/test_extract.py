@@ -14,15 +14,15 @@ import pytest
 import ray
 
 from cli.main import main
-from signatlas.corpus.extraction.extraction_store import Workplace
-from signatlas.corpus.extraction.recording import Options, extract, identity
+from signatlas.corpus.extraction.extraction_store import ExtractionStore
+from signatlas.corpus.extraction.recording import Options, extract, extraction_key
 from signatlas.corpus.format import Corpus
-from signatlas.corpus.sources.listing import Item, Listing
+from signatlas.corpus.sources.base import Item, Listing
 from signatlas.corpus.sources.media_listing import listing
 from signatlas.errors import CorpusError
 from signatlas.pose.holistic import Holistic
 from signatlas.pose.media import Limits
-from signatlas.pose.posefile import write_pose
+from signatlas.pose.serialization import write_pose
 from signatlas.pose.video import frames
 from trainers.pipelines.extract import ATTEMPTS, Extractor, Progress, run_listing
 
@@ -66,14 +66,14 @@ def test_real_videos_among_broken_ones(
     arguments = [folder, "--out", tmp_path / "out", "--sign-language", "rsl", "--json", "--workers", 2]
     if real is None:
         code, _, err = command(capsys, *arguments)
-        assert code == 2 and "not one of 3 recordings can be used" in err
+        assert code == 2 and "none of 3 recordings can be used" in err
         return
     code, said, err = command(capsys, real, *arguments)
     assert code == 1, err
     told = json.loads(said)
     reasons = {q["id"]: q["reason"] for q in told["quarantine"]}
     assert set(reasons) == {"out/nobody", "out/empty", "out/text"}
-    assert "not one hand" in reasons["out/nobody"] and "is empty" in reasons["out/empty"]
+    assert "no hand detected" in reasons["out/nobody"] and "is empty" in reasons["out/empty"]
     assert "is not a video" in reasons["out/text"]
 
     corpus = Corpus.open(tmp_path / "out", verify=True)
@@ -106,13 +106,13 @@ def test_the_corpus_does_not_depend_on_the_number_of_workers(poses: Path, tmp_pa
 
 
 def test_finished_work_is_taken_and_other_options_are_other_work(poses: Path, tmp_path: Path) -> None:
-    work = Workplace.beside(tmp_path / "out")
+    work = ExtractionStore.for_corpus(tmp_path / "out")
     work.prepare()
     items = named(poses).items
     for item in items[:4]:
-        work.commit(identity(item, Options()), extract(item, Options(), Holistic))
-    marked = work.clip(identity(items[0], Options()))
-    work.commit(identity(items[0], Options()), type(marked)(**{**vars(marked), "fps": 24.0}))  # to know it again
+        work.commit(extraction_key(item, Options()), extract(item, Options(), Holistic))
+    marked = work.clip(extraction_key(items[0], Options()))
+    work.commit(extraction_key(items[0], Options()), type(marked)(**{**vars(marked), "fps": 24.0}))  # to know it again
     seen: list[Progress] = []
     made = run_listing(named(poses), tmp_path / "out", workers=2, progress=seen.append)
     assert made.reused == 4
@@ -120,7 +120,7 @@ def test_finished_work_is_taken_and_other_options_are_other_work(poses: Path, tm
     assert seen[-1] == Progress(11, 11, 6 * 12)
     for item in items[:4]:
         work.prepare()
-        work.commit(identity(item, Options()), extract(item, Options(), Holistic))
+        work.commit(extraction_key(item, Options()), extract(item, Options(), Holistic))
     other = run_listing(named(poses), tmp_path / "out", options=Options(target_fps=12.5), overwrite=True)
     assert other.reused == 0
     assert {row["num_frames"] for row in other.corpus.metadata()} == {6}
@@ -151,10 +151,10 @@ def test_a_manifest_says_labels_and_splits(poses: Path, tmp_path: Path, capsys: 
 
 
 def test_runs_that_were_stopped_are_no_fault_of_a_recording(poses: Path, tmp_path: Path) -> None:
-    work = Workplace.beside(tmp_path / "out")
+    work = ExtractionStore.for_corpus(tmp_path / "out")
     work.prepare()
     for _ in range(ATTEMPTS):
-        work.begin(identity(named(poses).items[0], Options()))
+        work.start_attempt(extraction_key(named(poses).items[0], Options()))
     made = run_listing(named(poses), tmp_path / "out")
     assert [q.id for q in made.quarantined] == ["mine/q"]
 
@@ -186,7 +186,7 @@ class Counting:
         assert number >= 0
 
 
-def alone(work: Workplace, media: Path) -> str:
+def alone(work: ExtractionStore, media: Path) -> str:
     """What an extractor answers to one recording, in this process."""
     batch = {"item": [pickle.dumps(Item("a", str(media), "ase", "video"))], "typed": ["a.mp4"], "key": ["k"]}
     answer = Extractor(work, Options(), Counting())({name: np.array(held, object) for name, held in batch.items()})
@@ -196,7 +196,7 @@ def alone(work: Workplace, media: Path) -> str:
 def test_a_detector_that_cannot_start_stops_the_run(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = Workplace.beside(tmp_path / "out")
+    work = ExtractionStore.for_corpus(tmp_path / "out")
     work.prepare()
     video = film(tmp_path / "a.mp4", 3)
     for package, says in (("mediapipe.python.solution_base", "Holistic cannot start"), ("av", "cannot be read here")):
@@ -212,7 +212,7 @@ def test_failures_of_the_machine_are_tried_again_by_the_next_run(
 ) -> None:
     import av
 
-    work = Workplace.beside(tmp_path / "out")
+    work = ExtractionStore.for_corpus(tmp_path / "out")
     video = film(tmp_path / "a.mp4", 3)
     for error, says in ((MemoryError(), "MemoryError"), (OSError(5, "Input/output error"), "Input/output error")):
 
@@ -223,12 +223,12 @@ def test_failures_of_the_machine_are_tried_again_by_the_next_run(
         with monkeypatch.context() as patched:
             patched.setattr(av, "open", fail)
             assert alone(work, video) == ""
-        assert work.is_done("k") and says in work.reason("k") and work.refusals() == set()
+        assert work.is_done("k") and says in work.reason("k") and work.rejected() == set()
     work.prepare()
     assert not work.is_done("k")
     assert alone(work, video) == ""
     work.prepare()
-    assert "not one hand" in work.reason("k") and work.refusals() == {"k"}
+    assert "no hand detected" in work.reason("k") and work.rejected() == {"k"}
 
 
 def test_relative_paths_are_those_of_the_driver(poses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,14 +243,14 @@ def test_relative_paths_are_those_of_the_driver(poses: Path, tmp_path: Path, mon
 
 
 def test_no_room_stops_in_one_line_and_keeps_what_is_finished(poses: Path, tmp_path: Path) -> None:
-    work = Workplace.beside(tmp_path / "out")
+    work = ExtractionStore.for_corpus(tmp_path / "out")
     work.prepare()
     items = named(poses).items
-    work.commit(identity(items[0], Options()), extract(items[0], Options(), Holistic))
+    work.commit(extraction_key(items[0], Options()), extract(items[0], Options(), Holistic))
     before = Path(work.root) / "begun"
     before.rmdir()
     before.write_text("in the way")  # no note can be written, as on a full disk
-    with pytest.raises(CorpusError, match=r"cannot be written .*: make room there, then run the same command again"):
+    with pytest.raises(CorpusError, match=r"cannot be written .*: free some space, then run the same command again"):
         run_listing(named(poses), tmp_path / "out")
     assert len(work.finished()) == 1
     before.unlink()
@@ -260,7 +260,7 @@ def test_no_room_stops_in_one_line_and_keeps_what_is_finished(poses: Path, tmp_p
 def test_mistakes_are_told_before_ray_starts(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "there").mkdir()
     for arguments, says in (
-        ((poses, "--out", tmp_path / "there", "--sign-language", "ase"), "exists already"),
+        ((poses, "--out", tmp_path / "there", "--sign-language", "ase"), "already exists"),
         ((poses, "--out", tmp_path / "out"), "no --sign-language"),
         ((poses, "--out", "s3://a/b?scheme=http", "--sign-language", "ase"), "by AWS_ENDPOINT_URL"),
         ((f"{poses.as_uri()}?a=b", "--out", tmp_path / "out", "--sign-language", "ase"), "by AWS_ENDPOINT_URL"),
@@ -272,7 +272,7 @@ def test_mistakes_are_told_before_ray_starts(poses: Path, tmp_path: Path, capsys
     (poses / "only").mkdir()
     (poses / "q.pose").rename(poses / "only" / "q.pose")
     code, _, err = command(capsys, poses / "only", "--out", tmp_path / "out", "--sign-language", "ase")
-    assert code == 2 and "not one of 1 recordings can be used" in err
+    assert code == 2 and "none of 1 recordings can be used" in err
     assert f"{tmp_path / 'out'}.partial: delete it to try all again" in err
     item = named(poses).items[0]
     with pytest.raises(CorpusError, match="occurs twice"):

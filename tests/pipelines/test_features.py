@@ -15,7 +15,7 @@ from signatlas.corpus.format import Corpus, write_corpus
 from signatlas.errors import FeatureError, PoseError
 from signatlas.features import pseudo_labels, windows
 from signatlas.models.sign_classifier import SignClassifier
-from signatlas.pose.prepared_clips import PoseBank
+from signatlas.pose.prepared_clips import PreparedClips
 from signatlas.recipe.pseudo_label import SpotConfig
 from trainers.pipelines.features import extract, in_order
 from trainers.pipelines.spot import read_report, spot
@@ -35,7 +35,7 @@ def test_features_are_those_of_the_model_in_the_corpus_order(
     kept = tmp_path / "out" / "models" / "aware"
     model = SignClassifier.from_pretrained(kept)  # the model travels with the features
     for place, clip in enumerate(corpus):
-        bank = PoseBank([(clip.poses, 1.0)], "nose_hands")
+        bank = PreparedClips([(clip.poses, 1.0)], "nose_hands")
         expected = model.window_features(bank, *windows.all_starts(bank.lengths, limit=8))
         np.testing.assert_allclose(store.of(place, alpha=0.5), expected, atol=2e-3)
 
@@ -46,7 +46,7 @@ def test_segments_are_those_of_the_rule(small_classifier: Path, continuous_corpu
     report = spot(str(small_classifier), corpus, tmp_path / "out", splits=("train", "dev"), settings=settings)
     model, expected = SignClassifier.from_pretrained(small_classifier), []
     for clip in corpus.where(lambda row: row["split"] != "test"):
-        bank = PoseBank([(clip.poses, 1.0)], "nose_hands")
+        bank = PreparedClips([(clip.poses, 1.0)], "nose_hands")
         which, first = windows.all_starts(bank.lengths, stride=2)
         features = torch.from_numpy(model.window_features(bank, which, first))
         score, label = (a.detach().numpy() for a in model.scores(features).softmax(-1).max(-1))
@@ -102,7 +102,7 @@ def test_the_commands(
     code, out, _ = run(["features", "info", tmp_path / "features"], capsys)
     assert code == 0 and "16 frames, stride 1, at most 4 a clip" in out
     code, _, err = run(words, capsys)
-    assert code == 2 and "exists already" in err
+    assert code == 2 and "already exists" in err
     code, _, err = run(["features", "extract", small_model, *words[3:5], tmp_path / "x"], capsys)
     assert code == 2 and "not a sign classifier" in err
     code, _, err = run([*words[:5], tmp_path / "x", "--stream", "awake"], capsys)

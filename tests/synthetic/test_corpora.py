@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.main import main
+from signatlas.corpus.doctor import examine
 from signatlas.corpus.format import Corpus, clip_digest
-from signatlas.corpus.report import examine
 from signatlas.errors import CorpusError
 from signatlas.synthetic.composition.composer import Composer
 from signatlas.synthetic.composition.corpora import plan
@@ -78,7 +78,7 @@ def test_the_command(lexicon_corpus: Path, sentences_file: Path, tmp_path: Path,
     assert "59 clips" in said and "left out 1 sentences without a gloss: own/007" in said
     assert "not for learning to sign" in said
     for extra, message in (
-        (["--sentences", str(sentences_file)], "exists already"),
+        (["--sentences", str(sentences_file)], "already exists"),
         (["--overwrite"], "needs --sentences"),
         (["--out", "/proc/nowhere/own", "--sentences", str(sentences_file)], "cannot be made"),
         (["--signers", "2"], "--signers"),
@@ -101,9 +101,9 @@ def test_glosses_without_a_sign_are_refused_by_name(lexicon_corpus: Path, tmp_pa
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 1 is no sentence"),
-        ('{"id": 1, "split": "train", "glosses": []}', "line 1 is no sentence"),
-        ('{"id": 1, "split": "train", "glosses": "ich", "texts": {}}', "line 1 is no sentence .*glosses is no list"),
+        ("{", "line 1 is not a valid sentence"),
+        ('{"id": 1, "split": "train", "glosses": []}', "line 1 is not a valid sentence"),
+        ('{"id": 1, "split": "train", "glosses": "ich", "texts": {}}', "line 1 is not .*glosses is not a list"),
         ('{"id": 1, "split": "dry", "glosses": [], "texts": {}}', "unknown split 'dry'"),
     ],
 )

@@ -37,7 +37,7 @@ def test_each_probe_that_misses_its_limit_is_an_open_shortcut(probe: str, key: s
     assert examination.open_shortcuts(FOUND) == []
     missed = FOUND | {probe: FOUND[probe] | {key: value}}
     assert examination.open_shortcuts(missed) == [line]
-    text = examination.as_text(missed | {"open": [line]})
+    text = "\n".join(composed.probe_lines(missed | {"open": [line]}))
     assert f"OPEN SHORTCUT: {line}" in text
 
 
@@ -51,7 +51,8 @@ def test_seams_that_only_stronger_detectors_find_are_open_too() -> None:
 def test_a_corpus_of_one_kind_of_sign_has_no_source_to_tell() -> None:
     whole = FOUND | {"source": None, "frames": None, "open": []}
     assert examination.open_shortcuts(whole) == []
-    assert "nothing to tell apart" in examination.as_text(whole) and "no open shortcut" in examination.as_text(whole)
+    text = "\n".join(composed.probe_lines(whole))
+    assert "same kind of recordings" in text and "no open shortcut" in text
 
 
 def test_missed_signs_are_counted_by_kind() -> None:
@@ -87,12 +88,12 @@ def test_the_whole_examination_of_a_small_corpus(made: Corpus, lexicon_corpus: P
     assert len(found["source"]["after_for_random_words"]) == examination.RANDOM_SETS
     assert 0.4 <= found["seam"]["auc"] <= 1
     assert found["template"]["clips"] > 0 and set(found["template"]["missed"]) == {"own", "shared"}
-    assert examination.load(made) is None
-    assert "nobody measured" in composed.notes(made)[0]
+    assert composed.load_probes(made) is None
+    assert "not measured" in composed.notes(made)[0]
     examination.save(made, found | {"open": ["a line"]})
     assert composed.notes(made) == ["note: OPEN SHORTCUT of this corpus: a line"]
     examination.save(made, found)
-    assert examination.load(made) == found
+    assert composed.load_probes(made) == found
     text = as_text(describe(made))
     assert "not for learning to sign" in text and "template matching, no learning" in text
 

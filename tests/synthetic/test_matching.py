@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from signatlas.corpus.composed import coverage_lines
 from signatlas.corpus.sentences import Sentence
 from signatlas.corpus.sources.dgs import fold_gloss, needed
 from signatlas.errors import CorpusError
-from signatlas.synthetic.composition.coverage import as_table, coverage
+from signatlas.synthetic.composition.coverage import coverage
 from signatlas.synthetic.composition.matching import TWICE, Match, aliases, fold, homographs, match
 
 WORDS = {
@@ -158,7 +159,7 @@ def test_coverage_by_kind_rule_and_alias() -> None:
 
 def test_the_table_has_a_line_for_each_kind() -> None:
     counts = Counter(g for s in sentences() for g in s.glosses)
-    table = as_table(coverage(sentences(), match(counts, WORDS, MULTI)))
+    table = "\n".join(coverage_lines(coverage(sentences(), match(counts, WORDS, MULTI))))
     assert "real webcam" in table
     assert "60.0% (2)" in table
     assert table.splitlines()[-1] == "without a gloss, not composed: d"

@@ -86,9 +86,9 @@ def _sentences(kind: str, path: Path | None, seed: int) -> list[Sentence]:
     if path is None:
         raise CorpusError(f"--kind {kind} needs --sentences: {_NEEDED[kind]}")
     if kind == "phoenix-composed":
-        from signatlas.corpus.sources.phoenix14t import annotations
+        from signatlas.corpus.sources.phoenix14t import read_sentences
 
-        return annotations(path)
+        return read_sentences(path)
     return list(read_jsonl(path))
 
 

@@ -64,24 +64,3 @@ def _share(counts: Counter[str], wanted: set[str]) -> dict[str, float]:
     held = {gloss: n for gloss, n in counts.items() if gloss in wanted}
     tokens = sum(held.values())
     return {"tokens": tokens, "types": len(held), "share": round(tokens / max(1, sum(counts.values())), 4)}
-
-
-def as_table(covered: Mapping[str, Any]) -> str:
-    """What :func:`coverage` found, for people: tokens (and types) of each kind and rule by split."""
-    splits = covered["splits"]
-    rows = [["", *splits], ["sentences", *(f"{part['sentences']:,}" for part in splits.values())]]
-    rows.append(["glosses", *(f"{part['tokens']:,} ({part['types']:,})" for part in splits.values())])
-    first = next(iter(splits.values()))
-    for group in ("kinds", "rules", "aliases"):
-        prefix = {"kinds": "", "rules": "rule: ", "aliases": "alias: "}[group]
-        for name in first[group]:
-            cells = [part[group][name] for part in splits.values()]
-            rows.append([prefix + name, *(f"{cell['share']:.1%} ({cell['types']:,})" for cell in cells)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    if covered["without_gloss"]:
-        lines.append(f"without a gloss, not composed: {', '.join(covered['without_gloss'])}")
-    return "\n".join(lines)

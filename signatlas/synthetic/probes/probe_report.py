@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from signatlas.corpus.clips import SPLITS, Clip
+from signatlas.corpus.composed import PROBES
 from signatlas.corpus.format import Corpus
 from signatlas.errors import CorpusError
-from signatlas.files import filesystem, read_bytes
+from signatlas.files import filesystem
 from signatlas.synthetic.composition.lexicon import Lexicon, calibrated, collect, word_counts
 from signatlas.synthetic.composition.style import generator
 from signatlas.synthetic.probes import probes
 from signatlas.synthetic.probes import template_control as control
 
-FILE = "probes.json"
 LIMITS = {"source": 0.65, "seam": 0.65, "frames": 0.10, "template_wer": 0.20}
 TRAIN_CLIPS, TEST_CLIPS = 1000, 640
 MOST_FRAMES = 40_000
@@ -151,48 +151,5 @@ def open_shortcuts(found: dict[str, Any]) -> list[str]:
 def save(corpus: Corpus, found: dict[str, Any]) -> None:
     """Beside corpus.json, for everything that reports results on the corpus."""
     store, root = filesystem(corpus.path)
-    with store.open_output_stream(f"{root}/{FILE}") as stream:
+    with store.open_output_stream(f"{root}/{PROBES}") as stream:
         stream.write((json.dumps(found, indent=2) + "\n").encode())
-
-
-def load(corpus: Corpus) -> dict[str, Any] | None:
-    """What :func:`save` wrote for this very corpus, or None."""
-    try:
-        found: dict[str, Any] = json.loads(read_bytes(f"{corpus.path}/{FILE}"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return found if found.get("fingerprint") == corpus.info.fingerprint else None
-
-
-def as_text(found: dict[str, Any]) -> str:
-    """The report, for people."""
-    limits, lines = found["limits"], []
-    if source := found["source"]:
-        random = source["after_for_random_words"]
-        lines.append(
-            f"source of a sign, single frames: balanced accuracy {source['before']:.3f} before, {source['after']:.3f} "
-            f"after (limit {limits['source']})"
-            + (f"; random words after: {min(random):.3f}-{max(random):.3f}" if random else "")
-        )
-    else:
-        lines.append("source of a sign: all signs are of one kind, nothing to tell apart")
-    seam = found["seam"]
-    lines += [
-        f"seams, velocity and jerk: AUC {seam['auc']:.3f} (limit {limits['seam']}); boosted trees "
-        f"{seam['auc_boosted']:.3f}; over seven frames {seam['auc_seven_frames']:.3f}, boosted "
-        f"{seam['auc_seven_frames_boosted']:.3f}",
-    ]
-    if frames := found["frames"]:
-        lines.append(
-            f"frames: {frames['within_a_tenth']:.1%} within a tenth of the originals, median ratio "
-            f"{frames['median_ratio']:.3f}; exemplars joined as they are "
-            f"{frames['plain_concatenation_median_ratio']:.2f}"
-        )
-    template = found["template"]
-    missed = "".join(f"{kind} recordings {rate:.1%} missed; " for kind, rate in template["missed"].items())
-    lines.append(
-        f"template matching, no learning: WER {template['wer']:.1%} (at least {limits['template_wer']:.0%}; signs of "
-        f"{missed}{template['clips']} test clips, {template['templates']} templates)"
-    )
-    lines += [f"OPEN SHORTCUT: {line}" for line in found["open"]] or ["no open shortcut"]
-    return "\n".join(lines)

@@ -1,16 +1,21 @@
-"""signatlas corpus import: keypoints, lexicons of .pose files, and the table of public corpora."""
+"""signatlas corpus import: keypoints, lexicons of .pose files, and public corpora."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from signatlas.corpus import Corpus, sources
+from signatlas.corpus.doctor import examine, notes
+from signatlas.corpus.sources.base import Listing
 from signatlas.pose.serialization import write_pose
 from tests.cli.conftest import Run
+from tests.corpus.sources import releases
 
 
 @pytest.fixture
@@ -104,3 +109,75 @@ def test_a_corpus_that_cannot_be_downloaded_says_how_to_get_it(run: Run, tmp_pat
     code, _, err = run("corpus", "fetch", "how2sign", "--out", tmp_path / "x")
     assert code == 2 and err.count("\n") == 1
     assert "get it from https://how2sign.github.io/, then run 'signatlas corpus import how2sign FOLDER'" in err
+
+
+@pytest.mark.parametrize("name", sources.names("import"))
+def test_list_prints_recordings_and_missing_ones(name: str, run: Run, tmp_path: Path) -> None:
+    write_release: Any = getattr(releases, "phoenix_csv" if name == "phoenix14t" else name.replace("-", "_"))
+    root = write_release(tmp_path)
+    if name == "phoenix14t":
+        releases.phoenix_frames(root)
+    if name == "autsl":
+        next((root / "train").glob("*_color.mp4")).unlink()
+    code, text, err = run("corpus", "import", name, root, "--list")
+    assert code == 0, err
+    listing = sources.load(name).read(root)
+    assert isinstance(listing, Listing)
+    assert listing.missing and sum(line.startswith("missing ") for line in text.splitlines()) == len(listing.missing)
+    assert text.splitlines()[-1].startswith(f"{name}: {len(listing)} recordings, {len(listing.missing)} missing; ")
+    code, text, _ = run("corpus", "import", name, root, "--list", "--json")
+    summary = json.loads(text)
+    assert [item["id"] for item in summary["items"]] == [item.id for item in listing]
+    assert [gone["id"] for gone in summary["missing"]] == [gone.id for gone in listing.missing]
+    code, _, err = run("corpus", "import", name, root)
+    assert code == 2 and "no --out" in err
+    code, _, err = run("corpus", "import", name, tmp_path / "none", "--list")
+    assert code == 2 and err.count("\n") == 1 and sources.load(name).RELEASE.url in err
+
+
+@pytest.fixture
+def phoenix(tmp_path: Path, mirror: Path | None) -> Path:
+    """A release with invented words; sun-1 shows a real signer, fog-1 and dew-1 show nobody."""
+    root = releases.phoenix_frames(releases.phoenix_csv(tmp_path / "release"))
+    if mirror is not None and (mirror / "video").is_dir():
+        import itertools
+
+        from PIL import Image
+
+        from signatlas.pose.video import frames
+
+        folder = root / "features" / "fullFrame-210x260px" / "train" / "sun-1"
+        shutil.rmtree(folder)
+        folder.mkdir()
+        video = frames(mirror / "video" / "posefmt_test_video.mp4", span=(10, 22))
+        for number, image in enumerate(itertools.islice(video, 12), start=1):
+            Image.fromarray(image).save(folder / f"images{number:04d}.png")
+    return root
+
+
+@pytest.mark.slow
+def test_a_release_is_extracted_into_a_corpus(
+    phoenix: Path, run: Run, tmp_path: Path, mirror: Path | None, ray_session: None
+) -> None:
+    out = tmp_path / "corpus"
+    code, text, err = run("corpus", "import", "phoenix14t", phoenix, "--out", out, "--workers", 1, "--json")
+    if mirror is None or not (mirror / "video").is_dir():
+        assert code == 2 and "none of 3 recordings can be used" in err
+        return
+    assert code == 1, err
+    summary = json.loads(text)
+    assert summary["clips"] == 1 and [gone["id"] for gone in summary["missing"]] == ["phoenix14t/train/sun-2"]
+    assert {q["id"] for q in summary["quarantine"]} == {"phoenix14t/dev/fog-1", "phoenix14t/test/dew-1"}
+    assert all("no hand detected" in q["reason"] for q in summary["quarantine"])
+    corpus = Corpus.open(out, verify=True)
+    (clip,) = corpus
+    assert (clip.id, clip.split, clip.signer, clip.sign_language) == (
+        "phoenix14t/train/sun-1", "train", "Signer01", "gsg",
+    )  # fmt: skip
+    assert (clip.num_frames, clip.fps, clip.width, clip.height) == (12, 25.0, 210, 300)
+    assert clip.glosses == ("SONNE", "ABER", "KALT") and clip.texts == (("de", "die sonne lacht aber es ist kalt"),)
+    assert corpus.info.license.startswith("CC BY-NC-SA") and corpus.info.made["splits"] == "the authors'"
+    assert corpus.info.made["command"] == "signatlas corpus import phoenix14t"
+    assert examine(corpus) == [] and len(notes(corpus)) == 2
+    code, _, err = run("corpus", "import", "phoenix14t", phoenix, "--out", out)
+    assert code == 2 and "already exists" in err
