@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cli.shared import status
+
 
 def extract(
     model: Annotated[str, typer.Argument(help="Sign classifier: a model folder or a Hub name.")],
@@ -31,8 +33,6 @@ def extract(
     """
     import json as json_
 
-    from rich.console import Console
-
     from cluster.connect import connected
     from signatlas.corpus.format import Corpus
     from signatlas.errors import FeatureError
@@ -51,10 +51,9 @@ def extract(
     for named in models.values():
         SignClassifier.from_pretrained(named)
     if out.exists() and not overwrite:
-        raise FeatureError(f"{out} exists already: choose another folder or pass --overwrite")
-    console = Console(stderr=True)
+        raise FeatureError(f"{out} already exists: choose another folder or pass --overwrite")
     started = time.monotonic()
-    with connected(address, num_cpus=workers + 1, worker_logs=False), console.status("starting Ray Data") as status:
+    with connected(address, num_cpus=workers + 1, worker_logs=False), status("starting Ray Data") as show:
         made = extract_features(
             models,
             opened,
@@ -66,7 +65,7 @@ def extract(
             gpus=gpus,
             threads=threads,
             overwrite=overwrite,
-            progress=lambda clips, done: status.update(f"{clips:,} clips, {done:,} windows encoded"),
+            progress=lambda clips, done: show(f"{clips:,} clips, {done:,} windows encoded"),
         )
     seconds = time.monotonic() - started
     count = int(made.counts.sum()) * len(models)

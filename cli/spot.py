@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.shared import console, status
+
 
 def spot(
     model: Annotated[str, typer.Argument(help="Sign classifier: a model folder or a Hub name.")],
@@ -31,8 +33,6 @@ def spot(
     """
     import json as json_
 
-    from rich.console import Console
-
     from cluster.connect import connected
     from signatlas.corpus.format import Corpus
     from signatlas.errors import FeatureError
@@ -49,11 +49,10 @@ def spot(
         raise FeatureError(f"--threshold {threshold:g}: a softmax value is below 1")
     SignClassifier.from_pretrained(model)
     if out.exists() and not overwrite:
-        raise FeatureError(f"{out} exists already: choose another folder or pass --overwrite")
+        raise FeatureError(f"{out} already exists: choose another folder or pass --overwrite")
     settings = SpotConfig(threshold=threshold, merge=merge, suppress=suppress, stride=stride)
-    console = Console(stderr=True)
     started = time.monotonic()
-    with connected(address, num_cpus=workers + 1, worker_logs=False), console.status("starting Ray Data") as status:
+    with connected(address, num_cpus=workers + 1, worker_logs=False), status("starting Ray Data") as show:
         report = spot_corpus(
             model,
             opened,
@@ -64,7 +63,7 @@ def spot(
             threads=threads,
             gpus=gpus,
             overwrite=overwrite,
-            progress=lambda clips, done: status.update(f"{clips:,} clips, {done:,} windows looked at"),
+            progress=lambda clips, done: show(f"{clips:,} clips, {done:,} windows looked at"),
         )
     seconds = time.monotonic() - started
     if json:
@@ -78,7 +77,6 @@ def spot(
 
 def _table(judged: dict[str, Any]) -> None:
     """All signs, and the twenty most frequent."""
-    from rich.console import Console
     from rich.table import Table
 
     def percent(value: float | None) -> str:
@@ -92,4 +90,4 @@ def _table(judged: dict[str, Any]) -> None:
     for name, row in list(judged["glosses"].items())[:20]:
         table.add_row(name, f"{row['segments']:,}", percent(row["precision"]), f"{row['spans']:,}",
                       percent(row["recall"]))  # fmt: skip
-    Console().print(table)
+    console().print(table)
