@@ -111,7 +111,7 @@ def describe_gaps(gaps: Mapping[str, tuple[int, int]]) -> list[str]:
 def short_extractions(corpus: Corpus, lengths: Mapping[str, int]) -> list[str]:
     """Return a line for clips with fewer frames than media.jsonl announces; ``lengths`` are frames by id.
 
-    No line for a corpus without media.jsonl, or one thinned to a frame rate.
+    No line for a corpus without media.jsonl, or one resampled to a frame rate.
     """
     if (corpus.info.made.get("options") or {}).get("target_fps"):
         return []

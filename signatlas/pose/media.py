@@ -66,11 +66,11 @@ def frames_per_second(fps: float | None, target_fps: float | None) -> float | No
 def limit_length(timed: TimedFrames, limits: Limits, name: str) -> TimedFrames:
     """Yield frames with times relative to the first one. Raises MediaError beyond ``limits.seconds``."""
     start = None
-    for number, (time, picture) in enumerate(timed):
+    for number, (time, decode) in enumerate(timed):
         start = time if start is None else start
         if max(time - start, number * MIN_FRAME_TIME) > limits.seconds:
             raise MediaError(f"{name} is longer than {limits.seconds:g} s: cut it, or raise the limit (--max-seconds)")
-        yield time - start, picture
+        yield time - start, decode
 
 
 def nearest(timed: TimedFrames, rate: Fraction) -> TimedFrames:
@@ -78,14 +78,14 @@ def nearest(timed: TimedFrames, rate: Fraction) -> TimedFrames:
     tick = 0
     previous: tuple[Fraction, Callable[[], np.ndarray]] | None = None
     step = Fraction(0)
-    for time, picture in timed:
+    for time, decode in timed:
         if previous is not None:
             step = time - previous[0]
             middle = previous[0] + step / 2
             if tick <= middle * rate:
                 yield previous
                 tick = math.floor(middle * rate) + 1
-        previous = time, picture
+        previous = time, decode
     if previous is not None and tick <= (previous[0] + step / 2) * rate:
         yield previous
 

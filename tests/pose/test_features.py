@@ -56,11 +56,11 @@ def test_presence_has_one_value_per_hand(batch):
 
 
 def test_every_point_has_a_parent_in_its_set():
-    for name, chosen in features.POINT_SETS.items():
+    for name, point_set in features.POINT_SETS.items():
         parent = features.parents(name)
         assert parent[0] == 0, "the nose is the root"
-        assert all(0 <= p < len(chosen) for p in parent)
-        assert (chosen[-42:] == np.arange(33, 75)).all(), "hands come last"
+        assert all(0 <= p < len(point_set) for p in parent)
+        assert (point_set[-42:] == np.arange(33, 75)).all(), "hands come last"
 
 
 def test_mirror_index_pairs_left_with_right():

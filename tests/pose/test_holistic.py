@@ -87,7 +87,7 @@ def test_shapes_units_and_missing_points(clips: list[list[np.ndarray]], mirror: 
         nose, shoulders = detections.poses[:, sk.NOSE], detections.poses[:, [sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER]]
         assert ((nose[:, :2] > 0) & (nose[:, :2] < 1)).all()
         assert (shoulders[..., 1] > nose[:, None, 1]).all()  # y runs downwards
-        assert (shoulders[:, 0, 0] > shoulders[:, 1, 0]).all()  # the picture is not mirrored
+        assert (shoulders[:, 0, 0] > shoulders[:, 1, 0]).all()  # the image is not mirrored
 
 
 def test_no_frames_give_empty_detections() -> None:

@@ -142,7 +142,7 @@ def test_images_of_a_folder_are_frames_in_natural_order(tmp_path: Path) -> None:
     for number in range(12):
         ending = "jpg" if number % 2 else "PNG"
         Image.new("RGB", (32, 24), (16 + 4 * number,) * 3).save(tmp_path / f"images{number}.{ending}")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     assert probe(tmp_path) == Media(str(tmp_path), None, 32, 24, 12, None, (32, 24))
     assert probe(tmp_path, fps=25).seconds == 12 / 25
     assert numbers(frames(tmp_path)) == list(range(12))

@@ -31,17 +31,17 @@ def test_recordings(tmp_path: Path) -> None:
 def test_gallery_and_query(tmp_path: Path) -> None:
     listing = autsl.read(releases.autsl(tmp_path, signers=5))
     item = {i.id: i for i in listing}
-    chosen = autsl.gallery_query(listing, seed=3)
-    assert chosen.left_out == ("süt-2",)  # one signer alone
-    assert len(chosen.gallery) == 8 and len(chosen.query) == 2
-    for query in chosen.query:
-        gallery = [item[id] for id in chosen.gallery if item[id].gloss == item[query].gloss]
+    subset_ids = autsl.gallery_query(listing, seed=3)
+    assert subset_ids.left_out == ("süt-2",)  # one signer alone
+    assert len(subset_ids.gallery) == 8 and len(subset_ids.query) == 2
+    for query in subset_ids.query:
+        gallery = [item[id] for id in subset_ids.gallery if item[id].gloss == item[query].gloss]
         assert len(gallery) == 4 and item[query].signer not in {i.signer for i in gallery}
-    assert chosen == autsl.gallery_query(reversed(listing.items), seed=3)
-    assert chosen != autsl.gallery_query(listing, seed=4)
+    assert subset_ids == autsl.gallery_query(reversed(listing.items), seed=3)
+    assert subset_ids != autsl.gallery_query(listing, seed=4)
     subset = autsl.read(tmp_path, subset=True, seed=3)
-    assert {i.id for i in subset if i.source == "gallery"} == set(chosen.gallery)
-    assert {i.id for i in subset if i.source == "query"} == set(chosen.query) and len(subset) == 10
+    assert {i.id for i in subset if i.source == "gallery"} == set(subset_ids.gallery)
+    assert {i.id for i in subset if i.source == "query"} == set(subset_ids.query) and len(subset) == 10
     assert subset.info.name == "autsl-gallery-query" and "a subset of ours" in subset.info.made["subset"]
     assert subset.info.made["labels_left_out"] == ["süt-2"]
 
@@ -53,8 +53,8 @@ def test_a_query_is_found_if_there_is_one(tmp_path: Path) -> None:
     other = next(i for i in autsl.read(root) if i.signer == "signer1")
     items.append(replace(other, gloss="süt-2"))
     for seed in range(20):
-        chosen = autsl.gallery_query(items, seed)
-        assert chosen.query == (other.id,) and len(chosen.gallery) == 4
+        subset_ids = autsl.gallery_query(items, seed)
+        assert subset_ids.query == (other.id,) and len(subset_ids.gallery) == 4
 
 
 def test_incomplete_and_malformed_releases_are_one_line(tmp_path: Path) -> None:
