@@ -1,4 +1,4 @@
-"""Token blocks that fit the cache, cut to their longest row, and the matrix products over them."""
+"""Blocks of tokens that fit the cache, cut to their longest row, and matrix products over them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ GPU_TOKENS = (8192, 8192)
 
 @dataclass(frozen=True)
 class Block:
-    """``rows`` [R] of the batch and their tokens [R * N, D], cut to N: by row (videos) or by position (texts).
+    """Rows [R] of a batch and their tokens [R * N, D], cut to length N: ordered by row (videos) or position (texts).
 
-    ``valid`` is bool [R, N] (videos) or [N, R] (texts), or None where no token is padding.
+    ``valid`` is bool [R, N] (videos) or [N, R] (texts), or None if no token is padding.
     """
 
     rows: Tensor
@@ -26,7 +26,7 @@ class Block:
 
 
 def video_blocks(tokens_BND: Tensor, mask_BN: Tensor, *, cut: bool, scale: float = 1.0) -> list[Block]:
-    """The batch as blocks whose tokens lie row after row, multiplied with ``scale``."""
+    """Return the batch as blocks of tokens ordered by row, multiplied by ``scale``."""
     size = (GPU_TOKENS if tokens_BND.is_cuda else CPU_TOKENS)[0]
     blocks = []
     for rows, length in _plan(mask_BN, cut, size):
@@ -37,7 +37,7 @@ def video_blocks(tokens_BND: Tensor, mask_BN: Tensor, *, cut: bool, scale: float
 
 
 def text_blocks(tokens_BND: Tensor, mask_BN: Tensor, *, cut: bool) -> list[Block]:
-    """The batch as blocks whose tokens lie position after position, so that sums over words run along memory."""
+    """Return the batch as blocks of tokens ordered by position, so that sums over words are along memory."""
     size = (GPU_TOKENS if tokens_BND.is_cuda else CPU_TOKENS)[1]
     blocks = []
     for rows, length in _plan(mask_BN, cut, size):
@@ -47,13 +47,13 @@ def text_blocks(tokens_BND: Tensor, mask_BN: Tensor, *, cut: bool) -> list[Block
 
 
 def _plan(mask_BN: Tensor, cut: bool, size: int) -> list[tuple[Tensor, int]]:
-    """Rows and length of each block of at most ``size`` tokens (or one row); rows of like length share a block."""
+    """Return rows and length of each block of at most ``size`` tokens (or one row), rows of similar length together."""
     count, length = mask_BN.shape
     if not cut:
         step = max(1, size // length)
         return [(rows, length) for rows in torch.arange(count, device=mask_BN.device).split(step)]
-    places = torch.arange(1, length + 1, device=mask_BN.device)
-    lengths, order = (mask_BN * places).amax(1).sort(descending=True, stable=True)
+    positions = torch.arange(1, length + 1, device=mask_BN.device)
+    lengths, order = (mask_BN * positions).amax(1).sort(descending=True, stable=True)
     longest, plan, start = lengths.tolist(), [], 0
     while start < count:
         stop = start + max(1, size // longest[start])
@@ -63,7 +63,7 @@ def _plan(mask_BN: Tensor, cut: bool, size: int) -> list[tuple[Tensor, int]]:
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:
-    """``left [M, K] @ right [N, K].T``: in fp32 on a CPU by oneDNN, twice as fast as MKL on some processors."""
+    """Return ``left [M, K] @ right [N, K].T``; in fp32 on a CPU by oneDNN, twice as fast as MKL on some processors."""
     if left.dtype == torch.float32 and left.device.type == "cpu" and _has_onednn():
         product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
         return product

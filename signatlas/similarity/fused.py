@@ -1,4 +1,4 @@
-"""CiCo's fine-grained similarity with Triton: fused forward; backward recomputes the cosines' gradient in chunks."""
+"""Fine-grained similarity with Triton (CiCo, Eq. 2): fused forward, gradient of the cosines recomputed in chunks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.autograd.function import once_differentiable
 
 from signatlas.similarity.tiled import Pair, Settings
 
-LONGEST = 128
-# Video by text tokens of a tile. Compiled for sm_90 in bf16 neither kernel spills a register at these sizes.
+MAX_TOKENS = 128
+# Video by text tokens of a tile; neither kernel spills registers at these sizes (sm_90, bf16).
 TILES = {"scores": (128, 128), "gradients": (64, 128)}
-# Tokens of videos and of texts whose gradient of cosines exists at one time: 0.5 GiB in bf16.
+# Video by text tokens whose gradient of cosines is in memory at one time: 0.5 GiB in bf16.
 CHUNK = (8192, 32768)
 
 
 def unavailable(video: Tensor, text: Tensor, aggregation: str) -> str | None:
-    """Why the Triton kernels cannot take this, or None where they can."""
+    """Return why the Triton kernels cannot be used, None if they can."""
     if aggregation != "mean":
         return f"its kernels know aggregation 'mean' only, not {aggregation!r}"
-    if max(video.shape[1], text.shape[1]) > LONGEST:
-        return f"its kernels take at most {LONGEST} tokens a row, got {video.shape[1]} and {text.shape[1]}"
+    if max(video.shape[1], text.shape[1]) > MAX_TOKENS:
+        return f"its kernels take at most {MAX_TOKENS} tokens a row, got {video.shape[1]} and {text.shape[1]}"
     if torch.float64 in (video.dtype, text.dtype):
         return "its kernels accumulate in fp32: fp64 needs another backend"
     if importlib.util.find_spec("triton") is None:
@@ -43,9 +43,9 @@ def fine_grained(
     settings: Settings,
     operand: torch.dtype = torch.float32,
 ) -> Pair:
-    """As :func:`signatlas.similarity.tiled.fine_grained`; products are of tokens rounded to ``operand``."""
+    """Return what :func:`signatlas.similarity.tiled.fine_grained` does; tokens are multiplied in type ``operand``."""
     pair: Pair = _Fused.apply(video_ALD, text_BTD, video_mask_AL, text_mask_BT, settings, operand)
-    return (pair[0] if settings.of_clips else None), (pair[1] if settings.of_words else None)
+    return (pair[0] if settings.video_to_text else None), (pair[1] if settings.text_to_video else None)
 
 
 def _interpreted() -> bool:
@@ -53,7 +53,7 @@ def _interpreted() -> bool:
 
 
 def _shares(mask_BN: Tensor) -> Tensor:
-    """Each token's weight in its row's mean, fp32 [B, N], zero at padding."""
+    """Return each token's weight in the mean of its row, fp32 [B, N], zero at padding."""
     return mask_BN.float() / mask_BN.sum(1, keepdim=True)
 
 
@@ -86,42 +86,43 @@ class _Fused(torch.autograd.Function):
         settings: Settings,
         operand: torch.dtype,
     ) -> Any:
-        # Beyond the switch the rounding of half-precision tokens, divided by tau, would decide the softmax.
+        # For small tau the rounding of half-precision tokens, divided by tau, would dominate the softmax.
         operand = operand if settings.shared else torch.float32
         tokens = video.to(operand).contiguous(), text.to(operand).contiguous()
         shares = _shares(video_mask), _shares(text_mask)
         ctx.save_for_backward(*tokens, *shares)
         ctx.settings = settings
-        clips, words = (video.new_empty(len(video), len(text)) for _ in range(2))
-        _launch("scores", tokens, [*shares, clips, words], settings)
-        return clips, words
+        video_to_text, text_to_video = (video.new_empty(len(video), len(text)) for _ in range(2))
+        _launch("scores", tokens, [*shares, video_to_text, text_to_video], settings)
+        return video_to_text, text_to_video
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, clips: Tensor, words: Tensor) -> Any:
+    def backward(ctx: Any, video_to_text: Tensor, text_to_video: Tensor) -> Any:
         video, text, *shares = ctx.saved_tensors
         need_video, need_text = ctx.needs_input_grad[:2]
-        of_video, of_text = (torch.zeros_like(part, dtype=torch.float32) for part in (video, text))
-        # The gradient of one cosine is tiny: in half precision it would vanish, so the largest is brought to one.
-        scale = torch.maximum(clips.abs().amax(), words.abs().amax()).clamp_min(torch.finfo(torch.float32).tiny)
-        clips, words = clips / scale, words / scale
+        video_gradient, text_gradient = (torch.zeros_like(part, dtype=torch.float32) for part in (video, text))
+        # The gradient of one cosine would underflow in half precision: scale the largest to one.
+        largest = torch.maximum(video_to_text.abs().amax(), text_to_video.abs().amax())
+        scale = largest.clamp_min(torch.finfo(torch.float32).tiny)
+        gradients = video_to_text / scale, text_to_video / scale
         step = max(1, CHUNK[0] // video.shape[1]), max(1, CHUNK[1] // text.shape[1])
         for a in (slice(n, n + step[0]) for n in range(0, len(video), step[0])):
             for b in (slice(n, n + step[1]) for n in range(0, len(text), step[1])):
                 v, w = video[a], text[b]
                 D = v.new_empty(v.shape[0] * v.shape[1], w.shape[0] * w.shape[1])
-                pairs = [shares[0][a], shares[1][b], clips[a, b].contiguous(), words[a, b].contiguous(), D]
+                pairs = [shares[0][a], shares[1][b], *(g[a, b].contiguous() for g in gradients), D]
                 _launch("gradients", (v, w), pairs, ctx.settings)
                 if need_video:
-                    of_video[a] += _product(D, w.flatten(0, 1)).view(v.shape)
+                    video_gradient[a] += _product(D, w.flatten(0, 1)).view(v.shape)
                 if need_text:
-                    of_text[b] += _product(D.T, v.flatten(0, 1)).view(w.shape)
-        of_video, of_text = of_video.mul_(scale), of_text.mul_(scale)
-        return (of_video if need_video else None), (of_text if need_text else None), None, None, None, None
+                    text_gradient[b] += _product(D.T, v.flatten(0, 1)).view(w.shape)
+        video_gradient, text_gradient = video_gradient.mul_(scale), text_gradient.mul_(scale)
+        return (video_gradient if need_video else None), (text_gradient if need_text else None), None, None, None, None
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """``left @ right`` in fp32, of half-precision factors too."""
+    """Return ``left @ right`` accumulated in fp32."""
     if left.dtype == torch.float32:
         return left @ right
     if left.is_cuda and hasattr(torch.ops.aten.mm, "dtype"):

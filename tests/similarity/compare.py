@@ -1,4 +1,4 @@
-"""What the tests of similarity share: ragged batches, and two computations side by side."""
+"""Ragged batches, scores with gradients, and the differences between two backends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def ragged(seed: int, A: int, B: int, L: int, T: int, D: int, *, full: bool = False) -> Batch:
-    """Random tokens [A, L, D], [B, T, D], alike in part as true pairs are, and masks of random lengths from 1."""
+    """Random tokens [A, L, D], [B, T, D], partly similar like true pairs, and masks of random lengths from 1."""
     rng = torch.Generator().manual_seed(seed)
     video, text = torch.randn(A, L, D, generator=rng), torch.randn(B, T, D, generator=rng)
     pairs, tokens = min(A, B), min(L, T)
@@ -41,13 +41,14 @@ def run(
     weights = [torch.randn(score.shape, generator=rng) for score in scores]
     torch.stack([(s * w.to(s)).sum() for s, w in zip(scores, weights, strict=True)]).sum().backward()
     assert video.grad is not None and text.grad is not None
-    return [found.detach().double() for found in (*scores, video.grad, text.grad)]
+    return [result.detach().double() for result in (*scores, video.grad, text.grad)]
 
 
-def furthest(found: list[Tensor], expected: list[Tensor]) -> tuple[float, float]:
+def largest_differences(results: list[Tensor], expected: list[Tensor]) -> tuple[float, float]:
     """(largest difference of the scores, largest difference of the gradients over their largest entry)."""
-    assert all(part.isfinite().all() for part in found)
-    apart = [float((f - e).abs().max()) for f, e in zip(found, expected, strict=True)]
+    assert all(part.isfinite().all() for part in results)
+    differences = [float((r - e).abs().max()) for r, e in zip(results, expected, strict=True)]
     sizes = [float(e.abs().max()) for e in expected]
-    # A single token has no one to share with and may have a gradient of nothing at all.
-    return max(apart[:2]), max(a / max(size, math.sqrt(1e-12)) for a, size in zip(apart[2:], sizes[2:], strict=True))
+    # The softmax over a single token is constant: its gradient may be zero.
+    relative = [d / max(size, math.sqrt(1e-12)) for d, size in zip(differences[2:], sizes[2:], strict=True)]
+    return max(differences[:2]), max(relative)

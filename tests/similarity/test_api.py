@@ -1,4 +1,4 @@
-"""Golden vectors of the released function, what is refused, and the contract that every backend keeps."""
+"""Golden vectors of the released function, invalid inputs, and the contract of every backend."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ def test_golden_vectors(mirror: Path | None, name: str, backend: str) -> None:
     scale, tau = float(golden["logit_scale"]), float(golden["tau"])
     for padding in ("released", "masked"):
         common = {"tau": tau, "padding": padding, "backend": backend}
-        clips, _ = fine_grained(video, text, *masks, **common)
-        _, words = fine_grained(video, augmented, *masks, **common)
+        video_to_text, _ = fine_grained(video, text, *masks, **common)
+        _, text_to_video = fine_grained(video, augmented, *masks, **common)
         expected = torch.from_numpy(golden["i2t"]), torch.from_numpy(golden["t2i"])
-        same = [torch.allclose(scale * f, e, atol=1e-9) for f, e in zip((clips, words), expected, strict=True)]
-        assert same == [padding == "released" or name == "dense"] * 2
+        scores = video_to_text, text_to_video
+        equal = [torch.allclose(scale * s, e, atol=1e-9) for s, e in zip(scores, expected, strict=True)]
+        assert equal == [padding == "released" or name == "dense"] * 2
 
 
 @pytest.mark.parametrize("backend", ["reference", "tiled"])
 def test_one_direction_alone(backend: str) -> None:
     batch = ragged(0, 4, 3, 5, 6, 8)
     both = fine_grained(*batch, backend=backend)
-    clips, nothing = fine_grained(*batch, backend=backend, only="video_to_text")
-    assert nothing is None and clips is not None and torch.allclose(clips, both[0], atol=1e-6)
-    nothing, words = fine_grained(*batch, backend=backend, only="text_to_video")
-    assert nothing is None and words is not None and torch.allclose(words, both[1], atol=1e-6)
+    video_to_text, other = fine_grained(*batch, backend=backend, only="video_to_text")
+    assert other is None and video_to_text is not None and torch.allclose(video_to_text, both[0], atol=1e-6)
+    other, text_to_video = fine_grained(*batch, backend=backend, only="text_to_video")
+    assert other is None and text_to_video is not None and torch.allclose(text_to_video, both[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["reference", "tiled"])
 def test_half_precision_is_compared_in_fp32(backend: str) -> None:
     video, text, *masks = ragged(1, 4, 3, 5, 6, 8)
     half = video.bfloat16().requires_grad_()
-    clips, words = fine_grained(half, text.bfloat16(), *masks, backend=backend)
+    scores = fine_grained(half, text.bfloat16(), *masks, backend=backend)
     rounded = fine_grained(video.bfloat16().float(), text.bfloat16().float(), *masks, backend="reference")
-    assert clips.dtype == words.dtype == torch.float32
-    assert torch.allclose(clips, rounded[0], atol=1e-5) and torch.allclose(words, rounded[1], atol=1e-5)
-    clips.sum().backward()
+    assert scores[0].dtype == scores[1].dtype == torch.float32
+    assert all(torch.allclose(s, r, atol=1e-5) for s, r in zip(scores, rounded, strict=True))
+    scores[0].sum().backward()
     assert half.grad is not None and half.grad.dtype == torch.bfloat16
 
 
@@ -57,11 +58,11 @@ def test_autocast_does_not_round_the_cosines(backend: str) -> None:
     batch = ragged(3, 4, 3, 5, 6, 8)
     plain = fine_grained(*batch, backend=backend)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = fine_grained(*batch, backend=backend)
-    assert torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1])
+        scores = fine_grained(*batch, backend=backend)
+    assert torch.equal(scores[0], plain[0]) and torch.equal(scores[1], plain[1])
 
 
-def test_triton_by_name_says_why_it_cannot() -> None:
+def test_triton_where_it_cannot_be_used_is_refused_with_the_reason() -> None:
     batch = ragged(4, 3, 3, 4, 4, 8)
     for message, options in (
         ("aggregation 'mean' only, not 'max'", {"aggregation": "max"}),
@@ -73,7 +74,7 @@ def test_triton_by_name_says_why_it_cannot() -> None:
         fine_grained(*ragged(5, 2, 2, 129, 4, 8), backend="triton")
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_invalid_inputs_are_refused() -> None:
     video, text, video_mask, text_mask = ragged(2, 3, 3, 4, 4, 8)
     empty = video_mask.clone()
     empty[1] = False
@@ -83,9 +84,9 @@ def test_what_does_not_fit_is_refused() -> None:
         fine_grained(video, text, video_mask, empty)
     with pytest.raises(ValueError, match="must be bool"):
         fine_grained(video, text, video_mask.float(), text_mask)
-    with pytest.raises(ValueError, match="8 wide, text tokens 7"):
+    with pytest.raises(ValueError, match="width 8, text tokens 7"):
         fine_grained(video, text[..., :7], video_mask, text_mask)
-    with pytest.raises(ValueError, match="its mask the first two"):
+    with pytest.raises(ValueError, match=r"its mask \[rows, tokens\]"):
         fine_grained(video, text, video_mask[:2], text_mask)
     with pytest.raises(ValueError, match="tau must be positive"):
         fine_grained(video, text, video_mask, text_mask, tau=0.0)

@@ -1,4 +1,4 @@
-"""Blocks hold every row once, are cut to their longest row, and multiply as torch does."""
+"""Blocks hold every row once, cut to the longest, and multiply like torch."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from signatlas.similarity import blocks
 from tests.similarity.compare import ragged
 
 
-def test_rows_of_like_length_share_a_block_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_similar_length_share_a_block_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "CPU_TOKENS", (32, 32))
     video, _, mask, _ = ragged(0, 40, 1, 16, 1, 4)
-    found = blocks.video_blocks(video, mask, cut=True)
-    assert sorted(torch.cat([block.rows for block in found]).tolist()) == list(range(40))
+    cut_blocks = blocks.video_blocks(video, mask, cut=True)
+    assert sorted(torch.cat([block.rows for block in cut_blocks]).tolist()) == list(range(40))
     lengths = mask.sum(1)
-    for block in found:
+    for block in cut_blocks:
         assert block.length == int(lengths[block.rows].max())
         assert len(block.rows) * block.length <= 32
         assert (block.valid is None) == bool((lengths[block.rows] == block.length).all())
-    padded = sum(len(block.tokens) for block in found) - int(mask.sum())
+    padded = sum(len(block.tokens) for block in cut_blocks) - int(mask.sum())
     assert padded < 0.2 * int((~mask).sum())
 
 
-def test_texts_lie_position_after_position() -> None:
+def test_tokens_of_texts_are_ordered_by_position() -> None:
     _, text, _, mask = ragged(1, 1, 5, 1, 6, 4)
     (block,) = blocks.text_blocks(text, mask, cut=True)
     tokens = block.tokens.view(block.length, 5, 4)
-    for place, row in enumerate(block.rows.tolist()):
+    for column, row in enumerate(block.rows.tolist()):
         length = int(mask[row].sum())
-        assert torch.equal(tokens[:length, place], text[row, :length])
-        assert block.valid is None or block.valid[:, place].sum() == length
+        assert torch.equal(tokens[:length, column], text[row, :length])
+        assert block.valid is None or block.valid[:, column].sum() == length
 
 
-def test_without_cutting_everything_stays() -> None:
+def test_without_cutting_all_tokens_stay() -> None:
     video, _, mask, _ = ragged(2, 5, 1, 6, 1, 4)
     (block,) = blocks.video_blocks(video, mask, cut=False, scale=2.0)
     assert torch.equal(block.tokens.view_as(video), video * 2) and block.rows.tolist() == [0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""The Triton kernels, run by Triton's interpreter and compiled for a GPU, each in a process of its own."""
+"""The Triton kernels in Triton's interpreter and compiled for a GPU, each in its own process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 INTERPRETED = """
 import torch
 from signatlas.similarity import fused, tiled
-from tests.similarity.compare import furthest, ragged, run
+from tests.similarity.compare import largest_differences, ragged, run
 
 fused.TILES = {"scores": (32, 32), "gradients": (16, 32)}
 fused.CHUNK = (18, 28)
@@ -28,20 +28,20 @@ cases += [((2, 3, 9, 7, 24), dtype, "masked", tau) for dtype in (torch.float16, 
 for shape, dtype, padding, tau in cases:
     batch = tuple(part.to(dtype) if part.is_floating_point() else part for part in ragged(3, *shape))
     expected = run(batch, "reference", torch.float64, tau=tau, padding=padding)
-    scores, gradients = furthest(run(batch, "triton", dtype, tau=tau, padding=padding), expected)
-    # Below the switch tokens stay in fp32; only the gradient that is handed out is rounded.
+    scores, gradients = largest_differences(run(batch, "triton", dtype, tau=tau, padding=padding), expected)
+    # For small tau tokens stay in fp32; only the returned gradient is rounded.
     allowed = (1e-5 if tau < 7e-2 else limits[dtype][0]), max(limits[dtype][1], 2e-4 if tau < 7e-3 else 0)
     assert scores <= allowed[0] and gradients <= allowed[1], (shape, dtype, padding, tau, scores, gradients)
 
-# Gradients far below what fp16 can hold keep their digits.
+# Gradients far below the range of fp16 keep their precision.
 video, text, *masks = ragged(4, 2, 3, 5, 4, 8)
 video, text = (torch.nn.functional.normalize(part, dim=-1).requires_grad_() for part in (video, text))
-found = []
+video_gradients = []
 for backend, dtype in ((fused.fine_grained, (torch.float16,)), (tiled.fine_grained, ())):
-    clips, words = backend(video, text, *masks, tiled.Settings(0.07, "mean", "masked"), *dtype)
-    loss = ((clips + 2 * words) * torch.tensor([[1.0, -2, 3], [0.5, 1, -1]])).sum() * 1e-9
-    found.append(torch.autograd.grad(loss, video)[0])
-assert float((found[0] - found[1]).abs().max() / found[1].abs().max()) < 5e-3
+    to_text, to_video = backend(video, text, *masks, tiled.Settings(0.07, "mean", "masked"), *dtype)
+    loss = ((to_text + 2 * to_video) * torch.tensor([[1.0, -2, 3], [0.5, 1, -1]])).sum() * 1e-9
+    video_gradients.append(torch.autograd.grad(loss, video)[0])
+assert float((video_gradients[0] - video_gradients[1]).abs().max() / video_gradients[1].abs().max()) < 5e-3
 print("equal")
 """
 
@@ -52,7 +52,7 @@ from triton.compiler import ASTSource
 from signatlas.similarity import fused, triton_kernels
 
 numbers = dict(A="i32", B="i32", L="i32", T="i32", D="i32", tau="fp32")
-pointers = ("clips_out", "words_out", "of_to_text", "of_to_video", "video_share", "text_share")
+pointers = ("to_text_out", "to_video_out", "to_text_gradient", "to_video_gradient", "video_share", "text_share")
 for kernel, tile in fused.TILES.items():
     function = getattr(triton_kernels, kernel)
     fixed = dict(GA=tile[0] // 64, GB=tile[1] // 32, LP=64, TP=32, BD=64, GROUP=8, MASKED=True, SHARED=True,
@@ -80,5 +80,5 @@ def test_interpreted_kernels_equal_the_definition() -> None:
 
 @pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
-    """In bf16 for sm_90, which needs no GPU: what they compute there, the interpreter cannot tell."""
+    """In bf16 for sm_90; needs no GPU and does not run them."""
     assert python(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path)) == "built\n"
