@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(paths: dict[str, Path], tmp_path: Path, run: Run)
     model, corpus, features = (paths[name] for name in ("fine_grained", "corpus", "features"))
     for words, message in [
         (("show", "map", model, corpus, "--clip", "nothing", "--features", features), "no clip 'nothing'"),
-        (("show", "map", paths["cls"], corpus, "--clip", "s/test/1", "--features", features), "has no sign-to-word map"),
+        (("show", "map", paths["cls"], corpus, "--clip", "s/test/1", "--features", features), "no sign-to-word map"),
         (("show", "map", model, corpus, "--clip", "s/test/1", "--features", tmp_path), "no clip features at"),
         (("show", "map", model, corpus, "--clip", "s/test/1", "--features", features, "--language", "fr"), "in 'fr'"),
         (("mine", model, corpus, "--features", features, "--out", tmp_path / "o", "--split", "dev"), "no split 'dev'"),
