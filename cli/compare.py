@@ -25,7 +25,8 @@ def compare(
 
     Retrieval: both directions, strict and merged (m); p is that of a paired randomization test over the queries.
     Translation: all metrics; difference, 95 % interval and p of a paired bootstrap over the clips. Both are two-sided,
-    and left out where queries or clips differ.
+    and left out where queries or clips differ. "p Holm" is corrected over all comparisons of the call; "n.s." marks
+    values above .05.
 
     Example: signatlas compare runs/evaluations/clip/multi-sentences-test runs/evaluations/cico/multi-sentences-test
     """

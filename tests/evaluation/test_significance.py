@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from signatlas.evaluation.significance import bootstrap_p, one_sided_p, paired_randomization
+from signatlas.evaluation.significance import add_holm, bootstrap_p, holm, one_sided_p, paired_randomization
 
 
 def test_paired_randomization_equals_exact_counts() -> None:
@@ -26,3 +26,34 @@ def test_bootstrap_p_counts_the_observed_difference_and_is_never_zero() -> None:
     mixed = np.array([-1.0, 0.0, 1, 2, 3, 4, 5, 6, 7])
     assert one_sided_p(mixed) == pytest.approx(3 / 10) and bootstrap_p(mixed) == pytest.approx(6 / 10)
     assert bootstrap_p(np.zeros(9)) == 1
+
+
+def reference_holm(p_values: list[float], alpha: float) -> list[bool]:
+    """Decide by Holm's procedure as published: test the smallest first, stop at the first that is not significant."""
+    rejected = [False] * len(p_values)
+    for k, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__), start=1):
+        if p_values[i] > alpha / (len(p_values) - k + 1):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def test_holm_equals_hand_computed_values() -> None:
+    # 4 x .005, 3 x .01, 2 x .03, 1 x .04; the last two may not be below their predecessor.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.4]) == pytest.approx([0.8, 0.8])
+    assert holm([0.02]) == [0.02] and holm([]) == [] and holm([0.5, 0.5, 0.5]) == [1.0, 1.0, 1.0]
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
+    rng = np.random.default_rng(0)
+    for count in range(1, 30):
+        p_values = (rng.random(count) ** 3).tolist()
+        for alpha in (0.01, 0.05, 0.2):
+            assert [p <= alpha for p in holm(p_values)] == reference_holm(p_values, alpha)
+
+
+def test_comparisons_without_p_are_not_counted() -> None:
+    comparisons = [{"p": 0.03}, {"p": None}, {"p": 0.01}]
+    add_holm(comparisons)
+    assert [comparison["p_holm"] for comparison in comparisons] == [pytest.approx(0.03), None, pytest.approx(0.02)]

@@ -13,7 +13,7 @@ from signatlas.errors import UserError
 from signatlas.evaluation.report import ReportTable, format_metric, read_report, run_name, seedless_name
 from signatlas.evaluation.sentences.protocol import DIRECTIONS
 from signatlas.evaluation.sentences.report import PROTOCOL, RANKS
-from signatlas.evaluation.significance import paired_randomization
+from signatlas.evaluation.significance import add_holm, format_p, paired_randomization
 
 MEASURES = ("R@1", "R@5", "R@10", "MRR")
 COLUMNS = ("R@1", "R@5", "R@10", "MedR")
@@ -49,7 +49,9 @@ def read(folder: str | os.PathLike[str]) -> SavedEvaluation:
                 ranks.setdefault(key, {})[row["query"]] = int(row["rank"])
         return SavedEvaluation(run_name(report["model"]["path"]), report, ranks)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} has no readable {RANKS} ({error}): evaluate the model again") from error
+        raise UserError(
+            f"{path} has no readable report.json and {RANKS} ({error}): evaluate the model again"
+        ) from error
 
 
 def paired_p(first: SavedEvaluation, second: SavedEvaluation, key: Key, measure: str, seed: int) -> float | None:
@@ -66,7 +68,8 @@ def paired_p(first: SavedEvaluation, second: SavedEvaluation, key: Key, measure:
 def compare(saved: Sequence[SavedEvaluation], measure: str = "R@1", seed: int = 0) -> list[dict[str, Any]]:
     """Return a row per language and evaluation: strict and merged metrics by direction, and p against the first one.
 
-    Raises UserError for an unknown measure.
+    ``p_holm`` is p after Holm's correction over all comparisons (languages, evaluations, directions). Raises UserError
+    for an unknown measure.
     """
     if measure not in MEASURES:
         raise UserError(f"unknown --by '{measure}', choose from {', '.join(MEASURES)}")
@@ -85,6 +88,7 @@ def compare(saved: Sequence[SavedEvaluation], measure: str = "R@1", seed: int = 
                 metrics = {texts: one.metrics(code, texts, direction) for texts in ("strict", "merged")}
                 row[direction] = {**metrics, "p": p}
             rows.append(row)
+    add_holm(row[direction] for row in rows for direction in DIRECTIONS)
     return rows
 
 
@@ -109,7 +113,7 @@ def _mean_row(name: str, members: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for texts in ("strict", "merged")
         }
         recalls = [one["strict"]["R@1"] for one in results]
-        row[direction] = {**means, "p": None, "range": (min(recalls), max(recalls))}
+        row[direction] = {**means, "p": None, "p_holm": None, "range": (min(recalls), max(recalls))}
     return row
 
 
@@ -118,9 +122,9 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[ReportTable]:
 
     Averaged rows have the range of R@1 instead of p.
     """
-    last = "range" if any("range" in row[DIRECTIONS[0]] for row in rows) else "p"
+    last = ["range"] if any("range" in row[DIRECTIONS[0]] for row in rows) else ["p", "p Holm"]
     return [
-        ReportTable(direction, ["run", "", *COLUMNS, "m R@1", last], [_cells(row, direction) for row in rows], ())
+        ReportTable(direction, ["run", "", *COLUMNS, "m R@1", *last], [_cells(row, direction) for row in rows], ())
         for direction in DIRECTIONS
     ]
 
@@ -128,9 +132,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[ReportTable]:
 def _cells(row: dict[str, Any], direction: str) -> list[str]:
     result = row[direction]
     cells = [row["run"], row["language"], *(format_metric(name, result["strict"][name]) for name in COLUMNS)]
-    ends = "-".join(format_metric("R@1", end) for end in result.get("range", ()))
-    return [*cells, format_metric("R@1", result["merged"]["R@1"]), ends or _format_p(result["p"])]
-
-
-def _format_p(value: float | None) -> str:
-    return "" if value is None else "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+    cells.append(format_metric("R@1", result["merged"]["R@1"]))
+    if "range" in result:
+        return [*cells, "-".join(format_metric("R@1", end) for end in result["range"])]
+    return [*cells, format_p(result["p"]), format_p(result["p_holm"], mark=True)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from signatlas.errors import UserError
 from signatlas.evaluation.report import ReportTable, read_report, run_name, seedless_name
-from signatlas.evaluation.significance import bootstrap_p, percentile_interval
+from signatlas.evaluation.significance import add_holm, bootstrap_p, format_p, percentile_interval
 from signatlas.evaluation.translations.report import HYPOTHESES, PROTOCOL, read_hypotheses
 from signatlas.evaluation.translations.scoring import MODEL, TESTED, resample
 from signatlas.metrics import translation as metrics
@@ -47,15 +47,18 @@ def read(folder: str | os.PathLike[str]) -> SavedEvaluation:
         if not saved.rows or not saved.references[0][0] or not saved.metrics:
             raise ValueError("no texts")
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise UserError(f"{path} has no readable {HYPOTHESES} ({error}): evaluate the model again") from error
+        raise UserError(
+            f"{path} has no readable report.json and {HYPOTHESES} ({error}): evaluate the model again"
+        ) from error
     return saved
 
 
 def compare(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
     """Return a row per evaluation: its metrics, and over the same clips the difference of ``measure`` to the first.
 
-    ``difference`` has the ``observed`` one, its 95 % ``interval`` and two-sided ``p`` (Koehn 2004); it is None where
-    clips or references differ. Raises UserError for an unknown measure.
+    ``difference`` has the ``observed`` one, its 95 % ``interval``, two-sided ``p`` (Koehn 2004) and ``p_holm``, after
+    Holm's correction over all comparisons; it is None where clips or references differ. Raises UserError for an unknown
+    measure.
     """
     resampled = _resample(saved, measure, seed)
     rows: list[dict[str, Any]] = []
@@ -65,6 +68,7 @@ def compare(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int
                "split": one.report["split"], "synthetic": one.report["corpus"]["synthetic"], "clips": len(one.rows),
                "recipe": record.get("recipe"), "seed": record.get("seed")}  # fmt: skip
         rows.append(row | one.metrics | {"difference": _difference(saved, resampled, [0], [i], measure)})
+    add_holm(row["difference"] for row in rows if row["difference"])
     return rows
 
 
@@ -85,6 +89,7 @@ def compare_means(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", see
         ranges = {metric: (min(each), max(each)) for metric, each in values.items()}
         row = {**rows[members[0]], "run": f"{name} ({len(members)})", "ranges": ranges, **means}
         result.append(row | {"difference": _difference(saved, resampled, first, members, measure)})
+    add_holm(row["difference"] for row in result if row["difference"])
     return result
 
 
@@ -132,10 +137,11 @@ def tables(rows: Sequence[dict[str, Any]], measure: str) -> list[ReportTable]:
     title = f"{measure} against {rows[0]['run']}"
     return [
         ReportTable("", header, cells, ()),
-        *([ReportTable(title, ["run", "difference", "95 %", "p"], differences, ())] if differences else []),
+        *([ReportTable(title, ["run", "difference", "95 %", "p", "p Holm"], differences, ())] if differences else []),
     ]
 
 
 def _difference_cells(difference: dict[str, Any]) -> list[str]:
     low, high = difference["interval"]
-    return [f"{difference['observed']:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{difference['p']:.3f}"]
+    p_values = [format_p(difference["p"]), format_p(difference["p_holm"], mark=True)]
+    return [f"{difference['observed']:+.2f}", f"{low:+.2f} to {high:+.2f}", *p_values]

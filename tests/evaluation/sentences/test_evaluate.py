@@ -18,6 +18,7 @@ from signatlas.corpus.format import Corpus, CorpusInfo, write_corpus
 from signatlas.errors import UserError
 from signatlas.evaluation.sentences.comparison import average_seeds, read, tables
 from signatlas.evaluation.sentences.comparison import compare as compare_saved
+from signatlas.evaluation.significance import holm
 from signatlas.evaluation.trec import read_ranking
 from signatlas.features.store import FeatureStore, write
 from signatlas.metrics import retrieval
@@ -207,14 +208,17 @@ def test_compare_lists_evaluations_and_tests_against_the_first(reports: dict[str
     expected = next(r for r in document["results"] if (r["language"], r["direction"]) == ("de", "T2V"))
     assert rows[1]["T2V"]["strict"] == expected["metrics"]
     assert rows[0]["T2V"]["p"] is None
-    assert 0 < rows[1]["T2V"]["p"] <= 1
+    comparisons = [row[direction] for row in rows for direction in ("T2V", "V2T") if row[direction]["p"] is not None]
+    assert len(comparisons) == 4 and all(0 < one["p"] <= 1 for one in comparisons)
+    assert [one["p_holm"] for one in comparisons] == holm([one["p"] for one in comparisons])
     table = run(compare, first, second, "--markdown").stdout
     assert "synthetic signing" in table
     assert table.count("\n| second |") == 4
     assert run(compare, first, first, "--json").stdout.count('"p": 1.0') == 4
     for view in tables(compare_saved([read(first / "report.json")])):
         assert {len(row) for row in view.rows} == {len(view.header)}
-    assert "m R@1" in run(compare, first, second).stdout
+    printed = run(compare, first, second).stdout
+    assert "m R@1" in printed and "p Holm" in printed and "n.s." in printed
 
 
 def test_compare_averages_the_seeds_of_a_recipe(reports: dict[str, Path]) -> None:

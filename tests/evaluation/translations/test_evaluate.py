@@ -18,6 +18,7 @@ from cli.evaluate import evaluate
 from signatlas.corpus.format import Corpus
 from signatlas.corpus.texts import text_in
 from signatlas.errors import UserError
+from signatlas.evaluation.significance import holm
 from signatlas.evaluation.translations.comparison import read
 from signatlas.evaluation.translations.decoding import Batch, Decoded, Decoder, Decoding, DecodingJob
 from signatlas.evaluation.translations.evaluator import TranslationSettings, decoding_job
@@ -239,10 +240,12 @@ def test_compare_tests_against_the_first_over_the_same_clips(seeds: dict[str, Pa
     difference = rows[1]["difference"]
     assert difference["observed"] == pytest.approx(rows[1]["ROUGE-L"] - rows[0]["ROUGE-L"])
     assert difference["interval"][0] < difference["observed"] < difference["interval"][1] < 0 and difference["p"] < 0.01
+    differences = [row["difference"] for row in rows[1:]]
+    assert [one["p_holm"] for one in differences] == holm([one["p"] for one in differences])
     table = run(compare, *seeds.values()).stdout
-    assert "BLEU-4 against the first" in " ".join(table.split())
+    assert "BLEU-4 against tiny" in " ".join(table.split())
     markdown = run(compare, *seeds.values(), "--markdown").stdout
-    assert "synthetic signing" in markdown and markdown.count("\n| ") == 4
+    assert "synthetic signing" in markdown and markdown.count("\n| ") == 4 + 3
 
 
 def test_compare_averages_the_seeds(seeds: dict[str, Path]) -> None:
