@@ -169,23 +169,23 @@ def plain_loss(
         other = plain_scores(video, augmented, kind)
         V, T = (V, other[1]) if kind == "fine_grained" else other
     past_scores = plain_scores(video, past[0], kind) if past else (np.empty((A, 0)),) * 2
-    own = [[groups[n] for n in range(a, N, A)] for a in range(A)]
+    own_groups = [[groups[n] for n in range(a, N, A)] for a in range(A)]
     terms = []
     for logits, more in ((scale * V, scale * past_scores[0]), (scale * T, scale * past_scores[1])):
         rows = columns = 0.0
         for a in range(A):
-            left_out = [identical == "mask" and n % A != a and groups[n] in own[a] for n in range(N)]
+            left_out = [identical == "mask" and n % A != a and groups[n] in own_groups[a] for n in range(N)]
             candidates = [logits[a, n] for n in range(N) if not left_out[n]]
-            candidates += [more[a, q] for q in range(more.shape[1]) if past and past[1][q] not in own[a]]
+            candidates += [more[a, q] for q in range(more.shape[1]) if past and past[1][q] not in own_groups[a]]
             target = np.zeros(N)
             for n in range(a, N, A):
                 members = [m for m in range(N) if groups[m] == groups[n]] if identical == "share" else [n]
                 target[members] += A / N / len(members)
             rows += (np.log(np.exp(candidates).sum()) - target @ logits[a]) / A
         for n in range(N):
-            left_out = [identical == "mask" and n % A != a and groups[n] in own[a] for a in range(A)]
+            left_out = [identical == "mask" and n % A != a and groups[n] in own_groups[a] for a in range(A)]
             candidates = [logits[a, n] for a in range(A) if not left_out[a]]
-            owners = [a for a in range(A) if groups[n] in own[a]] if identical == "share" else [n % A]
+            owners = [a for a in range(A) if groups[n] in own_groups[a]] if identical == "share" else [n % A]
             columns += (np.log(np.exp(candidates).sum()) - logits[owners, n].mean()) / N
         terms.append((rows, columns))
     (r, c), (r2, c2) = terms
@@ -223,14 +223,14 @@ def calls(ranks: ThreadRanks | None, kind: str, identical: Any, weighting: Any, 
         settings["queue"] = TextQueue(["de", "en"], 5)
     loss = ContrastiveLoss(**settings) if ranks is None else ContrastiveLoss(**settings, ranks=ranks)
     video, text, augmented = global_batch()
-    mine = np.arange(A).reshape(size, -1)[rank]
-    of_texts = np.concatenate([mine + k * A for k in range(K)])
-    inputs = [x.rows(index) for x, index in ((video, mine), (text, of_texts), (augmented, of_texts))]
+    video_rows = np.arange(A).reshape(size, -1)[rank]
+    text_rows = np.concatenate([video_rows + k * A for k in range(K)])
+    inputs = [x.rows(index) for x, index in ((video, video_rows), (text, text_rows), (augmented, text_rows))]
     leaves = [part.requires_grad_() for x in inputs for part in (x.tokens, x.cls)]
     scale = torch.tensor(9.0, dtype=torch.float64, requires_grad=True)
     values = [
         loss(
-            inputs[0], inputs[1], logit_scale=scale, groups=torch.tensor(GROUPS)[of_texts],
+            inputs[0], inputs[1], logit_scale=scale, groups=torch.tensor(GROUPS)[text_rows],
             text_augmented=inputs[2] if varied else None,
         )
         for _ in range(2)
@@ -265,11 +265,11 @@ def test_loss_equals_a_plain_implementation(case):
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_values_and_gradients_do_not_depend_on_the_number_of_ranks(case, size):
-    """Rank r has rows r, r + 1, ... of each language; columns are ordered by rank, so the queue is filled alike."""
+    """Columns are ordered by rank, then by language."""
     values, expected = calls(None, *case)
     ranks = run(size, lambda ranks: calls(ranks, *case))
-    for rank, (found, _) in enumerate(ranks):
-        assert found == pytest.approx(values, rel=1e-12), rank
+    for rank, (rank_values, _) in enumerate(ranks):
+        assert rank_values == pytest.approx(values, rel=1e-12), rank
     for number, gradient in enumerate(expected):
         parts = [gradients[number] for _, gradients in ranks]
         if gradient is None:  # not used; gathered beside a view that is used, its gradient is zero
@@ -278,11 +278,11 @@ def test_values_and_gradients_do_not_depend_on_the_number_of_ranks(case, size):
         if gradient.ndim == 0:  # the logit scale, on every rank
             torch.testing.assert_close(sum(parts), gradient)
             continue
-        whole = torch.empty_like(gradient)
+        gathered = torch.empty_like(gradient)
         for rank, part in enumerate(parts):
             rows = np.arange(A).reshape(size, -1)[rank]
-            whole[np.concatenate([rows + k * A for k in range(len(gradient) // A)])] = part
-        torch.testing.assert_close(whole, gradient, rtol=1e-9, atol=1e-12)
+            gathered[np.concatenate([rows + k * A for k in range(len(gradient) // A)])] = part
+        torch.testing.assert_close(gathered, gradient, rtol=1e-9, atol=1e-12)
 
 
 def test_without_gathering_the_loss_is_the_mean_of_each_ranks_own():
@@ -299,13 +299,13 @@ def test_without_gathering_the_loss_is_the_mean_of_each_ranks_own():
         loss = ContrastiveLoss(ranks=ranks, gather=False)(*pair, logit_scale=9.0)
         return float(loss.detach()), torch.autograd.grad(loss, pair[0].tokens)[0]
 
-    found = run(2, local)
+    results = run(2, local)
     losses = [ContrastiveLoss()(*half(rank), logit_scale=9.0) for rank in range(2)]
-    assert found[0][0] == found[1][0] == pytest.approx(float(sum(losses)) / 2, rel=1e-12)
-    own = half(1)
-    own[0].tokens.requires_grad_()
-    expected = torch.autograd.grad(ContrastiveLoss()(*own, logit_scale=9.0) / 2, own[0].tokens)[0]
-    torch.testing.assert_close(found[1][1], expected)
+    assert results[0][0] == results[1][0] == pytest.approx(float(sum(losses)) / 2, rel=1e-12)
+    pair = half(1)
+    pair[0].tokens.requires_grad_()
+    expected = torch.autograd.grad(ContrastiveLoss()(*pair, logit_scale=9.0) / 2, pair[0].tokens)[0]
+    torch.testing.assert_close(results[1][1], expected)
 
 
 def test_gradcheck_with_languages_augmented_texts_and_shared_targets():
@@ -457,9 +457,9 @@ def test_ranks_of_torch_distributed_equal_ranks_as_threads(tmp_path):
     output = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], output
     for rank, (values, gradients) in enumerate(expected):
-        found_values, found = torch.load(f"{tmp_path / 'store'}.{rank}")
-        assert found_values == pytest.approx(values, rel=1e-12)
-        for a, b in zip(found, gradients, strict=True):
+        actual_values, actual = torch.load(f"{tmp_path / 'store'}.{rank}")
+        assert actual_values == pytest.approx(values, rel=1e-12)
+        for a, b in zip(actual, gradients, strict=True):
             assert (a is None) == (b is None)
             if a is not None:
                 torch.testing.assert_close(a, b)
