@@ -447,14 +447,14 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 def test_a_plain_torch_loop_lowers_the_loss_without_ray():
     process = python(TRAINING_LOOP)
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
 
 
 def test_ranks_of_torch_distributed_equal_ranks_as_threads(tmp_path):
     expected = run(2, lambda ranks: calls(ranks, "fine_grained", "mask", "balance", True, True))
     processes = [python(TWO_RANKS, str(rank), str(tmp_path / "store")) for rank in range(2)]
-    output = [process.communicate(timeout=120)[0] for process in processes]
+    output = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], output
     for rank, (values, gradients) in enumerate(expected):
         actual_values, actual = torch.load(f"{tmp_path / 'store'}.{rank}")
