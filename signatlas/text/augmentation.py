@@ -18,8 +18,8 @@ from signatlas.text.thesaurus import Thesaurus
 logger = logging.getLogger(__name__)
 
 _WORD = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
-_CHARACTER = re.compile(r"[!-~]+|.", re.DOTALL)  # with words of Latin letters kept together
-# Words of grammar, which the paper leaves out of synonym replacement.
+_CHARACTER = re.compile(r"[!-~]+|.", re.DOTALL)  # a run of ASCII characters counts as one
+# Stop words, which the paper excludes from synonym replacement.
 _GERMAN = (
     "ab aber alle als also am an auch auf aus bei bin bis da damit dann das dass dein dem den denn der des "
     "dich die dies diese dieser dieses dir doch dort du durch ein eine einem einen einer eines er es euch euer "
@@ -37,7 +37,7 @@ STOP = {"de": frozenset(_GERMAN.split()), "en": frozenset(_ENGLISH.split())}
 
 
 class Word(NamedTuple):
-    """A word and the punctuation around it, which stays where it is when words are swapped."""
+    """A word and the punctuation around it, which keeps its position when words are swapped."""
 
     before: str
     core: str
@@ -48,108 +48,111 @@ class Word(NamedTuple):
 
 
 class Augmenter:
-    """Changes a text with a probability; the same generator gives the same text.
+    """Random augmentation of texts, deterministic for a generator.
 
-    ``swap``: two words change places, ``strength`` times the number of words, at least once. ``full``: one of swap,
-    deletion (of each word with probability ``strength``) and synonyms (of ``strength`` of the words, at least one),
-    each as likely. Where no thesaurus of the language is installed, full has swap and deletion only, and says so once.
-    ``folders`` may hold further thesauri, see :class:`Thesaurus`.
+    Mode ``swap`` swaps two random words, ``strength`` times the number of words, at least once. Mode ``full`` applies
+    swap, deletion (of each word with probability ``strength``) or synonym replacement (of a fraction ``strength`` of
+    the words, at least one), each equally likely; without a thesaurus of the language it has no synonym replacement
+    and logs one warning. ``folders`` are searched for thesauri, see :class:`Thesaurus`.
     """
 
     def __init__(self, config: AugmentationConfig, folders: Sequence[str | os.PathLike[str]] = ()):
         self.config, self.folders = config, tuple(str(folder) for folder in folders)
 
     def __call__(self, text: str, language: str, rng: np.random.Generator) -> str:
-        """``text`` (BCP-47 ``language``), changed or not; never emptied. Without spaces a character is a word."""
+        """Return the augmented text, never empty. In languages without spaces a character is a word.
+
+        ``language`` is a BCP 47 code.
+        """
         if self.config.mode == "none" or rng.random() >= self.config.probability:
             return text
         code = language.split("-")[0].lower()
-        between = "" if code in UNSPACED else " "
-        words = [_split(part) for part in (text.split() if between else _CHARACTER.findall(text))]
+        separator = "" if code in UNSPACED else " "
+        words = [_split(part) for part in (text.split() if separator else _CHARACTER.findall(text))]
         if not any(word.core for word in words):
             return text
-        words = self._changed(words, language, rng)
-        return between.join(map(str, words))
+        words = self._augmented(words, language, rng)
+        return separator.join(map(str, words))
 
-    def _changed(self, words: list[Word], language: str, rng: np.random.Generator) -> list[Word]:
+    def _augmented(self, words: list[Word], language: str, rng: np.random.Generator) -> list[Word]:
         if self.config.mode == "swap":
             return swapped(words, self.config.strength, rng)
         thesaurus = _thesaurus(language, self.folders)
-        way = rng.integers(3 if thesaurus else 2)
-        if way == 0:
+        method = rng.integers(3 if thesaurus else 2)
+        if method == 0:
             return swapped(words, self.config.strength, rng)
-        if way == 1 or thesaurus is None:
-            return shortened(words, self.config.strength, rng)
+        if method == 1 or thesaurus is None:
+            return with_deletions(words, self.config.strength, rng)
         return with_synonyms(words, self.config.strength, rng, thesaurus, language)
 
 
 def swapped(words: Sequence[Word], strength: float, rng: np.random.Generator) -> list[Word]:
-    """Random swap: two words change places, as often as ``strength`` times their number, at least once."""
+    """Random swap: swap two words, ``strength`` times their number, at least once."""
     words = list(words)
-    places = [i for i, word in enumerate(words) if word.core]
-    if len(places) < 2:
+    positions = [i for i, word in enumerate(words) if word.core]
+    if len(positions) < 2:
         return words
-    for _ in range(_times(strength, len(places))):
-        i, j = (places[k] for k in rng.choice(len(places), 2, replace=False))
+    for _ in range(_count(strength, len(positions))):
+        i, j = (positions[k] for k in rng.choice(len(positions), 2, replace=False))
         words[i], words[j] = words[i]._replace(core=words[j].core), words[j]._replace(core=words[i].core)
     return words
 
 
-def shortened(words: Sequence[Word], strength: float, rng: np.random.Generator) -> list[Word]:
-    """Random deletion: each word goes with probability ``strength``; one, drawn at random, stays in any case."""
-    places = [i for i, word in enumerate(words) if word.core]
-    goes = {i for i in places if rng.random() < strength}
-    if len(goes) == len(places):
-        goes.discard(places[int(rng.integers(len(places)))])
-    return [word for i, word in enumerate(words) if i not in goes]
+def with_deletions(words: Sequence[Word], strength: float, rng: np.random.Generator) -> list[Word]:
+    """Random deletion: delete each word with probability ``strength``; at least one random word is kept."""
+    positions = [i for i, word in enumerate(words) if word.core]
+    deleted = {i for i in positions if rng.random() < strength}
+    if len(deleted) == len(positions):
+        deleted.discard(positions[int(rng.integers(len(positions)))])
+    return [word for i, word in enumerate(words) if i not in deleted]
 
 
 def with_synonyms(
     words: Sequence[Word], strength: float, rng: np.random.Generator, thesaurus: Thesaurus, language: str
 ) -> list[Word]:
-    """Synonym replacement: of so many words, none of them a stop word, by a synonym drawn at random.
+    """Synonym replacement: replace a fraction ``strength`` of the words, no stop words, by random synonyms.
 
-    German nouns are replaced by nouns only (as far as capitals tell). A text without a known word is left as it is.
+    German nouns are replaced by nouns only, recognized by their capital. A text without a known word is unchanged.
     """
     words = list(words)
     code = language.split("-")[0].lower()
-    plain = all(word.core == word.core.lower() for word in words)
-    left = _times(strength, sum(bool(word.core) for word in words))
+    lowercase = all(word.core == word.core.lower() for word in words)
+    remaining = _count(strength, sum(bool(word.core) for word in words))
     for i in (int(k) for k in rng.permutation(len(words))):
         core = words[i].core
-        if left == 0 or not core or core.lower() in STOP.get(code, ()):
+        if remaining == 0 or not core or core.lower() in STOP.get(code, ()):
             continue
-        found = thesaurus.synonyms(core)
-        if code == "de" and not plain and i > 0:
-            found = [term for term in found if term[0].isupper() == core[0].isupper()]
-        if not found:
+        synonyms = thesaurus.synonyms(core)
+        if code == "de" and not lowercase and i > 0:
+            synonyms = [term for term in synonyms if term[0].isupper() == core[0].isupper()]
+        if not synonyms:
             continue
-        term = found[int(rng.integers(len(found)))]
-        if plain:
+        term = synonyms[int(rng.integers(len(synonyms)))]
+        if lowercase:
             term = term.lower()
         elif core[0].isupper() and (i == 0 or code != "de"):
             term = term[0].upper() + term[1:]
-        words[i], left = words[i]._replace(core=term), left - 1
+        words[i], remaining = words[i]._replace(core=term), remaining - 1
     return words
 
 
-def _times(strength: float, number: int) -> int:
+def _count(strength: float, number: int) -> int:
     return max(1, int(strength * number))
 
 
 def _split(part: str) -> Word:
-    found = _WORD.match(part)
-    assert found is not None  # the pattern takes any string
-    return Word(*found.groups())
+    match = _WORD.match(part)
+    assert match is not None  # the pattern matches any string
+    return Word(*match.groups())
 
 
 @lru_cache(maxsize=16)
 def _thesaurus(language: str, folders: tuple[str, ...]) -> Thesaurus | None:
-    found = Thesaurus.find(language, folders)
-    if found is None:
+    thesaurus = Thesaurus.find(language, folders)
+    if thesaurus is None:
         logger.warning(
-            "no thesaurus of '%s' is installed (Debian: mythes-de, mythes-en-us): texts are varied by swap and "
-            "deletion only",
+            "no thesaurus of language '%s' is installed (Debian packages: mythes-de, mythes-en-us): texts are "
+            "augmented by swap and deletion only",
             language,
         )
-    return found
+    return thesaurus

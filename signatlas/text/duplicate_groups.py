@@ -1,4 +1,4 @@
-"""Which texts say the same: numbers of groups, by which a loss takes false negatives out."""
+"""Groups of duplicate and near-duplicate texts, by which losses exclude false negatives."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import numpy as np
 
 from signatlas.corpus.texts import near_pairs, tokens
 
-# Thai, Lao, kana, ideographs: written without spaces, so that a character is a token.
+# Thai, Lao, kana and ideographs are written without spaces: each character is a token.
 _UNSPACED = re.compile("([\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 
 
 def fold(text: str) -> tuple[str, ...]:
-    """The tokens of a text without case, punctuation and white space, in their order.
+    """Return the tokens of a text in order, without case, punctuation and white space.
 
-    A text of nothing but punctuation is one token, itself.
+    A text of only punctuation is one token, itself.
 
     >>> fold("Milk, please!"), fold("我喝 tea。")
     (('milk', 'please'), ('我', '喝', 'tea'))
     """
-    found = tokens(_UNSPACED.sub(r" \1 ", unicodedata.normalize("NFKC", text)))
-    return found or (text.strip(),)
+    folded = tokens(_UNSPACED.sub(r" \1 ", unicodedata.normalize("NFKC", text)))
+    return folded or (text.strip(),)
 
 
 def groups(texts: Sequence[str], near: float = 1.0) -> np.ndarray:
-    """Group numbers int64 [N], equal for texts that are the same; numbered in the order of their first texts.
+    """Return group numbers int64 [N], equal for duplicate texts, numbered by first occurrence.
 
-    With ``near`` 1 those are equal after folding (:func:`fold`). With less also those whose token sets have a Jaccard
-    index (shared tokens by all tokens) of at least ``near``, and whatever a chain of such pairs connects.
+    With ``near`` 1 duplicates are texts that are equal after :func:`fold`. With less, also texts whose token sets have
+    a Jaccard index of at least ``near``, and all texts connected by such pairs. Raises ValueError for a bad ``near``.
     """
     if not 0 < near <= 1:
-        raise ValueError(f"near is a share, above 0 and at most 1, not {near}")
+        raise ValueError(f"near must be above 0 and at most 1, got {near}")
     numbers: dict[tuple[str, ...], int] = {}
-    kind = np.array([numbers.setdefault(fold(text), len(numbers)) for text in texts], dtype=np.int64)
+    folded_numbers = np.array([numbers.setdefault(fold(text), len(numbers)) for text in texts], dtype=np.int64)
     if near == 1:
-        return kind
+        return folded_numbers
     parent = list(range(len(numbers)))
 
     def root(i: int) -> int:
@@ -50,5 +50,5 @@ def groups(texts: Sequence[str], near: float = 1.0) -> np.ndarray:
         first, second = sorted((root(i), root(j)))
         parent[second] = first
     roots = [root(i) for i in range(len(parent))]
-    dense = {r: place for place, r in enumerate(sorted(set(roots)))}
-    return np.array([dense[r] for r in roots], dtype=np.int64)[kind] if roots else kind
+    dense = {r: number for number, r in enumerate(sorted(set(roots)))}
+    return np.array([dense[r] for r in roots], dtype=np.int64)[folded_numbers] if roots else folded_numbers

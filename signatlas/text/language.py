@@ -1,4 +1,4 @@
-"""Codes of written languages: which are well formed, which a set of texts has, and what was meant instead."""
+"""Codes of written languages (BCP 47): validation and suggestions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _TWO_LETTERS = (
     "sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu "
 )
 TWO_LETTERS = frozenset(_TWO_LETTERS.split())
-# What else people write: three-letter codes, names, countries.
-_MEANT = {
+# Other spellings: three-letter codes, names, countries.
+_ALIASES = {
     "ar": "ara arabic", "bg": "bul bulgarian", "cs": "ces cze czech cz", "da": "dan danish dk",
     "de": "deu ger german deutsch at", "el": "ell gre greek gr", "en": "eng english us gb",
     "es": "spa spanish español", "et": "est estonian", "fi": "fin finnish", "fr": "fra fre french français",
@@ -32,14 +32,13 @@ _MEANT = {
     "sl": "slv slovene slovenian", "sv": "swe swedish", "th": "tha thai", "tr": "tur turkish",
     "uk": "ukr ukrainian ua", "vi": "vie vietnamese", "zh": "zho chi chinese cmn cn",
 }  # fmt: skip
-MEANT = {name: code for code, names in _MEANT.items() for name in names.split()}
+ALIASES = {name: code for code, names in _ALIASES.items() for name in names.split()}
 
 
 def check_language(code: str, known: Collection[str] = ()) -> str:
-    """A BCP 47 code as ``known`` writes it, or as it is where ``known`` is empty. Raises TextError.
+    """Return a BCP 47 code in the spelling of ``known``, the languages of the texts; unchanged if ``known`` is empty.
 
-    ``known`` are the languages that there are texts in. Without them only the form is checked, and that a code of two
-    letters is one of ISO 639-1.
+    Without ``known`` only the form is checked, and that a two-letter code is in ISO 639-1. Raises TextError.
 
     >>> check_language("DE", ("de", "en"))
     'de'
@@ -51,21 +50,21 @@ def check_language(code: str, known: Collection[str] = ()) -> str:
         raise TextError(f"no texts in language '{code}': there are {', '.join(sorted(known))}{_hint(code, known)}")
     tag = _TAG.fullmatch(code)
     if tag is None:
-        raise TextError(f"language '{code}' is no BCP 47 code, such as de, en or zh-Hans{_hint(code, TWO_LETTERS)}")
+        raise TextError(f"language '{code}' is not a BCP 47 code, such as de, en or zh-Hans{_hint(code, TWO_LETTERS)}")
     language = tag.group(1).lower()
     if language == "sgn" or language in SIGN_LANGUAGE_TAGS.values():
         raise TextError(f"language '{code}' is a sign language: give that of the texts, such as de or en")
-    if language in MEANT or (len(language) == 2 and language not in TWO_LETTERS):
-        raise TextError(f"language '{code}' is not known; give a BCP 47 code{_hint(code, TWO_LETTERS)}")
+    if language in ALIASES or (len(language) == 2 and language not in TWO_LETTERS):
+        raise TextError(f"language '{code}' is unknown; give a BCP 47 code{_hint(code, TWO_LETTERS)}")
     return code
 
 
 def _hint(code: str, known: Collection[str]) -> str:
-    """``; did you mean X?`` with the nearest of ``known``, or nothing."""
+    """Return ``; did you mean X?`` with the closest code of ``known``, or an empty string."""
     main = re.split("[-_]", code.lower())[0]
-    meant = MEANT.get(main, main)
-    near = [name for name in sorted(known) if name.split("-")[0].lower() == meant]
+    code_of_alias = ALIASES.get(main, main)
+    near = [name for name in sorted(known) if name.split("-")[0].lower() == code_of_alias]
     if not near and len(main) > 2:
-        names = difflib.get_close_matches(main, MEANT, n=1, cutoff=0.75)
-        near = [name for name in sorted(known) if names and name.split("-")[0].lower() == MEANT[names[0]]]
+        names = difflib.get_close_matches(main, ALIASES, n=1, cutoff=0.75)
+        near = [name for name in sorted(known) if names and name.split("-")[0].lower() == ALIASES[names[0]]]
     return f"; did you mean {' or '.join(near[:3])}?" if near else ""

@@ -76,7 +76,7 @@ def test_no_text_is_emptied(text, language):
 def test_deletion_takes_so_many_words():
     words = [augmentation._split(f"w{i}") for i in range(20)]
     rng = np.random.default_rng(0)
-    left = [len(augmentation.shortened(words, 0.2, rng)) for _ in range(500)]
+    left = [len(augmentation.with_deletions(words, 0.2, rng)) for _ in range(500)]
     assert np.mean(left) == pytest.approx(16, abs=0.3)
 
 
@@ -117,9 +117,9 @@ def test_full_uses_all_three_ways_where_a_thesaurus_is(tmp_path):
 
 def test_without_a_thesaurus_it_says_so_once(caplog):
     with caplog.at_level(logging.WARNING):
-        said = many(AugmentationConfig(mode="full", probability=1), "alpha beta gamma delta", "qq")
-    assert len([r for r in caplog.records if "no thesaurus of 'qq'" in r.message]) == 1
-    assert all(set(text.split()) <= {"alpha", "beta", "gamma", "delta"} for text in said)
+        texts = many(AugmentationConfig(mode="full", probability=1), "alpha beta gamma delta", "qq")
+    assert len([r for r in caplog.records if "no thesaurus of language 'qq'" in r.message]) == 1
+    assert all(set(text.split()) <= {"alpha", "beta", "gamma", "delta"} for text in texts)
 
 
 def test_characters_are_the_words_of_chinese_and_latin_words_stay_whole():

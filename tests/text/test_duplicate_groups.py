@@ -56,7 +56,7 @@ def test_against_comparing_all_pairs(near):
 
 @pytest.mark.parametrize("near", [0.0, 1.5, -1.0])
 def test_a_share_outside_its_range_is_refused(near):
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match="near must be"):
         groups(["a"], near=near)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from signatlas.errors import TextError
-from signatlas.text.language import MEANT, TWO_LETTERS, check_language
+from signatlas.text.language import ALIASES, TWO_LETTERS, check_language
 
 
 @pytest.mark.parametrize(
@@ -58,5 +58,5 @@ def test_known_languages_decide():
 
 def test_the_list_is_that_of_iso_639_1():
     assert len(TWO_LETTERS) == 183
-    assert set(MEANT.values()) <= TWO_LETTERS
-    assert not MEANT.keys() & TWO_LETTERS  # what is a code must not be taken for another
+    assert set(ALIASES.values()) <= TWO_LETTERS
+    assert not ALIASES.keys() & TWO_LETTERS  # what is a code must not be taken for another

@@ -75,7 +75,7 @@ def test_an_index_that_does_not_fit_is_refused(tmp_path):
 def test_a_damaged_index_is_refused(tmp_path, content):
     path = write(tmp_path)
     path.with_suffix(".idx").write_bytes(content)
-    with pytest.raises(TextError, match="no index"):
+    with pytest.raises(TextError, match="not a valid thesaurus index"):
         Thesaurus(path)
 
 

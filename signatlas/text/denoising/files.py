@@ -1,4 +1,4 @@
-"""Text files that a user names for pretraining: one sentence a line, UTF-8."""
+"""Text files for pretraining: UTF-8, one sentence per line."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from signatlas.errors import TextError
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a text file that are not blank. Raises TextError when it is missing, empty or not UTF-8."""
+    """Return the non-blank lines of a text file. Raises TextError if it is missing, empty or not UTF-8."""
     try:
         content = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TextError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8, one sentence a line") from error
+        raise TextError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8, one sentence per line") from error
     except OSError as error:
-        raise TextError(f"{path} cannot be read ({error.strerror}): data.texts names text files") from error
+        raise TextError(f"{path} cannot be read ({error.strerror}): data.texts must list text files") from error
     lines = [line.strip() for line in content.splitlines()]
     if not any(lines):
-        raise TextError(f"{path} has no text: give one sentence a line, or leave it out of data.texts")
+        raise TextError(f"{path} has no text: write one sentence per line, or remove it from data.texts")
     return [line for line in lines if line]
 
 
 def fingerprint(corpus: str, files: Sequence[str]) -> str:
-    """That of a corpus and of the content of text files: a run goes on only over the same texts."""
+    """Return a fingerprint of a corpus and the content of text files, by which a resumed run recognizes its data.
+
+    Without files it is the fingerprint of the corpus.
+    """
     if not files:
         return corpus
     digest = hashlib.sha256(corpus.encode())

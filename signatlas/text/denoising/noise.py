@@ -1,4 +1,4 @@
-"""Texts corrupted as mBART learns to restore them: spans masked, sentences in another order (Liu et al. 2020, 2.2)."""
+"""mBART's denoising noise: text infilling and sentence permutation (Liu et al. 2020, 2.2)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STREAM = 89  # of random numbers, so that no other use of (seed, epoch, text) draws the same
+STREAM = 89  # separates these random numbers from other uses of (seed, epoch, text)
 
 
 @dataclass(frozen=True)
 class Instance:
-    """What is read, ``source``, and what is to be written, ``target``: rows ``[language, pieces..., </s>, ...]``."""
+    """A corrupted ``source`` and its ``target``: ids ``[language, pieces..., </s>, ...]``."""
 
     source: list[int]
     target: list[int]
@@ -21,15 +21,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class Noise:
-    """``share`` of the words masked in spans of Poisson(``mean``) words; ``permute``: sentences change places."""
+    """Mask a fraction ``ratio`` of the words in spans of Poisson(``mean_span``) words; ``permute`` the sentences."""
 
-    share: float = 0.35
-    mean: float = 3.5
+    ratio: float = 0.35
+    mean_span: float = 3.5
     permute: bool = True
 
 
 def word_starts(tokens: Sequence[str]) -> list[bool]:
-    """Which pieces begin a word: those after a space, and every piece of a script that is written without spaces.
+    """Return which pieces begin a word: those after a space, and every piece of a script without spaces.
 
     >>> word_starts(["▁mor", "gen", "▁du"])
     [True, False, True]
@@ -38,42 +38,42 @@ def word_starts(tokens: Sequence[str]) -> list[bool]:
 
 
 def span_lengths(words: int, noise: Noise, rng: np.random.Generator) -> list[int]:
-    """Lengths of spans that mask ``noise.share`` of so many words: Poisson, the last one cut to fit.
+    """Draw Poisson span lengths that mask ``noise.ratio`` of ``words`` words; the last span is shortened to fit.
 
-    BART draws until enough is masked; a span of no word becomes a mask that stands for nothing. The number to mask is
-    rounded up or down by chance, so that the share also holds over sentences of a few words.
+    As in BART, a span of length zero inserts a mask. The number of masked words is rounded at random, so that the
+    ratio holds on average for short sentences too.
     """
-    left = int(noise.share * words + rng.random())
+    remaining = int(noise.ratio * words + rng.random())
     lengths = []
-    while left > 0:
-        lengths.append(min(int(rng.poisson(noise.mean)), left))
-        left -= lengths[-1]
+    while remaining > 0:
+        lengths.append(min(int(rng.poisson(noise.mean_span)), remaining))
+        remaining -= lengths[-1]
     return lengths
 
 
 def infill(ids: Sequence[int], starts: Sequence[bool], mask: int, noise: Noise, rng: np.random.Generator) -> list[int]:
-    """Text infilling (Lewis et al. 2020): whole words are masked in spans, each span becomes one ``mask``.
+    """Text infilling (Lewis et al. 2020): replace spans of whole words by one ``mask`` each.
 
-    ``starts`` tells which ids begin a word. All ways to lay the spans among the words that stay are equally likely.
+    ``starts`` says which ids begin a word. All arrangements of spans and unmasked words are equally likely.
     """
     begins = [i for i, first in enumerate(starts) if first]
     words = [list(ids[a:b]) for a, b in zip(begins, [*begins[1:], len(ids)], strict=True)]
     spans = span_lengths(len(words), noise, rng)
-    # In random order: the spans, and a 1-word step that keeps its word for each word that stays.
-    laid = rng.permutation(len(spans) + len(words) - sum(spans))
+    # A random order of the spans and of one item for each unmasked word.
+    order = rng.permutation(len(spans) + len(words) - sum(spans))
     corrupted: list[int] = []
-    at = 0
-    for item in laid:
+    position = 0
+    for item in order:
         if item < len(spans):
             corrupted.append(mask)
-            at += spans[item]
+            position += spans[item]
         else:
-            corrupted += words[at]
-            at += 1
+            corrupted += words[position]
+            position += 1
     return corrupted
 
 
-def spoil(
+def corrupt(
     sentences: Sequence[Sequence[int]],
     starts: Sequence[Sequence[bool]],
     *,
@@ -83,9 +83,9 @@ def spoil(
     noise: Noise,
     rng: np.random.Generator,
 ) -> Instance:
-    """One instance of pieces of sentences; ``language``, ``eos`` and ``mask`` are ids.
+    """Return one instance from the pieces of sentences; ``language``, ``eos`` and ``mask`` are ids.
 
-    Each sentence ends in ``</s>``, which is never masked. The target is in the true order.
+    Each sentence ends with ``</s>``, which is never masked. The target keeps the original order.
     """
     order = rng.permutation(len(sentences)) if noise.permute else np.arange(len(sentences))
     source, target = [language], [language]
@@ -96,35 +96,35 @@ def spoil(
     return Instance(source, target)
 
 
-def packed(
-    numbers: Sequence[int], lengths: Sequence[int], most: int, longest: int, rng: np.random.Generator
+def pack(
+    numbers: Sequence[int], lengths: Sequence[int], max_texts: int, max_ids: int, rng: np.random.Generator
 ) -> list[list[int]]:
-    """Texts ``numbers``, in their order, as instances of 1 to ``most`` texts: how many is drawn for each.
+    """Group texts ``numbers``, in order, into instances of a random number of texts, 1 to ``max_texts``.
 
-    ``lengths`` are those of the texts in pieces; no instance of several texts has more than ``longest`` ids.
+    ``lengths`` are the texts' numbers of pieces. An instance of several texts has at most ``max_ids`` ids.
     """
     instances: list[list[int]] = []
-    room, left = 0, 0
+    room, remaining = 0, 0
     for number, length in zip(numbers, lengths, strict=True):
-        if left <= 0 or room < length + 1:
+        if remaining <= 0 or room < length + 1:
             instances.append([])
-            left, room = int(rng.integers(1, most + 1)), longest - 1
+            remaining, room = int(rng.integers(1, max_texts + 1)), max_ids - 1
         instances[-1].append(int(number))
-        left, room = left - 1, room - length - 1
+        remaining, room = remaining - 1, room - length - 1
     return instances
 
 
 def generator(seed: int, epoch: int, text: int) -> np.random.Generator:
-    """The random numbers of one text in one epoch, whichever process draws them."""
+    """Return the random generator of a text in an epoch, equal in every process."""
     return np.random.default_rng([seed, epoch, text, STREAM])
 
 
 def starts_of(rows: Sequence[Sequence[int]], tokens: Callable[[Sequence[int]], list[str]]) -> list[list[bool]]:
-    """:func:`word_starts` of rows of ids; ``tokens`` is that of a vocabulary."""
+    """Return :func:`word_starts` of rows of ids; ``tokens`` is a vocabulary's method."""
     return [word_starts(tokens(row)) for row in rows]
 
 
 def _unspaced(character: str) -> bool:
-    """Ideographs, kana, Thai and the like: letters without case whose words are not set apart."""
+    """Return whether a character belongs to a script written without spaces between words."""
     name = unicodedata.name(character, "")
     return name.startswith(("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"))

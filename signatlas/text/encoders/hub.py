@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from signatlas.errors import ModelError
 from signatlas.text.encoders.config import TextConfig
-from signatlas.text.tokens import clean, evenly, padded, refuse_empty, share_longer
+from signatlas.text.tokens import clean, evenly, padded, refuse_empty, truncated_fraction
 
 
 def fetched(name: str | Path, what: str, load: Callable[[], Any]) -> Any:
@@ -86,7 +86,7 @@ class HubEncoder(nn.Module):
 
     def long_rate(self, texts: Sequence[str]) -> float:
         """The share of texts that have more than ``max_tokens`` tokens and are therefore subsampled."""
-        return share_longer([len(row) for row in self._cut(texts)], self.config.max_tokens)
+        return truncated_fraction([len(row) for row in self._cut(texts)], self.config.max_tokens)
 
     def words(self, text: str) -> list[str]:
         """What each token shows; ``-`` leads a token inside a word."""

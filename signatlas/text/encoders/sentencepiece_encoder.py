@@ -15,7 +15,7 @@ from signatlas.errors import ModelError, TextError
 from signatlas.layers import Transformer
 from signatlas.text import usem3
 from signatlas.text.encoders.config import TextConfig
-from signatlas.text.tokens import clean, evenly, padded, refuse_empty, share_longer
+from signatlas.text.tokens import clean, evenly, padded, refuse_empty, truncated_fraction
 
 VOCABULARY = "vocabulary.json"
 UNKNOWN = "<unk>"
@@ -115,7 +115,7 @@ class PieceEncoder(nn.Module):
 
     def long_rate(self, texts: Sequence[str]) -> float:
         """The share of texts that have more than ``max_tokens`` pieces and are therefore subsampled."""
-        return share_longer([len(row) for row in self._cut(texts)], self.config.max_tokens)
+        return truncated_fraction([len(row) for row in self._cut(texts)], self.config.max_tokens)
 
     def words(self, text: str) -> list[str]:
         """What each token shows: ``-`` leads a piece inside a word, brackets enclose one that is unknown."""

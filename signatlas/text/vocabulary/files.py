@@ -1,4 +1,4 @@
-"""The vocabulary of an mBART that others trained: tokenizer.json, or SentencePiece's own sentencepiece.bpe.model."""
+"""Vocabularies of pretrained mBART models: tokenizer.json or sentencepiece.bpe.model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from signatlas.errors import ModelError
 from signatlas.text.encoders.hub import fetched
-from signatlas.text.vocabulary.training import laid_out
+from signatlas.text.vocabulary.training import mbart_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -18,10 +18,10 @@ UNIGRAMS, TOKENIZER = "sentencepiece.bpe.model", "tokenizer.json"
 
 
 def read_tokenizer(name: str, codes: Sequence[str]) -> Tokenizer:
-    """The tokenizer of an mBART-50, of the Hub or a folder; ``codes`` are its languages, in their order.
+    """Read the tokenizer of an mBART-50 from the Hub or a folder; ``codes`` are its languages, in order.
 
-    SentencePiece's file is read here, not by transformers: that needs a release of protobuf which MediaPipe, from
-    which poses come, does not go with. Raises ModelError when there is none, or it is of something else.
+    The SentencePiece file is parsed here because transformers needs a protobuf release that MediaPipe does not
+    support. Raises ModelError if there is no vocabulary or it is not an mBART's.
     """
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
@@ -33,16 +33,19 @@ def read_tokenizer(name: str, codes: Sequence[str]) -> Tokenizer:
         except Exception as error:  # tokenizers raises bare Exceptions
             raise ModelError(f"{name}: {TOKENIZER} is damaged ({' '.join(str(error).split())[:120]})") from error
         if not isinstance(tokenizer.model, Unigram):
-            raise ModelError(f"{name} has no SentencePiece unigram vocabulary, as mBART has: name an mBART-50")
+            raise ModelError(f"{name} does not have a SentencePiece unigram vocabulary: choose an mBART-50")
         return tokenizer
     path = _file(name, UNIGRAMS)
     if path is None:
-        raise ModelError(f"{name} has no vocabulary, {UNIGRAMS} or {TOKENIZER}: name an mBART-50")
-    return laid_out(*read_unigrams(path), codes)
+        raise ModelError(f"{name} has neither {UNIGRAMS} nor {TOKENIZER}: choose an mBART-50")
+    return mbart_tokenizer(*read_unigrams(path), codes)
 
 
 def read_unigrams(path: Path) -> tuple[list[tuple[str, float]], bytes]:
-    """(piece, log-probability) without marks, and the table by which SentencePiece normalizes. Raises ModelError."""
+    """Return (piece, log-probability) without special tokens, and SentencePiece's normalization table.
+
+    Raises ModelError.
+    """
     import sentencepiece
 
     content = path.read_bytes()
@@ -51,9 +54,9 @@ def read_unigrams(path: Path) -> tuple[list[tuple[str, float]], bytes]:
         # model.proto: the third field is the NormalizerSpec, whose second is precompiled_charsmap.
         charsmap = next(_fields(next(_fields(content, 3)), 2), b"")
     except (RuntimeError, StopIteration, IndexError) as error:
-        raise ModelError(f"{path} is damaged: it is no SentencePiece model; fetch it again") from error
-    normal = [i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i))]
-    return [(model.id_to_piece(i), model.get_score(i)) for i in normal], charsmap
+        raise ModelError(f"{path} is not a valid SentencePiece model: download it again") from error
+    pieces = [i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i))]
+    return [(model.id_to_piece(i), model.get_score(i)) for i in pieces], charsmap
 
 
 def _file(name: str, file: str) -> Path | None:
@@ -62,31 +65,31 @@ def _file(name: str, file: str) -> Path | None:
         return folder / file if (folder / file).is_file() else None
     from transformers.utils import cached_file
 
-    found = fetched(name, "vocabulary", lambda: cached_file(name, file, _raise_exceptions_for_missing_entries=False))
-    return None if found is None else Path(found)
+    path = fetched(name, "vocabulary", lambda: cached_file(name, file, _raise_exceptions_for_missing_entries=False))
+    return None if path is None else Path(path)
 
 
-def _fields(content: bytes, wanted: int) -> Iterator[bytes]:
-    """The bytes fields of a protobuf message that have this number."""
-    at = 0
-    while at < len(content):
-        key, at = _varint(content, at)
+def _fields(content: bytes, field: int) -> Iterator[bytes]:
+    """Yield the byte fields of a protobuf message with number ``field``."""
+    offset = 0
+    while offset < len(content):
+        key, offset = _varint(content, offset)
         number, kind = key >> 3, key & 7
         if kind == 0:
-            _, at = _varint(content, at)
+            _, offset = _varint(content, offset)
         elif kind == 2:
-            size, at = _varint(content, at)
-            if number == wanted:
-                yield content[at : at + size]
-            at += size
+            size, offset = _varint(content, offset)
+            if number == field:
+                yield content[offset : offset + size]
+            offset += size
         else:
-            at += 8 if kind == 1 else 4
+            offset += 8 if kind == 1 else 4
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def _varint(content: bytes, offset: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        value |= (content[at] & 127) << shift
-        shift, at = shift + 7, at + 1
-        if content[at - 1] < 128:
-            return value, at
+        value |= (content[offset] & 127) << shift
+        shift, offset = shift + 7, offset + 1
+        if content[offset - 1] < 128:
+            return value, offset

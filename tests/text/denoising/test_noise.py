@@ -9,7 +9,7 @@ import pytest
 
 from signatlas.errors import TextError
 from signatlas.text.denoising.files import fingerprint, read_lines
-from signatlas.text.denoising.noise import Noise, generator, infill, packed, span_lengths, spoil, word_starts
+from signatlas.text.denoising.noise import Noise, corrupt, generator, infill, pack, span_lengths, word_starts
 
 MASK, EOS, LANGUAGE = -1, -2, -3
 
@@ -88,7 +88,7 @@ def test_sentences_change_places_and_the_target_does_not():
     target = [LANGUAGE, 10, 11, 12, EOS, 20, 21, EOS, 30, 31, 32, 33, EOS]
     orders = set()
     for number in range(60):
-        made = spoil(
+        made = corrupt(
             sentences, starts, language=LANGUAGE, eos=EOS, mask=MASK, noise=Noise(0.3, 1.0), rng=generator(0, 0, number)
         )
         assert made.target == target
@@ -99,7 +99,7 @@ def test_sentences_change_places_and_the_target_does_not():
 
 def test_without_permutation_sentences_stay():
     for number in range(20):
-        made = spoil(
+        made = corrupt(
             [[10, 11], [20, 21]], [[True, True]] * 2, language=LANGUAGE, eos=EOS, mask=MASK,
             noise=Noise(0.3, 1.0, permute=False), rng=generator(0, 0, number),
         )  # fmt: skip
@@ -120,12 +120,12 @@ def test_the_same_by_seed_epoch_and_text():
 def test_instances_hold_all_texts_once_in_order():
     rng = np.random.default_rng(0)
     numbers, lengths = list(range(100)), [5] * 100
-    made = packed(numbers, lengths, 3, 1000, rng)
-    assert [n for texts in made for n in texts] == numbers
-    sizes = [len(texts) for texts in made[:-1]]
+    instances = pack(numbers, lengths, 3, 1000, rng)
+    assert [n for texts in instances for n in texts] == numbers
+    sizes = [len(texts) for texts in instances[:-1]]
     assert set(sizes) == {1, 2, 3}
-    assert max(len(texts) for texts in packed(numbers, lengths, 3, 13, rng)) == 2, "language, 2 x (5 and </s>)"
-    assert [len(texts) for texts in packed(numbers, [500] * 100, 3, 13, rng)] == [1] * 100, "a long one is alone"
+    assert max(len(texts) for texts in pack(numbers, lengths, 3, 13, rng)) == 2, "language, 2 x (5 and </s>)"
+    assert [len(texts) for texts in pack(numbers, [500] * 100, 3, 13, rng)] == [1] * 100, "a long one is alone"
 
 
 def test_scripts_without_spaces_are_masked_by_pieces():

@@ -16,7 +16,7 @@ from signatlas.losses import DistributedRanks, denoising_loss, sum_over_ranks
 from signatlas.models.language_model import mbart
 from signatlas.recipe import TextDenoisingRecipe
 from signatlas.text.denoising.files import fingerprint, read_lines
-from signatlas.text.denoising.noise import Instance, Noise, generator, packed, spoil, starts_of
+from signatlas.text.denoising.noise import Instance, Noise, corrupt, generator, pack, starts_of
 from signatlas.text.language import check_language
 from signatlas.text.vocabulary.vocabulary import Vocabulary
 from trainers.distributed import world
@@ -53,12 +53,12 @@ class Texts:
         instances: list[list[int]] = []
         for language in np.unique(self.languages[texts]):
             members = [int(i) for i in texts[self.languages[texts] == language]]
-            instances += packed(members, [len(self.rows[i]) for i in members], max_texts, self.positions, rng)
+            instances += pack(members, [len(self.rows[i]) for i in members], max_texts, self.positions, rng)
         return instances
 
     def corrupted(self, texts: list[int], noise: Noise, seed: int, epoch: int) -> Instance:
         """Return one corrupted instance, drawn from (seed, epoch, its first text)."""
-        instance = spoil(
+        instance = corrupt(
             [self.rows[i] for i in texts],
             [self.starts[i] for i in texts],
             language=int(self.languages[texts[0]]),
