@@ -17,16 +17,18 @@ def compare(
         typer.Option(help="Metric of the paired test: R@1 (default), R@5, R@10, MRR; BLEU-4 (default) or ROUGE-L."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the paired test.")] = 0,
-    mean: Annotated[bool, typer.Option("--mean", help="Average the seeds of one recipe.")] = False,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Average the seeds of one recipe; resample seeds and clips.")
+    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare evaluations of sentence retrieval, or of translation, each with the first one.
 
-    Retrieval: both directions, strict and merged (m); p is that of a paired randomization test over the queries.
-    Translation: all metrics; difference, 95 % interval and p of a paired bootstrap over the clips. Both are two-sided,
-    and left out where queries or clips differ. "p Holm" is corrected over all comparisons of the call; "n.s." marks
-    values above .05.
+    Differences have 95 % intervals of a paired bootstrap over clips (queries) and a two-sided p: that of a paired
+    randomization test for retrieval, of the bootstrap for translation. With --mean, the seeds of a recipe are averaged,
+    and seeds and clips are resampled. An interval that contains zero is "undetermined". "p Holm" is corrected over all
+    comparisons of the call; "n.s." marks values above .05. Evaluations of other clips are not tested.
 
     Example: signatlas compare runs/evaluations/clip/multi-sentences-test runs/evaluations/cico/multi-sentences-test
     """

@@ -13,6 +13,8 @@ from signatlas.evaluation.sentences.report import PROTOCOL as SENTENCES
 from signatlas.evaluation.translations import comparison as translations
 from signatlas.evaluation.translations.report import PROTOCOL as TRANSLATION
 
+TWO_LEVEL = "means over seeds; two-level bootstrap over seeds and"
+
 
 class Comparison(NamedTuple):
     """Rows for programs; a title and tables for people."""
@@ -25,8 +27,8 @@ class Comparison(NamedTuple):
 def compare(folders: Sequence[Path], measure: str | None = None, *, seed: int = 0, mean: bool = False) -> Comparison:
     """Compare evaluations of sentence retrieval (by R@1) or of translation (by BLEU-4), each with the first.
 
-    ``mean`` averages the seeds of one recipe. Raises UserError for evaluations of different kinds, of another kind,
-    and for an unknown measure.
+    ``mean`` averages the seeds of one recipe and resamples seeds and clips. Raises UserError for evaluations of
+    different kinds, of another kind, and for an unknown measure.
     """
     protocols = {read_report(folder)[1]["protocol"] for folder in folders}
     if len(protocols) > 1:
@@ -34,17 +36,14 @@ def compare(folders: Sequence[Path], measure: str | None = None, *, seed: int = 
     (protocol,) = protocols
     if protocol == TRANSLATION:
         measure = measure or "BLEU-4"
-        translated = [translations.read(folder) for folder in folders]
-        function = translations.compare_means if mean else translations.compare
-        rows = function(translated, measure, seed)
-        test = f"{'means over seeds; ' if mean else ''}paired bootstrap over clips, 95 %"
+        rows = translations.compare([translations.read(folder) for folder in folders], measure, seed, mean=mean)
+        test = f"{TWO_LEVEL} clips" if mean else "paired bootstrap over clips"
         return Comparison(_title(rows, test), rows, translations.tables(rows, measure))
     if protocol == SENTENCES:
         measure = measure or "R@1"
-        rows = sentences.compare([sentences.read(folder) for folder in folders], measure, seed)
-        rows = sentences.average_seeds(rows) if mean else rows
-        test = "means, range of R@1" if mean else f"p: {measure} against the first, two-sided paired randomization"
-        return Comparison(_title(rows, test), rows, sentences.tables(rows))
+        rows = sentences.compare([sentences.read(folder) for folder in folders], measure, seed, mean=mean)
+        test = f"{TWO_LEVEL} queries" if mean else "p of a paired randomization test over queries"
+        return Comparison(_title(rows, test), rows, sentences.tables(rows, measure))
     raise UserError(
         f"evaluations of protocol {protocol} cannot be compared: name evaluations of dual encoders or of translators"
     )

@@ -1,13 +1,22 @@
-"""Significance of differences between systems: paired randomization, paired bootstrap, Holm's correction."""
+"""Significance of differences between systems: randomization, bootstrap over seeds and clips, Holm's correction.
+
+The two-level bootstrap generalizes to other clips *and* other training seeds of an arm. Each resample draws clips with
+replacement, the same ones for all systems, and for each arm as many seeds as it has, with replacement; its value is the
+mean over the drawn seeds of the metric on the drawn clips. Clips and seeds are crossed: the models of all seeds see the
+same clips. With one seed per arm this is the paired bootstrap over clips, which says nothing about other seeds. With S
+seeds the variance between seeds is underestimated by the factor (S - 1) / S: intervals of few seeds are too narrow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 LEVEL = 0.05
+SAMPLES = 1000
+DIFFERENCE_HEADER = ["run", "difference", "95 %", "p", "p Holm", ""]
 
 
 def paired_randomization(first: np.ndarray, second: np.ndarray, *, samples: int = 10_000, seed: int = 0) -> float:
@@ -40,6 +49,32 @@ def bootstrap_p(differences: np.ndarray) -> float:
     p is twice the smaller one-sided p, at most 1, and never zero.
     """
     return min(1.0, 2 * min(one_sided_p(differences), one_sided_p(-differences)))
+
+
+def resample_means(values: np.ndarray, *, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
+    """Return the means over clips of ``values`` [systems, clips] in each resample of the clips [systems, samples].
+
+    A resample has the same clips for all systems.
+    """
+    size = values.shape[1]
+    rng = np.random.default_rng(seed)
+    resampled = np.zeros((len(values), samples))
+    for i in range(samples):
+        multiplicity = np.bincount(rng.integers(size, size=size), minlength=size)
+        resampled[:, i] = values @ multiplicity / size
+    return resampled
+
+
+def resample_seeds(values: np.ndarray, *, seed: int, arm: int) -> np.ndarray:
+    """Return in each resample the mean over the seeds drawn for one arm, float64 [samples].
+
+    ``values`` [seeds, samples] holds the metric of each seed's model in each resample of the clips; ``arm`` numbers the
+    arms of a comparison, which draw their seeds independently. One seed is returned as it is.
+    """
+    seeds, samples = values.shape
+    # A second, nonzero word: a SeedSequence of (seed, 0) would repeat the draws of the clips.
+    drawn = np.random.default_rng([seed, 1 + arm]).integers(seeds, size=(samples, seeds))
+    return np.asarray(values[drawn, np.arange(samples)[:, None]].mean(1))
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
@@ -82,3 +117,17 @@ def format_p(p: float | None, *, mark: bool = False) -> str:
         return ""
     text = "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
     return f"{text} n.s." if mark and p > LEVEL else text
+
+
+def verdict(interval: tuple[float, float]) -> str:
+    """Return "better", "worse", or "undetermined" where the interval of a difference contains zero."""
+    low, high = interval
+    return "better" if low > 0 else "worse" if high < 0 else "undetermined"
+
+
+def difference_row(label: str, difference: dict[str, Any], format_value: Callable[[float], str]) -> list[str]:
+    """Return the cells below ``DIFFERENCE_HEADER`` of a difference with ``observed``, ``interval``, p and p_holm."""
+    low, high = (format_value(end) for end in difference["interval"])
+    p_values = [format_p(difference["p"]), format_p(difference["p_holm"], mark=True)]
+    interval = f"{low} to {high}"
+    return [label, format_value(difference["observed"]), interval, *p_values, verdict(difference["interval"])]

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from signatlas.evaluation.significance import add_holm, bootstrap_p, holm, one_sided_p, paired_randomization
+from signatlas.evaluation.significance import (
+    add_holm,
+    bootstrap_p,
+    holm,
+    one_sided_p,
+    paired_randomization,
+    resample_means,
+    resample_seeds,
+    verdict,
+)
 
 
 def test_paired_randomization_equals_exact_counts() -> None:
@@ -57,3 +66,34 @@ def test_comparisons_without_p_are_not_counted() -> None:
     comparisons = [{"p": 0.03}, {"p": None}, {"p": 0.01}]
     add_holm(comparisons)
     assert [comparison["p_holm"] for comparison in comparisons] == [pytest.approx(0.03), None, pytest.approx(0.02)]
+
+
+def test_one_seed_is_not_resampled() -> None:
+    values = np.random.default_rng(0).normal(size=(1, 500))
+    np.testing.assert_array_equal(resample_seeds(values, seed=3, arm=1), values[0])
+
+
+def test_resampled_seeds_have_the_variance_of_a_mean_and_arms_are_independent() -> None:
+    seeds = np.array([[1.0], [2.0], [6.0]])
+    values = np.repeat(seeds, 20_000, axis=1)  # no variance over clips
+    first, second = (resample_seeds(values, seed=0, arm=arm) for arm in (0, 1))
+    assert first.mean() == pytest.approx(3, abs=0.03)
+    assert first.var() == pytest.approx(seeds.var() / 3, rel=0.03)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
+    np.testing.assert_array_equal(first, resample_seeds(values, seed=0, arm=0))
+
+
+def test_resampled_clips_are_the_same_for_all_systems_and_independent_of_the_seeds_drawn() -> None:
+    values = np.random.default_rng(1).normal(size=(2, 50))
+    first, second = resample_means(np.stack([values[0], values[0] + 1]), samples=400)
+    np.testing.assert_allclose(second - first, 1)
+    assert first.std() == pytest.approx(values[0].std() / 50**0.5, rel=0.15)
+    clips = resample_means(values[:1], samples=2000)[0]
+    drawn = resample_seeds(np.repeat([[0.0], [1.0]], 2000, axis=1), seed=0, arm=0)
+    assert abs(np.corrcoef(clips, drawn)[0, 1]) < 0.1
+
+
+def test_an_interval_that_contains_zero_is_undetermined() -> None:
+    assert [verdict(ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.2), (0.0, 0.2), (-0.1, 0.0))] == [
+        "better", "worse", "undetermined", "undetermined", "undetermined",
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Compare sentence evaluations: metrics side by side, and paired tests against the first evaluation."""
+"""Compare sentence evaluations: metrics side by side, and differences to the first evaluation or its seeds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from signatlas.errors import UserError
-from signatlas.evaluation.report import ReportTable, format_metric, read_report, run_name, seedless_name
+from signatlas.evaluation.report import (
+    ReportTable,
+    format_interval,
+    format_metric,
+    read_report,
+    run_name,
+    seedless_name,
+)
 from signatlas.evaluation.sentences.protocol import DIRECTIONS
 from signatlas.evaluation.sentences.report import PROTOCOL, RANKS
-from signatlas.evaluation.significance import add_holm, format_p, paired_randomization
+from signatlas.evaluation.significance import (
+    DIFFERENCE_HEADER,
+    add_holm,
+    bootstrap_p,
+    difference_row,
+    paired_randomization,
+    percentile_interval,
+    resample_means,
+    resample_seeds,
+)
 
 MEASURES = ("R@1", "R@5", "R@10", "MRR")
 COLUMNS = ("R@1", "R@5", "R@10", "MedR")
@@ -35,6 +51,11 @@ class SavedEvaluation(NamedTuple):
         )
         return metrics
 
+    def arm(self) -> str:
+        """Return the name that all seeds of a recipe share."""
+        record = self.report["model"]["record"]
+        return seedless_name(str(record.get("recipe") or self.name), record.get("seed"))
+
 
 def read(folder: str | os.PathLike[str]) -> SavedEvaluation:
     """Read the folder that ``signatlas evaluate`` wrote for a dual encoder. Raises UserError."""
@@ -54,85 +75,132 @@ def read(folder: str | os.PathLike[str]) -> SavedEvaluation:
         ) from error
 
 
-def paired_p(first: SavedEvaluation, second: SavedEvaluation, key: Key, measure: str, seed: int) -> float | None:
-    """Return p of ``measure`` between two evaluations of the same queries; None where the queries differ."""
-    a, b = first.ranks.get(key, {}), second.ranks.get(key, {})
-    if not a or a.keys() != b.keys():
-        return None
-    ranks = np.array([[ranks[query] for query in a] for ranks in (a, b)])
-    ranks = ranks[:, (ranks > 0).all(0)]
-    values = 1 / ranks if measure == "MRR" else ranks <= int(measure.removeprefix("R@"))
-    return paired_randomization(*values, seed=seed)
+def compare(
+    saved: Sequence[SavedEvaluation], measure: str = "R@1", seed: int = 0, *, mean: bool = False
+) -> list[dict[str, Any]]:
+    """Return a row per language and evaluation, or with ``mean`` per language and arm (all seeds of a recipe).
 
-
-def compare(saved: Sequence[SavedEvaluation], measure: str = "R@1", seed: int = 0) -> list[dict[str, Any]]:
-    """Return a row per language and evaluation: strict and merged metrics by direction, and p against the first one.
-
-    ``p_holm`` is p after Holm's correction over all comparisons (languages, evaluations, directions). Raises UserError
-    for an unknown measure.
+    A row has by direction the ``strict`` and ``merged`` metrics, the 95 % ``interval`` of strict ``measure``, and the
+    ``difference`` to the first row of the language (``observed``, ``interval``, two-sided ``p``, and ``p_holm``, after
+    Holm's correction over all comparisons), None where the queries differ. Intervals are those of a bootstrap over
+    queries. p is that of a paired randomization test over queries. With ``mean``, metrics are means over seeds, with
+    their ``range`` of strict ``measure``, and intervals and p are those of the two-level bootstrap over seeds and
+    queries (:mod:`signatlas.evaluation.significance`). Raises UserError for an unknown measure.
     """
     if measure not in MEASURES:
         raise UserError(f"unknown --by '{measure}', choose from {', '.join(MEASURES)}")
     codes = list(dict.fromkeys(code for one in saved for code in one.report["languages"]))
     rows = []
     for code in codes:
-        with_language = [one for one in saved if code in one.report["languages"]]
-        first = with_language[0]
-        for one in with_language:
-            row: dict[str, Any] = {"run": one.name, "language": code, "corpus": one.report["corpus"]["name"]}
-            row["split"], row["synthetic"] = one.report["split"], one.report["corpus"]["synthetic"]
-            row["recipe"] = one.report["model"]["record"].get("recipe")
-            row["seed"] = one.report["model"]["record"].get("seed")
+        arms = _arms([one for one in saved if code in one.report["languages"]], mean)
+        for number, members in enumerate(arms):
+            row = _describe(members, code, mean)
             for direction in DIRECTIONS:
-                p = None if one is first else paired_p(first, one, (code, "strict", direction), measure, seed)
-                metrics = {texts: one.metrics(code, texts, direction) for texts in ("strict", "merged")}
-                row[direction] = {**metrics, "p": p}
+                key = (code, "strict", direction)
+                row[direction] = {
+                    **_mean_metrics(members, code, direction),
+                    "interval": _interval(members, key, measure, seed, number),
+                    "difference": _difference(arms, number, key, measure, seed, mean) if number else None,
+                }
+                if mean:
+                    values = [one.metrics(*key)[measure] for one in members]
+                    row[direction]["range"] = (min(values), max(values))
             rows.append(row)
-    add_holm(row[direction] for row in rows for direction in DIRECTIONS)
+    add_holm(row[direction]["difference"] for row in rows for direction in DIRECTIONS if row[direction]["difference"])
     return rows
 
 
-def average_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row for all seeds of a recipe, language, corpus and split: means, and ``range`` of strict R@1.
-
-    There is no p: the test is about queries, not about seeds. A model without a recipe in its record stays alone.
-    """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        name = seedless_name(str(row["recipe"] or row["run"]), row["seed"])
-        groups.setdefault((name, row["language"], row["corpus"], row["split"]), []).append(row)
-    return [_mean_row(name, members) for (name, *_), members in groups.items()]
+def _arms(saved: Sequence[SavedEvaluation], mean: bool) -> list[list[SavedEvaluation]]:
+    """Return the evaluations one by one, or with ``mean`` grouped by arm, corpus and split."""
+    if not mean:
+        return [[one] for one in saved]
+    arms: dict[tuple[Any, ...], list[SavedEvaluation]] = {}
+    for one in saved:
+        arms.setdefault((one.arm(), one.report["corpus"]["name"], one.report["split"]), []).append(one)
+    return list(arms.values())
 
 
-def _mean_row(name: str, members: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    row = {**members[0], "run": f"{name} ({len(members)})"}
-    for direction in DIRECTIONS:
-        results = [member[direction] for member in members]
-        means = {
-            texts: {n: float(np.mean([one[texts][n] for one in results])) for n in results[0][texts]}
-            for texts in ("strict", "merged")
-        }
-        recalls = [one["strict"]["R@1"] for one in results]
-        row[direction] = {**means, "p": None, "p_holm": None, "range": (min(recalls), max(recalls))}
-    return row
+def _describe(members: Sequence[SavedEvaluation], code: str, mean: bool) -> dict[str, Any]:
+    first = members[0]
+    corpus, record = first.report["corpus"], first.report["model"]["record"]
+    return {
+        "run": f"{first.arm()} ({len(members)})" if mean else first.name,
+        "language": code,
+        "corpus": corpus["name"],
+        "split": first.report["split"],
+        "synthetic": corpus["synthetic"],
+        "recipe": record.get("recipe"),
+        "seeds": [one.report["model"]["record"].get("seed") for one in members],
+    }
 
 
-def tables(rows: Sequence[dict[str, Any]]) -> list[ReportTable]:
-    """Return a table per direction; merged R@1 is ``m R@1``, p is that against the first row of the language.
+def _mean_metrics(members: Sequence[SavedEvaluation], code: str, direction: str) -> dict[str, dict[str, float]]:
+    """Return strict and merged metrics, means over the members."""
+    means = {}
+    for texts in ("strict", "merged"):
+        metrics = [one.metrics(code, texts, direction) for one in members]
+        means[texts] = {name: float(np.mean([each[name] for each in metrics])) for name in metrics[0]}
+    return means
 
-    Averaged rows have the range of R@1 instead of p.
-    """
-    last = ["range"] if any("range" in row[DIRECTIONS[0]] for row in rows) else ["p", "p Holm"]
-    return [
-        ReportTable(direction, ["run", "", *COLUMNS, "m R@1", *last], [_cells(row, direction) for row in rows], ())
+
+def _values(saved: Sequence[SavedEvaluation], key: Key, measure: str) -> np.ndarray | None:
+    """Return the value of each query, float64 [evaluations, Q], whose mean is ``measure``; None for other queries."""
+    queries = saved[0].ranks.get(key, {})
+    if not queries or any(one.ranks.get(key, {}).keys() != queries.keys() for one in saved):
+        return None
+    ranks = np.array([[one.ranks[key][query] for query in queries] for one in saved])
+    ranks = ranks[:, (ranks > 0).all(0)]
+    return np.asarray(1 / ranks if measure == "MRR" else ranks <= int(measure.removeprefix("R@")), float)
+
+
+def _interval(
+    members: Sequence[SavedEvaluation], key: Key, measure: str, seed: int, arm: int
+) -> tuple[float, float] | None:
+    values = _values(members, key, measure)
+    if values is None:
+        return None
+    return percentile_interval(resample_seeds(resample_means(values, seed=seed), seed=seed, arm=arm))
+
+
+def _difference(
+    arms: Sequence[Sequence[SavedEvaluation]], number: int, key: Key, measure: str, seed: int, mean: bool
+) -> dict[str, Any] | None:
+    """Return the difference of arm ``number`` to the first arm; None where their queries differ."""
+    first, second = arms[0], arms[number]
+    values = _values([*first, *second], key, measure)
+    if values is None:
+        return None
+    resampled, split = resample_means(values, seed=seed), len(first)
+    differences = resample_seeds(resampled[split:], seed=seed, arm=number)
+    differences = differences - resample_seeds(resampled[:split], seed=seed, arm=0)
+    return {
+        "measure": measure,
+        "observed": float(values[split:].mean() - values[:split].mean()),
+        "interval": percentile_interval(differences),
+        "p": bootstrap_p(differences) if mean else paired_randomization(*values, seed=seed),
+    }
+
+
+def tables(rows: Sequence[dict[str, Any]], measure: str) -> list[ReportTable]:
+    """Return a table per direction (merged R@1 is ``m R@1``), and one of the differences to the first row."""
+    ranges = [f"range of {measure}"] if "range" in rows[0][DIRECTIONS[0]] else []
+    header = ["run", "", *COLUMNS, "m R@1", f"{measure} 95 %", *ranges]
+    views = [ReportTable(direction, header, [_cells(row, direction) for row in rows], ()) for direction in DIRECTIONS]
+    differences = [
+        difference_row(f"{row['run']} {row['language']} {direction}", difference, "{:+.3f}".format)
+        for row in rows
         for direction in DIRECTIONS
+        if (difference := row[direction]["difference"])
     ]
+    title = f"{measure} against {rows[0]['run']}"
+    return views + ([ReportTable(title, DIFFERENCE_HEADER, differences, ())] if differences else [])
 
 
 def _cells(row: dict[str, Any], direction: str) -> list[str]:
     result = row[direction]
     cells = [row["run"], row["language"], *(format_metric(name, result["strict"][name]) for name in COLUMNS)]
     cells.append(format_metric("R@1", result["merged"]["R@1"]))
+    cells.append(format_interval("R@1", result["interval"]) if result["interval"] else "")
     if "range" in result:
-        return [*cells, "-".join(format_metric("R@1", end) for end in result["range"])]
-    return [*cells, format_p(result["p"]), format_p(result["p_holm"], mark=True)]
+        cells.append("-".join(format_metric("R@1", end) for end in result["range"]))
+    return cells

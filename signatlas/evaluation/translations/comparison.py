@@ -1,4 +1,4 @@
-"""Compare evaluations of translation: metrics side by side, and paired bootstrap against the first evaluation."""
+"""Compare evaluations of translation: metrics side by side, and differences to the first evaluation or its seeds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ import numpy as np
 
 from signatlas.errors import UserError
 from signatlas.evaluation.report import ReportTable, read_report, run_name, seedless_name
-from signatlas.evaluation.significance import add_holm, bootstrap_p, format_p, percentile_interval
+from signatlas.evaluation.significance import (
+    DIFFERENCE_HEADER,
+    SAMPLES,
+    add_holm,
+    bootstrap_p,
+    difference_row,
+    percentile_interval,
+    resample_seeds,
+)
 from signatlas.evaluation.translations.report import HYPOTHESES, PROTOCOL, read_hypotheses
 from signatlas.evaluation.translations.scoring import MODEL, TESTED, resample
 from signatlas.metrics import translation as metrics
 
-SAMPLES = 1000
+Arm = Sequence[int]  # places of the seeds of one run among the evaluations
 
 
 class SavedEvaluation(NamedTuple):
@@ -30,6 +38,10 @@ class SavedEvaluation(NamedTuple):
         """The metrics of the model on all clips."""
         result = next(r for r in self.report["results"] if (r["system"], r["subset"]) == (MODEL, "all"))
         return {name: float(result[name]) for name in metrics.METRICS}
+
+    def arm(self) -> str:
+        """Return the name that all seeds of a run share."""
+        return seedless_name(self.name, self.report["model"]["record"].get("seed"))
 
     @property
     def references(self) -> list[tuple[str, str]]:
@@ -53,69 +65,103 @@ def read(folder: str | os.PathLike[str]) -> SavedEvaluation:
     return saved
 
 
-def compare(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
-    """Return a row per evaluation: its metrics, and over the same clips the difference of ``measure`` to the first.
+def compare(
+    saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int = 0, *, mean: bool = False
+) -> list[dict[str, Any]]:
+    """Return a row per evaluation, or with ``mean`` per arm: all seeds of a run (NAME_0, NAME_1) on a corpus and split.
 
-    ``difference`` has the ``observed`` one, its 95 % ``interval``, two-sided ``p`` (Koehn 2004) and ``p_holm``, after
-    Holm's correction over all comparisons; it is None where clips or references differ. Raises UserError for an unknown
-    measure.
+    A row has all metrics, the 95 % ``interval`` of ``measure``, and the ``difference`` to the first row over the same
+    clips (``observed``, ``interval``, two-sided ``p``, and ``p_holm``, after Holm's correction over all comparisons),
+    None where clips or references differ. All are those of a paired bootstrap over clips (Koehn 2004). With ``mean``,
+    metrics are means over seeds, with the ``ranges`` of all metrics, and the bootstrap is the two-level one over seeds
+    and clips (:mod:`signatlas.evaluation.significance`). Raises UserError for an unknown measure.
     """
+    if measure not in TESTED:
+        raise UserError(f"unknown --by '{measure}', choose from {', '.join(TESTED)}")
     resampled = _resample(saved, measure, seed)
-    rows: list[dict[str, Any]] = []
-    for i, one in enumerate(saved):
-        record = one.report["model"]["record"]
-        row = {"run": one.name, "language": one.report["language"], "corpus": one.report["corpus"]["name"],
-               "split": one.report["split"], "synthetic": one.report["corpus"]["synthetic"], "clips": len(one.rows),
-               "recipe": record.get("recipe"), "seed": record.get("seed")}  # fmt: skip
-        rows.append(row | one.metrics | {"difference": _difference(saved, resampled, [0], [i], measure)})
+    arms = _arms(saved, mean)
+    rows = []
+    for number, arm in enumerate(arms):
+        values = {name: [saved[i].metrics[name] for i in arm] for name in metrics.METRICS}
+        row = _describe(saved, arm, mean) | {name: float(np.mean(each)) for name, each in values.items()}
+        if mean:
+            row["ranges"] = {name: (min(each), max(each)) for name, each in values.items()}
+        row["interval"] = _interval(saved, resampled, arm, seed, number)
+        row["difference"] = _difference(saved, resampled, arms, number, measure, seed) if number else None
+        rows.append(row)
     add_holm(row["difference"] for row in rows if row["difference"])
     return rows
 
 
-def compare_means(saved: Sequence[SavedEvaluation], measure: str = "BLEU-4", seed: int = 0) -> list[dict[str, Any]]:
-    """Return one row for all seeds of a run (NAME_0, NAME_1) and corpus: means, and ``ranges`` of every metric.
-
-    ``difference`` is that of the means to the first row's. Its interval is over clips, not over seeds.
-    """
-    rows, resampled = compare(saved, measure, seed), _resample(saved, measure, seed)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        name = seedless_name(row["run"], row["seed"])
-        groups.setdefault((name, row["language"], row["corpus"], row["split"]), []).append(i)
-    result, first = [], next(iter(groups.values()))
-    for (name, *_), members in groups.items():
-        values = {metric: [rows[i][metric] for i in members] for metric in metrics.METRICS}
-        means = {metric: float(np.mean(each)) for metric, each in values.items()}
-        ranges = {metric: (min(each), max(each)) for metric, each in values.items()}
-        row = {**rows[members[0]], "run": f"{name} ({len(members)})", "ranges": ranges, **means}
-        result.append(row | {"difference": _difference(saved, resampled, first, members, measure)})
-    add_holm(row["difference"] for row in result if row["difference"])
-    return result
+def _arms(saved: Sequence[SavedEvaluation], mean: bool) -> list[Arm]:
+    """Return the evaluations one by one, or with ``mean`` grouped by run without its seed, language, corpus, split."""
+    if not mean:
+        return [[i] for i in range(len(saved))]
+    arms: dict[tuple[Any, ...], list[int]] = {}
+    for i, one in enumerate(saved):
+        key = (one.arm(), one.report["language"], one.report["corpus"]["name"], one.report["split"])
+        arms.setdefault(key, []).append(i)
+    return list(arms.values())
 
 
-def _resample(saved: Sequence[SavedEvaluation], measure: str, seed: int) -> dict[int, np.ndarray]:
-    """Return by index ``measure`` in each resample [samples], for evaluations with the first one's references."""
-    if measure not in TESTED:
-        raise UserError(f"unknown --by '{measure}', choose from {', '.join(TESTED)}")
+def _describe(saved: Sequence[SavedEvaluation], arm: Arm, mean: bool) -> dict[str, Any]:
+    first = saved[arm[0]]
+    corpus, record = first.report["corpus"], first.report["model"]["record"]
+    return {
+        "run": f"{first.arm()} ({len(arm)})" if mean else first.name,
+        "language": first.report["language"],
+        "corpus": corpus["name"],
+        "split": first.report["split"],
+        "synthetic": corpus["synthetic"],
+        "clips": len(first.rows),
+        "recipe": record.get("recipe"),
+        "seeds": [saved[i].report["model"]["record"].get("seed") for i in arm],
+    }
+
+
+def _resample(saved: Sequence[SavedEvaluation], measure: str, seed: int) -> list[np.ndarray]:
+    """Return ``measure`` of each evaluation in each resample [samples]; the same clips for equal references."""
     counts, rouge = {}, {}
     for i, one in enumerate(saved):
-        if one.references == saved[0].references:
-            pair = [row["hypothesis"] for row in one.rows], [reference for _, reference in one.references]
-            counts[str(i)] = metrics.bleu_counts(*pair, one.report["language"])
-            rouge[str(i)] = metrics.sentence_scores(*pair, one.report["language"])["ROUGE-L"]
-    resampled = resample(counts, rouge, samples=SAMPLES, seed=seed)
-    return {int(i): values[:, TESTED.index(measure)] for i, values in resampled.items()}
+        pair = [row["hypothesis"] for row in one.rows], [reference for _, reference in one.references]
+        counts[str(i)] = metrics.bleu_counts(*pair, one.report["language"])
+        rouge[str(i)] = metrics.sentence_scores(*pair, one.report["language"])["ROUGE-L"]
+    resampled: dict[str, np.ndarray] = {}
+    for i, one in enumerate(saved):
+        if str(i) not in resampled:
+            same = [str(j) for j, other in enumerate(saved) if other.references == one.references]
+            part = ({name: values[name] for name in same} for values in (counts, rouge))
+            resampled |= resample(*part, samples=SAMPLES, seed=seed)
+    return [resampled[str(i)][:, TESTED.index(measure)] for i in range(len(saved))]
+
+
+def _same_clips(saved: Sequence[SavedEvaluation], members: Arm) -> bool:
+    return all(saved[i].references == saved[members[0]].references for i in members)
+
+
+def _interval(
+    saved: Sequence[SavedEvaluation], resampled: Sequence[np.ndarray], arm: Arm, seed: int, number: int
+) -> tuple[float, float] | None:
+    if not _same_clips(saved, arm):
+        return None
+    return percentile_interval(resample_seeds(np.stack([resampled[i] for i in arm]), seed=seed, arm=number))
 
 
 def _difference(
-    saved: Sequence[SavedEvaluation], resampled: dict[int, np.ndarray], first: list[int], second: list[int],
+    saved: Sequence[SavedEvaluation],
+    resampled: Sequence[np.ndarray],
+    arms: Sequence[Arm],
+    number: int,
     measure: str,
-) -> dict[str, Any] | None:  # fmt: skip
-    """Return the difference of the mean over ``second`` to that over ``first``; None for other clips, or itself."""
-    if second == first or any(i not in resampled for i in [*first, *second]):
+    seed: int,
+) -> dict[str, Any] | None:
+    """Return the difference of arm ``number`` to the first arm; None where clips or references differ."""
+    first, second = arms[0], arms[number]
+    if not _same_clips(saved, [*first, *second]):
         return None
-    means = [np.mean([resampled[i] for i in members], axis=0) for members in (first, second)]
-    observed = [np.mean([saved[i].metrics[measure] for i in members]) for members in (first, second)]
+    numbered = ((0, first), (number, second))
+    means = [resample_seeds(np.stack([resampled[i] for i in arm]), seed=seed, arm=n) for n, arm in numbered]
+    observed = [np.mean([saved[i].metrics[measure] for i in arm]) for arm in (first, second)]
     differences = means[1] - means[0]
     return {
         "measure": measure,
@@ -126,22 +172,17 @@ def _difference(
 
 
 def tables(rows: Sequence[dict[str, Any]], measure: str) -> list[ReportTable]:
-    """Return the table of metrics, with the range of ``measure`` for averaged rows, and that of differences."""
-    averaged = any("ranges" in row for row in rows)
-    header = ["run", *metrics.METRICS, *([f"range of {measure}"] if averaged else [])]
+    """Return the table of metrics and that of the differences to the first row."""
+    averaged = "ranges" in rows[0]
+    header = ["run", *metrics.METRICS, f"{measure} 95 %", *([f"range of {measure}"] if averaged else [])]
     cells = []
     for row in rows:
         line = [row["run"], *(f"{row[name]:.2f}" for name in metrics.METRICS)]
+        line.append("-".join(f"{end:.2f}" for end in row["interval"] or ()))
         cells.append(line + (["-".join(f"{end:.2f}" for end in row["ranges"][measure])] if averaged else []))
-    differences = [[row["run"], *_difference_cells(row["difference"])] for row in rows if row["difference"]]
+    differences = [difference_row(row["run"], row["difference"], "{:+.2f}".format) for row in rows if row["difference"]]
     title = f"{measure} against {rows[0]['run']}"
     return [
         ReportTable("", header, cells, ()),
-        *([ReportTable(title, ["run", "difference", "95 %", "p", "p Holm"], differences, ())] if differences else []),
+        *([ReportTable(title, DIFFERENCE_HEADER, differences, ())] if differences else []),
     ]
-
-
-def _difference_cells(difference: dict[str, Any]) -> list[str]:
-    low, high = difference["interval"]
-    p_values = [format_p(difference["p"]), format_p(difference["p_holm"], mark=True)]
-    return [f"{difference['observed']:+.2f}", f"{low:+.2f} to {high:+.2f}", *p_values]

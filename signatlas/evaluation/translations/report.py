@@ -18,6 +18,7 @@ from signatlas.evaluation.report import (
     summary,
     write_documents,
 )
+from signatlas.evaluation.significance import verdict
 from signatlas.evaluation.translations.scoring import CONTROLS, MODEL, TESTED, ScoredTranslations, examples
 from signatlas.files import folder_atomically
 from signatlas.metrics.translation import METRICS, SENTENCE_METRICS
@@ -30,7 +31,8 @@ READING = (
     "over sentences (beta 1.2). Two controls are scored too: always the most frequent training text; and the text of "
     "the training clip whose mean visual token is nearest to that of the clip. A model that has learned to translate "
     "beats both. Intervals are 95 % percentile bootstrap intervals over clips; 'better' means that the whole interval "
-    "of the difference is above 0. Seen: the reference is a training text, ignoring case and punctuation. BLEU of a "
+    "of the difference is above 0, 'undetermined' that it contains 0. Seen: the reference is a training text, ignoring "
+    "case and punctuation. BLEU of a "
     "single sentence uses the orders that the sentence has."
 )
 
@@ -104,10 +106,9 @@ def _controls_table(document: dict[str, Any]) -> ReportTable:
         for metric in TESTED:
             comparison = by_metric[metric]
             low, high = comparison["interval"]
-            better = "yes" if comparison["beats"] else "no"
             difference = f"{comparison['difference']:+.2f}"
-            rows.append([f"{metric} above {name}", difference, f"{low:+.2f} to {high:+.2f}", better])
-    return ReportTable("the model against its controls, paired over clips", ["", "difference", "95 %", "better"], rows)
+            rows.append([f"{metric} above {name}", difference, f"{low:+.2f} to {high:+.2f}", verdict((low, high))])
+    return ReportTable("the model against its controls, paired over clips", ["", "difference", "95 %", ""], rows)
 
 
 def _subset_table(document: dict[str, Any], subset: str) -> ReportTable:

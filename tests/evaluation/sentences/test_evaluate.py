@@ -16,8 +16,8 @@ from cli.compare import compare
 from cli.evaluate import evaluate
 from signatlas.corpus.format import Corpus, CorpusInfo, write_corpus
 from signatlas.errors import UserError
-from signatlas.evaluation.sentences.comparison import average_seeds, read, tables
 from signatlas.evaluation.sentences.comparison import compare as compare_saved
+from signatlas.evaluation.sentences.comparison import read, tables
 from signatlas.evaluation.significance import holm
 from signatlas.evaluation.trec import read_ranking
 from signatlas.features.store import FeatureStore, write
@@ -207,32 +207,37 @@ def test_compare_lists_evaluations_and_tests_against_the_first(reports: dict[str
     document = json.loads((second / "report.json").read_text("utf-8"))
     expected = next(r for r in document["results"] if (r["language"], r["direction"]) == ("de", "T2V"))
     assert rows[1]["T2V"]["strict"] == expected["metrics"]
-    assert rows[0]["T2V"]["p"] is None
-    comparisons = [row[direction] for row in rows for direction in ("T2V", "V2T") if row[direction]["p"] is not None]
-    assert len(comparisons) == 4 and all(0 < one["p"] <= 1 for one in comparisons)
-    assert [one["p_holm"] for one in comparisons] == holm([one["p"] for one in comparisons])
+    assert rows[0]["T2V"]["difference"] is None
+    differences = [row[direction]["difference"] for row in rows[1::2] for direction in ("T2V", "V2T")]
+    assert all(0 < one["p"] <= 1 and one["interval"][0] <= one["observed"] <= one["interval"][1] for one in differences)
+    assert [one["p_holm"] for one in differences] == holm([one["p"] for one in differences])
     table = run(compare, first, second, "--markdown").stdout
     assert "synthetic signing" in table
-    assert table.count("\n| second |") == 4
+    assert table.count("\n| second |") == 4 and table.count("\n| second de T2V |") == 1
     assert run(compare, first, first, "--json").stdout.count('"p": 1.0') == 4
-    for view in tables(compare_saved([read(first / "report.json")])):
+    for view in tables(compare_saved([read(first / "report.json")]), "R@1"):
         assert {len(row) for row in view.rows} == {len(view.header)}
     printed = run(compare, first, second).stdout
-    assert "m R@1" in printed and "p Holm" in printed and "n.s." in printed
+    assert "m R@1" in printed and "p Holm" in printed and "n.s." in printed and "undetermined" in printed
+    assert max(map(len, printed.splitlines()[1:])) <= 80
 
 
 def test_compare_averages_the_seeds_of_a_recipe(reports: dict[str, Path]) -> None:
-    rows = compare_saved([read(reports[name]) for name in ("first", "second")])
-    assert [row["run"] for row in average_seeds(rows)] == ["first (1)", "second (1)", "first (1)", "second (1)"]
-    # As `signatlas train --name one_1 --set seed=1` names them.
-    of_one = [{**row, "recipe": f"one_{seed}", "seed": seed} for row, seed in zip(rows, (0, 1, 0, 1), strict=True)]
-    means = average_seeds(of_one)
-    assert [(row["run"], row["language"]) for row in means] == [("one (2)", "de"), ("one (2)", "en")]
+    saved = [read(reports[name]) for name in ("first", "second")]
+    rows = compare_saved(saved)
+    assert [row["run"] for row in compare_saved(saved, mean=True)] == ["first (1)", "second (1)"] * 2
+    for seed, one in enumerate(saved):  # as `signatlas train --name one_1 --set seed=1` names them
+        one.report["model"]["record"] |= {"recipe": f"one_{seed}", "seed": seed}
+    means = compare_saved(saved, mean=True)
+    assert [(row["run"], row["language"], row["seeds"]) for row in means] == [
+        ("one (2)", "de", [0, 1]), ("one (2)", "en", [0, 1]),
+    ]  # fmt: skip
     values = [row["V2T"]["strict"]["R@5"] for row in rows if row["language"] == "de"]
     assert means[0]["V2T"]["strict"]["R@5"] == pytest.approx(sum(values) / 2)
-    for view in tables(means):
-        assert view.header[-1] == "range" and "-" in view.rows[0][-1]
-    assert "means, range of R@1" in run(compare, reports["first"], reports["second"], "--mean", "--markdown").stdout
+    for view in tables(means, "R@1"):
+        assert view.header[-1] == "range of R@1" and "-" in view.rows[0][-1]
+    printed = run(compare, reports["first"], reports["second"], "--mean", "--markdown").stdout
+    assert "two-level bootstrap over seeds and queries" in printed
 
 
 def test_nan_scores_are_one_line(dual_encoders: Path, sentence_corpus: Corpus, tmp_path: Path) -> None:
