@@ -13,7 +13,7 @@ import pytest
 
 from signatlas.corpus.composed import coverage_lines
 from signatlas.corpus.sentences import Sentence
-from signatlas.corpus.sources.dgs import fold_gloss, needed
+from signatlas.corpus.sources.dgs import csv_files, fold_gloss
 from signatlas.errors import CorpusError
 from signatlas.synthetic.composition.coverage import coverage
 from signatlas.synthetic.composition.matching import TWICE, Match, aliases, fold, homographs, match
@@ -122,7 +122,7 @@ def test_aliases_are_folded_words_of_the_dictionary(mirror: Path | None) -> None
 
         path = find_mirror(mirror)
         assert path is not None
-        names = needed(Archive(path))
+        names = csv_files(Archive(path))
         entries = {fold_gloss(Path(n).stem if n.startswith("2D") else Path(n).parent.name) for n in names}
         assert {word for word, _ in aliases().values()} - entries == set()
         assert set(aliases()) & entries == set()

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from signatlas.corpus import sources
-from signatlas.corpus.sources import asl33, autsl, csl_daily, dgs, how2sign, phoenix14t, signwish11, wlasl
 from signatlas.corpus.sources.base import Source
 from signatlas.errors import CorpusError
-
-if TYPE_CHECKING:  # checked by mypy
-    MODULES: tuple[Source, ...] = (asl33, autsl, csl_daily, dgs, how2sign, phoenix14t, signwish11, wlasl)
 
 
 @pytest.mark.parametrize("name", sources.SOURCES)
