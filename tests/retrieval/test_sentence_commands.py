@@ -85,6 +85,7 @@ def test_mistakes_end_in_one_line(
     roots: dict[str, Path],
     dual_model: Path,
     small_model: Path,
+    small_classifier: Path,
     small_corpus: Path,
     clips: list[Clip],
     features: FeatureStore,
@@ -109,6 +110,8 @@ def test_mistakes_end_in_one_line(
         ((*build, "--entries", "texts", "--language", "fr"), "no texts in 'fr'"),
         (("index", "build", small_model, small_corpus, "--out", tmp_path / "x", "--entries", "clips"),
          "is a sign encoder"),
+        (("index", "build", small_classifier, small_corpus, "--out", tmp_path / "x"),
+         "is a sign classifier: an index needs a sign encoder or a dual encoder"),
     ]:  # fmt: skip
         assert run(*arguments) == 2, arguments
         error = capsys.readouterr().err
