@@ -74,7 +74,7 @@ def test_real_videos_among_broken_ones(
     reasons = {q["id"]: q["reason"] for q in told["quarantine"]}
     assert set(reasons) == {"out/nobody", "out/empty", "out/text"}
     assert "no hand detected" in reasons["out/nobody"] and "is empty" in reasons["out/empty"]
-    assert "is not a video" in reasons["out/text"]
+    assert "is not a readable video" in reasons["out/text"]
 
     corpus = Corpus.open(tmp_path / "out", verify=True)
     assert [row["id"] for row in corpus.metadata()] == ["out/posefmt_test_video", "out/slovo_f17a6060"]
@@ -131,7 +131,7 @@ def test_an_object_store_takes_in_and_out(poses: Path, tmp_path: Path, capsys: p
     out = (tmp_path / "store" / "mine").as_uri()
     code, said, _ = command(capsys, poses.as_uri(), "--out", out, "--sign-language", "ase", "--license", "MIT")
     assert code == 1
-    assert "10 clips" in said and "1 put aside, 0 missing" in said
+    assert "10 clips" in said and "1 in quarantine, 0 missing" in said
     stored = Corpus.open(out, verify=True)
     assert stored.info.fingerprint == local.corpus.info.fingerprint
     assert (tmp_path / "store" / "mine" / "quarantine.jsonl").is_file()
@@ -262,8 +262,8 @@ def test_mistakes_are_told_before_ray_starts(poses: Path, tmp_path: Path, capsys
     for arguments, says in (
         ((poses, "--out", tmp_path / "there", "--sign-language", "ase"), "already exists"),
         ((poses, "--out", tmp_path / "out"), "no --sign-language"),
-        ((poses, "--out", "s3://a/b?scheme=http", "--sign-language", "ase"), "by AWS_ENDPOINT_URL"),
-        ((f"{poses.as_uri()}?a=b", "--out", tmp_path / "out", "--sign-language", "ase"), "by AWS_ENDPOINT_URL"),
+        ((poses, "--out", "s3://a/b?scheme=http", "--sign-language", "ase"), "AWS_ENDPOINT_URL"),
+        ((f"{poses.as_uri()}?a=b", "--out", tmp_path / "out", "--sign-language", "ase"), "AWS_ENDPOINT_URL"),
         ((poses / "gone", "--out", tmp_path / "out", "--sign-language", "ase"), "is missing"),
         ((poses, "a.csv", "--out", tmp_path / "out", "--sign-language", "ase"), "is a manifest: give it alone"),
     ):
