@@ -13,7 +13,7 @@ import typer
 def serve(
     index: Annotated[Path, typer.Option(help="Index folder.")],
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    host: Annotated[str, typer.Option(help="Other than loopback only with SIGNATLAS_API_KEY.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Beyond loopback, SIGNATLAS_API_KEY is required.")] = "127.0.0.1",
     version: Annotated[
         str | None, typer.Option(help="Index version to serve; by default the live one, also when it changes.")
     ] = None,
