@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from signatlas.models.logit_scale import MAX_LOGIT_SCALE, LogitScale
 
 
 def world() -> tuple[int, int]:
@@ -35,16 +39,31 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     return torch.cat(parts)[:total]
 
 
+def start_logit_scale(model: LogitScale) -> None:
+    """Give the optimizer's fp32 master copy the initial logit scale, which the cast to bf16 has rounded."""
+    from deepspeed.utils import safe_set_full_fp32_param
+
+    if model.log_scale.requires_grad and _is_managed(model.log_scale):
+        safe_set_full_fp32_param(model.log_scale, model.log_scale_fp32.clone())
+
+
+def limit_logit_scale(model: LogitScale) -> None:
+    """Limit the logit multiplier after an optimizer step, and copy its fp32 master value to the model's buffer."""
+    model.log_scale_fp32.copy_(limit_parameter(model.log_scale, math.log(MAX_LOGIT_SCALE)))
+
+
 @torch.no_grad()
-def limit_parameter(parameter: torch.nn.Parameter, maximum: float) -> None:
-    """Clamp a parameter to ``maximum`` after an optimizer step, and its fp32 master copy under ZeRO or bf16."""
+def limit_parameter(parameter: torch.nn.Parameter, maximum: float) -> Tensor:
+    """Clamp a parameter to ``maximum``, and its fp32 master copy under ZeRO or bf16; return its value in fp32."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
 
     master = safe_get_full_fp32_param(parameter) if _is_managed(parameter) else None
     if master is not None:
-        safe_set_full_fp32_param(parameter, master.clamp(max=maximum))
+        master = master.clamp(max=maximum)
+        safe_set_full_fp32_param(parameter, master)
     if parameter.numel():  # under ZeRO-3 the local tensor is empty
         parameter.clamp_(max=maximum)
+    return parameter.detach().float() if master is None else master
 
 
 def full_parameter(parameter: torch.nn.Parameter) -> Tensor:

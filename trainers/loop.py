@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from signatlas.models.logit_scale import FP32_BUFFER, LogitScale
 from signatlas.recipe import OptimizerConfig
-from trainers.distributed import world
+from trainers.distributed import start_logit_scale, world
 from trainers.progress import Reporter
 
 EXTRA_STATE = "extra_state.safetensors"
@@ -81,6 +82,7 @@ def deepspeed_config(config: OptimizerConfig, batch_size: int, ranks: int, parts
         "gradient_accumulation_steps": parts,
         "gradient_clipping": config.max_grad_norm or 0.0,  # 0: no clipping
         "bf16": {"enabled": config.precision == "bf16"},
+        "data_types": {"keep_in_fp32_modules": [FP32_BUFFER]},
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 10**9,
@@ -88,12 +90,29 @@ def deepspeed_config(config: OptimizerConfig, batch_size: int, ranks: int, parts
 
 
 def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = parameter_groups(model, config)
     if config.name == "sgd":
-        return torch.optim.SGD(trainable, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(
-        trainable, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
-    )
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Return the trainable parameters as one group, or as two: with weight decay and without.
+
+    ``biases`` are the parameters named ``bias``, as CiCo's released code spares them; ``one_dimensional`` also those
+    of at most one dimension: norms, scales, single vectors (timm's rule, which GFSLT-VLP uses).
+    """
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+    def spared(name: str, parameter: nn.Parameter) -> bool:
+        is_bias = name.rpartition(".")[2] == "bias"
+        one_dimensional = config.no_weight_decay == "one_dimensional" and parameter.ndim <= 1
+        return config.no_weight_decay != "none" and (is_bias or one_dimensional)
+
+    decayed = [p for name, p in trainable if not spared(name, p)]
+    others = [p for name, p in trainable if spared(name, p)]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def start_engine(model: nn.Module, config: OptimizerConfig, batch_size: int, parts: int = 1) -> Any:
@@ -105,6 +124,8 @@ def start_engine(model: nn.Module, config: OptimizerConfig, batch_size: int, par
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     settings = deepspeed_config(config, batch_size, world()[1], parts)
     engine, *_ = deepspeed.initialize(model=model, optimizer=_optimizer(model, config), config=settings)
+    if isinstance(engine.module, LogitScale):
+        start_logit_scale(engine.module)
     return engine
 
 
@@ -144,6 +165,7 @@ def run(
     rank, _ = world()
     engine = start_engine(task.model, config, task.batch_size, task.parts)
     history = _restore(engine, task)
+    task.after_step(engine.module)  # buffers derived from parameters follow the restored ones
     reporter = Reporter(queue, rank)
     total = config.epochs * task.steps_per_epoch
     first = history[-1]["epoch"] + 1 if history else 0
@@ -215,4 +237,7 @@ def full_state(engine: Any) -> dict[str, Tensor]:
     with deepspeed.zero.GatheredParameters(
         list(engine.module.parameters()), enabled=engine.zero_optimization_stage() == 3
     ):
-        return {name: tensor.detach().clone() for name, tensor in engine.module.state_dict().items()}
+        state = {name: tensor.detach().clone() for name, tensor in engine.module.state_dict().items()}
+    if isinstance(engine.module, LogitScale):
+        state["log_scale"] = engine.module.log_scale_fp32.detach().clone()
+    return state

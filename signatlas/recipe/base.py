@@ -16,6 +16,9 @@ class OptimizerConfig(Strict):
     epochs: int = Field(60, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
+    no_weight_decay: Literal["none", "biases", "one_dimensional"] = Field(
+        "none", description="parameters without weight decay; one_dimensional: biases, norms, scales"
+    )
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")

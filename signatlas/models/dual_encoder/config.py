@@ -24,6 +24,11 @@ class SignConfig(Strict):
     heads: int = Field(4, ge=1)
     feedforward: int = Field(256, ge=8)
     dropout: float = Field(0.0, ge=0, lt=1, description="of the attention; the paper has none")
+    mask_cls: bool = Field(
+        False,
+        description="treat CLS as padding: no window attends to it, and under padding released it is a key of the "
+        "similarity (CiCo's released code)",
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> SignConfig:

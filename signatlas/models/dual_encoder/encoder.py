@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,14 +16,13 @@ from signatlas.models import folder, registry
 from signatlas.models.dual_encoder.config import DualEncoderConfig
 from signatlas.models.dual_encoder.sign_transformer import SignTransformer, pretrained_trunk, text_projection
 from signatlas.models.gradcache import in_chunks
+from signatlas.models.logit_scale import LogitScale
 from signatlas.similarity import Tokens, concatenate, mean_pooled, ranking_scores
 from signatlas.text.encoders import base as text_encoders
 from signatlas.text.encoders.base import TextEncoder
 
-MAX_LOGIT_SCALE = 100.0  # as CLIP limits its logit multiplier
 
-
-class DualEncoder(nn.Module):
+class DualEncoder(LogitScale):
     """Clip features and texts to :class:`Tokens`; ``features`` is the width of the clip features."""
 
     def __init__(
@@ -48,8 +46,7 @@ class DualEncoder(nn.Module):
         projection = text_projection(str(config.text.name)) if clip_text else None
         self.sign_head = _head(self.sign.width, config.embedding, sign_projection)
         self.text_head = _head(text.width, config.embedding, projection)
-        # One-dimensional: DeepSpeed takes no scalar parameters.
-        self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
+        self.init_logit_scale(config.logit_scale)
 
     @classmethod
     def build(cls, config: DualEncoderConfig, texts: Iterable[str], features: int, **options: Any) -> DualEncoder:
@@ -62,11 +59,12 @@ class DualEncoder(nn.Module):
         """Return tokens of B videos and of C texts, and the logit multiplier. ``chunk``: rows encoded at a time."""
         sign = in_chunks(self.encode_sign, (features_BLF, mask_BL), chunk)
         text = in_chunks(self.encode_text, (ids_CT, text_mask_CT), chunk)
-        return Tokens(*sign), Tokens(*text), self.log_scale.exp().squeeze(0)
+        return Tokens(*sign), Tokens(*text), self.logit_scale()
 
     def encode_sign(self, features_BLF: Tensor, mask_BL: Tensor) -> Tokens:
         tokens, cls = self.sign(features_BLF, mask_BL)
-        return Tokens(self.sign_head(tokens), mask_BL, self.sign_head(cls))
+        mask = nn.functional.pad(mask_BL, (0, tokens.shape[1] - mask_BL.shape[1]))  # a masked CLS is the last token
+        return Tokens(self.sign_head(tokens), mask, self.sign_head(cls))
 
     def encode_text(self, ids_BT: Tensor, mask_BT: Tensor) -> Tokens:
         tokens, cls = self.text(ids_BT, mask_BT)

@@ -14,6 +14,8 @@ from signatlas.text.encoders.hub import fetched, refuse_missing
 class SignTransformer(nn.Module):
     """Clip features [B, L, F] with mask [B, L] to tokens [B, L, W] and a CLS vector [B, W]; padding has no influence.
 
+    With ``config.mask_cls`` CLS counts as padding: it is the last of L + 1 tokens, and no token attends to it.
+
     A linear layer (the paper's 1x1 convolution), CLS, learned positions, then the layers of CLIP's vision encoder,
     bidirectional over valid windows.
     """
@@ -22,6 +24,7 @@ class SignTransformer(nn.Module):
         super().__init__()
         vision = trunk.config if trunk is not None else _clip_config(config)
         self.width: int = vision.hidden_size
+        self.mask_cls = config.mask_cls
         self.project = nn.Linear(features, self.width)
         self.cls = nn.Parameter(torch.randn(self.width) * self.width**-0.5)
         self.positions = nn.Parameter(torch.randn(config.max_windows + 1, self.width) * 0.02)
@@ -38,10 +41,12 @@ class SignTransformer(nn.Module):
     def forward(self, features_BLF: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         x = self.project(features_BLF.to(self.project.weight.dtype))
         x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1) + self.positions[: x.shape[1] + 1]
-        mask = torch.cat([mask_BL.new_ones(len(x), 1), mask_BL], dim=1)
+        cls_mask = mask_BL.new_full((len(x), 1), not self.mask_cls)
+        mask = torch.cat([cls_mask, mask_BL], dim=1)
         hidden = self.encoder(self.norm_in(x), attention_mask=attention_bias(mask, x.dtype)).last_hidden_state
         hidden = self.norm_out(hidden)
-        return hidden[:, 1:], hidden[:, 0]
+        tokens = torch.cat([hidden[:, 1:], hidden[:, :1]], dim=1) if self.mask_cls else hidden[:, 1:]
+        return tokens, hidden[:, 0]
 
 
 def attention_bias(mask_BN: Tensor, dtype: torch.dtype) -> Tensor:

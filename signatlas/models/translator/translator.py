@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from signatlas.errors import ModelError
 from signatlas.losses.label_smoothing import label_smoothed
 from signatlas.models import folder, registry
 from signatlas.models.language_model import lora, mbart
+from signatlas.models.logit_scale import LogitScale
 from signatlas.models.translator.config import TranslatorConfig
 from signatlas.models.translator.sign_embedding import SignEmbedding
 from signatlas.similarity import Tokens, concatenate, mean_pooled
@@ -43,7 +43,7 @@ class TranslatorOutput(NamedTuple):
     masked_language: Tensor | None = None  # loss
 
 
-class Translator(nn.Module):
+class Translator(LogitScale):
     """Signing to text (SCL-SLT; GFSLT-VLP). Build one with :meth:`build`, load one with :meth:`from_pretrained`.
 
     ``language`` is an mBART whose encoder reads sign tokens; ``text_encoder`` is a copy of the encoder as it was
@@ -75,8 +75,7 @@ class Translator(nn.Module):
             self.language.model.encoder.layers = self.language.model.encoder.layers[: config.language.encoder_layers]
         size = config.projection
         self.heads = nn.ModuleList(nn.Linear(width, size, bias=False) for _ in range(2)) if size and with_text else None
-        # One-dimensional: DeepSpeed takes no scalar parameters.
-        self.log_scale = nn.Parameter(torch.tensor([math.log(config.logit_scale)]))
+        self.init_logit_scale(config.logit_scale)
         self._set_trainable()
 
     @classmethod
@@ -149,7 +148,7 @@ class Translator(nn.Module):
                 masked_text.last_hidden_state, text_mask_BT, ids_BT, text_mask_BT, smoothing
             )
         visual, text = (self._visual(hidden, mask), self._text(ids_BT, text_mask_BT)) if align else (None, None)
-        return TranslatorOutput(translation, visual, text, self.log_scale.exp().squeeze(0), masked_language)
+        return TranslatorOutput(translation, visual, text, self.logit_scale(), masked_language)
 
     def encode(self, x: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return hidden states of signs [B, L', D] and their mask; the first is CLS where the similarity uses it."""

@@ -47,6 +47,13 @@ class ClipEncoder(HubEncoder):
         return cls(config, CLIPTextModel(sizes).float(), load_tokenizer(folder))
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Word tokens [B, T, width], without BOS and EOS, and the state of EOS [B, width]. Padding changes nothing."""
+        """Return word tokens [B, T, width] without BOS and EOS, and the state of EOS [B, width].
+
+        With ``special_tokens`` the ids and the tokens include BOS and EOS, and attention is causal without a padding
+        mask, as released: padding then changes nothing but the states of padding itself.
+        """
+        if self.config.special_tokens:
+            states = self.model(input_ids=ids_BT).last_hidden_state
+            return states, states[torch.arange(len(ids_BT), device=ids_BT.device), mask_BT.sum(1) - 1]
         words, _, end = self.hidden(ids_BT, mask_BT)
         return words, end

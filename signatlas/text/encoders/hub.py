@@ -59,14 +59,24 @@ class HubEncoder(nn.Module):
         self.tokenizer.save_pretrained(folder)
         self.model.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids int64 [B, T] of words and mask bool [B, T]; texts longer than ``max_tokens`` are subsampled evenly.
+    @property
+    def max_words(self) -> int:
+        """Number of word tokens that a text may have; longer texts are subsampled evenly."""
+        special = len(self._before) + len(self._after) if self.config.special_tokens else 0
+        return self.config.max_tokens - special
 
-        Raises TextError for a text without any token.
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return ids int64 [B, T] and mask bool [B, T] of at most ``max_words`` words per text, subsampled evenly.
+
+        With ``special_tokens`` the ids include the special tokens around the words. Raises TextError for a text
+        without tokens.
         """
         rows = self._cut(texts)
         refuse_empty(texts, [len(row) for row in rows])
-        return padded([[row[i] for i in evenly(len(row), self.config.max_tokens)] for row in rows])
+        kept = [[row[i] for i in evenly(len(row), self.max_words)] for row in rows]
+        if self.config.special_tokens:
+            kept = [[*self._before, *row, *self._after] for row in kept]
+        return padded(kept)
 
     def hidden(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States of words [B, T, width], of the first mark before them and of the first one after them [B, width]."""
@@ -86,19 +96,24 @@ class HubEncoder(nn.Module):
 
     def long_rate(self, texts: Sequence[str]) -> float:
         """The share of texts that have more than ``max_tokens`` tokens and are therefore subsampled."""
-        return truncated_fraction([len(row) for row in self._cut(texts)], self.config.max_tokens)
+        return truncated_fraction([len(row) for row in self._cut(texts)], self.max_words)
 
     def words(self, text: str) -> list[str]:
         """What each token shows; ``-`` leads a token inside a word."""
         pieces = self._pieces(text)
         shown = [("-" if i and word == pieces[i - 1][1] else "") + piece for i, (piece, word, _) in enumerate(pieces)]
-        return [shown[i] for i in evenly(len(shown), self.config.max_tokens)]
+        words = [shown[i] for i in evenly(len(shown), self.max_words)]
+        if not self.config.special_tokens:
+            return words
+        before, after = (self.tokenizer.convert_ids_to_tokens(ids) for ids in (self._before, self._after))
+        return [*before, *words, *after]
 
     def word_spans(self, text: str) -> list[tuple[str, list[int]]]:
         """Whole words, as the tokenizer tells them apart, with the positions of those tokens that are kept."""
         pieces = self._pieces(text)
         cleaned = clean(text)
-        position = {i: place for place, i in enumerate(evenly(len(pieces), self.config.max_tokens))}
+        first_word = len(self._before) if self.config.special_tokens else 0
+        position = {i: number for number, i in enumerate(evenly(len(pieces), self.max_words), start=first_word)}
         spans: dict[int, tuple[int, int, list[int]]] = {}
         for i, (_, word, (start, end)) in enumerate(pieces):
             first, last, at = spans.get(word, (start, end, []))
@@ -142,11 +157,11 @@ class HubEncoder(nn.Module):
 @torch.no_grad()
 def refuse_short(encoder: HubEncoder, name: str | Path) -> None:
     """Raise ModelError where the model does not take ``max_tokens`` words and the marks around them."""
-    most = encoder.config.max_tokens
+    most = encoder.max_words
     try:
         encoder.hidden(torch.full((1, most), encoder._before[0]), torch.ones(1, most, dtype=torch.bool))
     except (IndexError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{name} does not take max_tokens {most}: choose fewer") from error
+        raise ModelError(f"{name} does not take max_tokens {encoder.config.max_tokens}: choose fewer") from error
 
 
 def refuse_missing(name: str | Path, info: Any) -> None:

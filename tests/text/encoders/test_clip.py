@@ -95,3 +95,48 @@ def test_what_is_not_clip_is_refused(bert_folder, tmp_path, clip_folder, monkeyp
 def test_more_tokens_than_clip_has_positions_are_refused(clip_folder):
     with pytest.raises(ModelError, match="does not take max_tokens 11"):
         ClipEncoder.build(TextConfig(kind="clip", name=str(clip_folder), max_tokens=11))
+
+
+def released_ids(tokenizer, text: str, length: int) -> list[int]:
+    """Ids as CiCo's released loader makes them: start, words subsampled evenly, end, then zeros."""
+    words = tokenizer(text, add_special_tokens=False)["input_ids"]
+    room = length - 2
+    if len(words) > room:
+        words = [words[round(i * (len(words) - 1) / (room - 1))] for i in range(room)]
+    ids = [tokenizer.bos_token_id, *words, tokenizer.eos_token_id]
+    return ids + [0] * (length - len(ids))
+
+
+def test_special_tokens_are_tokens_as_in_the_released_code_of_cico(clip_folder):
+    from transformers import AutoTokenizer, CLIPModel
+
+    clip, tokenizer = CLIPModel.from_pretrained(clip_folder).eval(), AutoTokenizer.from_pretrained(clip_folder)
+    rows = torch.tensor([released_ids(tokenizer, text, 10) for text in TEXTS])
+    lengths = [next((i for i, id in enumerate(row) if i and id == tokenizer.eos_token_id), 9) + 1 for row in rows]
+    with torch.no_grad():
+        theirs = clip.text_model(input_ids=rows).last_hidden_state  # causal, no padding mask
+
+    config = TextConfig(kind="clip", name=str(clip_folder), max_tokens=10, special_tokens=True)
+    encoder = encoders.build(config, TEXTS).eval()
+    ids, mask = encoder.tokenize(TEXTS)
+    assert ids.tolist() == rows[:, : ids.shape[1]].tolist()
+    assert mask.sum(1).tolist() == lengths
+    tokens, end = encoder(torch.nn.functional.pad(ids, (0, 10 - ids.shape[1])), mask)
+    torch.testing.assert_close(tokens, theirs)  # padding included: it is a key of the released similarity
+    torch.testing.assert_close(end, theirs[torch.arange(len(TEXTS)), torch.tensor(lengths) - 1])
+    assert encoder.long_rate([TEXTS[3], TEXTS[2]]) == 0.5
+
+
+def test_special_tokens_keep_words_and_positions_together(clip_folder):
+    config = TextConfig(kind="clip", name=str(clip_folder), max_tokens=10, special_tokens=True)
+    encoder = encoders.build(config, TEXTS)
+    shown = encoder.words("Das Haus")
+    assert len(shown) == len(encoder.tokenize(["Das Haus"])[0][0])
+    assert (shown[0], shown[-1]) == ("<|startoftext|>", "<|endoftext|>")
+    positions = [i for _, at in encoder.word_spans("Das Haus") for i in at]
+    assert positions == list(range(1, len(shown) - 1))
+
+
+def test_special_tokens_belong_to_clip():
+    with pytest.raises(ValueError, match="special_tokens needs kind clip"):
+        TextConfig(kind="pieces", special_tokens=True)

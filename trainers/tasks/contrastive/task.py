@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from signatlas.losses import ContrastiveLoss, DistributedRanks, TextQueue
-from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE, DualEncoder
+from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.recipe import ContrastiveRecipe
-from trainers.distributed import limit_parameter, world
+from trainers.distributed import limit_logit_scale, world
 from trainers.loop import Task
 from trainers.model_card import model_card, training_record
 from trainers.tasks.contrastive import dev
@@ -76,7 +75,7 @@ class ContrastiveTask(Task):
 
     def after_step(self, model: nn.Module) -> None:
         encoder: DualEncoder = model  # type: ignore[assignment]
-        limit_parameter(encoder.log_scale, math.log(MAX_LOGIT_SCALE))
+        limit_logit_scale(encoder)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {} if self.queue is None else self.queue.state_dict()

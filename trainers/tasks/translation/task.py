@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from signatlas.errors import ModelError, RecipeError
 from signatlas.files import sha256_file
 from signatlas.losses import DistributedRanks, sum_over_ranks
-from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE
 from signatlas.models.folder import WEIGHTS
 from signatlas.models.translator.translator import Translator, TranslatorOutput
 from signatlas.recipe import StageRecipe
@@ -23,7 +21,7 @@ from signatlas.sampling import curriculum_alpha
 from signatlas.sampling.pair_selection import DeltaSource, plan_epoch
 from signatlas.sampling.trajectories.store import INFO
 from signatlas.text.masking import mask_pieces
-from trainers.distributed import limit_parameter, world
+from trainers.distributed import limit_logit_scale, world
 from trainers.loop import Task
 from trainers.model_card import model_card, training_record
 from trainers.prefetch import Prefetch
@@ -233,7 +231,7 @@ class TranslationStage(Task):
     def after_step(self, model: nn.Module) -> None:
         translator: Translator = model  # type: ignore[assignment]
         if self.contrast != "none":
-            limit_parameter(translator.log_scale, math.log(MAX_LOGIT_SCALE))
+            limit_logit_scale(translator)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         translator: Translator = model  # type: ignore[assignment]

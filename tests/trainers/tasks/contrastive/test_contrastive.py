@@ -15,7 +15,8 @@ import yaml
 from signatlas.corpus import Corpus, write_corpus
 from signatlas.errors import UserError
 from signatlas.features.store import FeatureStore, write
-from signatlas.models.dual_encoder.encoder import MAX_LOGIT_SCALE, DualEncoder
+from signatlas.models.dual_encoder.encoder import DualEncoder
+from signatlas.models.logit_scale import MAX_LOGIT_SCALE
 from signatlas.recipe import load, parse
 from signatlas.recipe.contrastive import ContrastiveRecipe
 from tests.trainers.gradients import gradients
