@@ -24,9 +24,14 @@ BACKBONE = BackboneConfig(kind="resnet", pretrained="microsoft/resnet-18", size=
 
 def read(paths: list[str], readers: int) -> tuple[float, list[np.ndarray]]:
     """Return frames per second, and the images of each clip."""
+
+    def read_clip(job: tuple[int, str]) -> np.ndarray:
+        seed, path = job
+        return read_images(path, BACKBONE, np.random.default_rng(seed))
+
     started = time.perf_counter()
     with ThreadPoolExecutor(readers) as pool:
-        images = list(pool.map(lambda job: read_images(job[1], BACKBONE, np.random.default_rng(job[0])), enumerate(paths)))
+        images = list(pool.map(read_clip, enumerate(paths)))
     return sum(map(len, images)) / (time.perf_counter() - started), images
 
 

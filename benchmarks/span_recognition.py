@@ -16,7 +16,7 @@ import numpy as np
 
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.models.sign_encoder import SignEncoder
-from signatlas.synthetic.composition.lexicon import build
+from signatlas.synthetic.composition.lexicon import build_lexicon
 
 
 def spans(corpus: Corpus) -> tuple[list[Clip], list[str]]:
@@ -42,7 +42,7 @@ def main() -> None:
     corpus, encoder = Corpus.open(arguments.corpus), SignEncoder.from_pretrained(arguments.model)
     used = {sign["word"] for sign in corpus.info.made["signs"].values() if not sign["shared"]}
     lexicon = Corpus.open(arguments.lexicon)
-    exemplars = {exemplar.id for exemplar in build(lexicon).exemplars}
+    exemplars = {exemplar.id for exemplar in build_lexicon(lexicon).exemplars}
     gallery = list(lexicon.split("train").where(lambda row: row["gloss"] in used and row["id"] in exemplars))
     clips, labels = spans(corpus.split("test"))
     chosen = [i for i, label in enumerate(labels) if label in used]
