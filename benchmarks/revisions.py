@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-# Recipe keys of older revisions and what newer ones call them: a setting takes the name that the side's recipe uses.
-RENAMED = {"optimiser": "optimizer", "select": "checkpoint_selection", "selection": "negative_selection"}
+# Former names of recipe keys: a setting takes the name that the side's own recipe uses.
+FORMER_KEYS = {"optimizer": "optimiser", "checkpoint_selection": "select"}
 Figures = dict[str, Any]  # name -> number or digest
 PROBE = """
 import json, ray
@@ -57,7 +57,7 @@ class Side:
         options: Any = {"cwd": self.checkout, "env": environment, "capture_output": True, "text": True}
         process = subprocess.run([sys.executable, *arguments], check=False, **options)
         if process.returncode:
-            raise RuntimeError(f"{' '.join(arguments)}: {process.stdout[-500:]}{process.stderr[-1500:]}")
+            raise RuntimeError(f"{' '.join(arguments)}: {process.stdout[-300:]}{process.stderr[-700:]}")
         return process.stdout
 
     def signatlas(self, *arguments: object) -> None:
@@ -106,22 +106,22 @@ class Side:
 
 def cico(side: Side) -> Figures:
     features = side.features("multi-composed")
-    return side.train("cico_multi_composed", "multi-composed", features, "data.limit=1024", "optimiser.epochs=2")
+    return side.train("cico_multi_composed", "multi-composed", features, "data.limit=1024", "optimizer.epochs=2")
 
 
 def translation(side: Side) -> Figures:
     """Language model; reference run, its trajectories, contrast of selected batches, translation."""
-    settings = ["data.limit=1200", "optimiser.epochs=6", "batch_size=32"]
+    settings = ["data.limit=1200", "optimizer.epochs=6", "batch_size=32"]
     figures = side.train("mbart_multi_composed", "multi-composed", *settings)
     language = f"model.language.pretrained={side.folder}/runs/mbart_multi_composed/model"
-    settings = [side.features("multi-composed"), language, "data.limit=240", "select.limit=24",
-                "alignment.optimiser.epochs=2", "translation.optimiser.epochs=2"]  # fmt: skip
+    settings = [side.features("multi-composed"), language, "data.limit=240", "checkpoint_selection.limit=24",
+                "alignment.optimizer.epochs=2", "translation.optimizer.epochs=2"]  # fmt: skip
     return figures | side.train("scl_slt_multi_composed", "multi-composed", *settings)
 
 
 PARTS: dict[str, Callable[[Side], Figures]] = {
-    "procedural": lambda side: side.train("procedural", "procedural", "optimiser.epochs=5"),
-    "dgs_gesture": lambda side: side.train("dgs_gesture", "dgs", "optimiser.epochs=3"),
+    "procedural": lambda side: side.train("procedural", "procedural", "optimizer.epochs=5"),
+    "dgs_gesture": lambda side: side.train("dgs_gesture", "dgs", "optimizer.epochs=3"),
     "cico": cico,
     "translation": translation,
     "golden": lambda side: side.tensors("golden", str(side.golden)),
@@ -132,8 +132,10 @@ PARTS: dict[str, Callable[[Side], Figures]] = {
 def own_spelling(setting: str, recipe: str) -> str:
     """The setting with its key spelled as in the text of this recipe."""
     key, _, value = setting.partition("=")
-    words = [new if (new := RENAMED.get(w)) and re.search(rf"\b{new}:", recipe) else w for w in key.split(".")]
-    return f"{'.'.join(words)}={value}"
+    for name, former in FORMER_KEYS.items():
+        if re.search(rf"\b{former}:", recipe):
+            key = re.sub(rf"\b{name}\b", former, key)
+    return f"{key}={value}"
 
 
 def run_figures(run: Path) -> Figures:
@@ -249,12 +251,13 @@ def measure(side: Side, parts: list[str], out: Path) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], present: dict[str, Any], parts: list[str]) -> dict[str, list[Any]]:
-    """Both values of each figure that differs; null where a side lacks it. An error always counts."""
+    """Both values of each figure that differs; null where a side lacks it. Of a part that failed only the error."""
     different = {}
     for part in parts:
         old, new = (side["figures"].get(part, {"error": "this part was not run"}) for side in (before, present))
-        for name in old | new:
-            if name == "error" or old.get(name) != new.get(name):
+        failed = "error" in old | new
+        for name in ["error"] if failed else old | new:
+            if failed or old.get(name) != new.get(name):
                 different[f"{part}/{name}"] = [old.get(name), new.get(name)]
     return different
 
@@ -268,7 +271,7 @@ def main() -> None:
     source.add_argument("--tensors", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--present-checkout", metavar="DIR", type=Path, default=ROOT, help="this checkout by default")
     parser.add_argument("--before-only", action="store_true", help="only make before.json")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=PARTS, default=list(PARTS), help=", ".join(PARTS))
     parser.add_argument("--golden", metavar="DIR", type=Path, help="folder of golden vectors (.npz)")
     parser.add_argument("--keep", metavar="DIR", type=Path, help="keep before.json, present.json, corpora, runs here")
     arguments = parser.parse_args()
