@@ -114,8 +114,8 @@ def _probe(corpus: Corpus, lexicon: Corpus, seed: int) -> None:
     from signatlas.synthetic.probes import probe_report
 
     with status("probing") as show:
-        results = probe_report.examine(corpus, lexicon, seed=seed, say=show)
-    probe_report.save(corpus, results)
+        results = probe_report.run_probes(corpus, lexicon, seed=seed, progress=show)
+    probe_report.save_report(corpus, results)
     print("\n".join(probe_lines(results)))
 
 
