@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from signatlas.corpus import write_corpus
 from signatlas.synthetic.procedural import compose
 
 
+@pytest.mark.slow  # a cluster, a job and a training
 def test_a_submitted_training_writes_its_results_to_the_storage(head: Any, tmp_path: Path) -> None:
     info, clips = compose(signs=6, signers=6, takes=3, seed=0)
     write_corpus(tmp_path / "corpus", info, clips)

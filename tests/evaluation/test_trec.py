@@ -37,6 +37,7 @@ def test_metrics_are_the_same_after_reading_back(tmp_path: Path, dtype: type, ti
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.qrels", "x.run.gz"]
 
 
+@pytest.mark.slow  # numba compiles ranx for half a minute
 def test_ranx_reads_the_files_and_agrees(tmp_path: Path) -> None:
     from ranx import Qrels, Run
     from ranx import evaluate as ranx_evaluate

@@ -91,6 +91,7 @@ def test_average_precision_equals_scikit_learn(untied: tuple[np.ndarray, np.ndar
     np.testing.assert_allclose(average_precision(scores, relevant), expected, rtol=1e-12)
 
 
+@pytest.mark.slow  # numba compiles ranx for half a minute
 def test_equals_ranx(untied: tuple[np.ndarray, np.ndarray]) -> None:
     from ranx import Qrels, Run
     from ranx import evaluate as ranx_evaluate
