@@ -1,1 +1,1 @@
-"""Synthetic signing: composed from isolated recordings, or procedural."""
+"""Synthetic signing: sentences composed of isolated recordings (composition, grammar, probes) and procedural signs."""

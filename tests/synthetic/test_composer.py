@@ -13,10 +13,10 @@ from signatlas.pose import skeleton as sk
 from signatlas.synthetic.composition.composer import ASSIGNED, Composer, Settings, Word
 from signatlas.synthetic.composition.lexicon import Lexicon
 from signatlas.synthetic.composition.motion import from_poses
-from signatlas.synthetic.composition.style import Signer, Variation, generator, signers, unrest
+from signatlas.synthetic.composition.style import Signer, Variation, generator, make_signers, motion_noise
 from tests.synthetic.conftest import SINGLE
 
-STILL = Variation().times(0)
+STILL = Variation().scaled(0)
 
 
 def sentence(*glosses: str, split: str = "train", frames: int | None = None, id: str = "s/1") -> Sentence:
@@ -28,22 +28,22 @@ def composer(lexicon: Lexicon) -> Composer:
     return Composer(lexicon, Settings("made", "gsg", signers=9))
 
 
-def test_a_clip_says_what_it_is_made_of(composer: Composer, lexicon: Lexicon) -> None:
-    said = sentence("many0", "one3", "one4", "many1", split="test")
-    clip = composer.compose(said)
-    assert clip.glosses == said.glosses and clip.texts == said.texts and clip.signer_kind == "synthetic"
+def test_clips_record_glosses_exemplars_and_signer(composer: Composer, lexicon: Lexicon) -> None:
+    source = sentence("many0", "one3", "one4", "many1", split="test")
+    clip = composer.compose(source)
+    assert clip.glosses == source.glosses and clip.texts == source.texts and clip.signer_kind == "synthetic"
     assert clip.gloss_kinds == ("real",) * 4
     assert clip.fps == 25 and clip.width == clip.height
     by_id = {e.id: e for e in lexicon.exemplars}
-    assert [by_id[e].word for e in clip.exemplars or ()] == list(said.glosses)
-    assert by_id[(clip.exemplars or ())[0]].split == "test", "a word with several recordings keeps to its split"
+    assert [by_id[e].word for e in clip.exemplars or ()] == list(source.glosses)
+    assert by_id[(clip.exemplars or ())[0]].split == "test", "words with several recordings use those of the split"
     assert clip.signer and clip.signer.startswith("synthetic-test-")
     assert np.isnan(clip.poses[..., 2]).all() and np.isnan(clip.poses[:, 1 : sk.NUM_BODY]).all()
     assert np.isfinite(clip.poses[:, sk.NOSE, :2]).all()
 
 
 @pytest.mark.parametrize("frames", [4, 7, 30, 61, 200])
-def test_the_length_is_exact_and_spans_are_in_order_and_apart(composer: Composer, frames: int) -> None:
+def test_lengths_are_exact_and_spans_ordered_and_disjoint(composer: Composer, frames: int) -> None:
     clip = composer.compose(sentence("many0", "one1", "one2", "many3", frames=frames))
     assert clip.num_frames == frames
     spans = clip.gloss_spans or ()
@@ -52,8 +52,8 @@ def test_the_length_is_exact_and_spans_are_in_order_and_apart(composer: Composer
     assert spans[0][0] >= 0 and spans[-1][1] <= frames
 
 
-def test_spans_hold_the_exemplars_themselves(lexicon: Lexicon) -> None:
-    """Without variation the hands go through the places of the exemplar, and only inside its span."""
+def test_spans_contain_the_motion_of_the_exemplars(lexicon: Lexicon) -> None:
+    """Without variation, hands follow the path of the exemplar inside its span."""
     composer = Composer(lexicon, Settings("made", "gsg", signers=3, variation=STILL))
     clip = composer.compose(sentence("one0", "one2", frames=120))
     motion = from_poses(clip.poses)
@@ -63,26 +63,26 @@ def test_spans_hold_the_exemplars_themselves(lexicon: Lexicon) -> None:
         exemplar = lexicon.recordings((clip.glosses or ())[number], "train")[0].motion
         hand = 0 if signer.left_handed else 1
         path = motion.wrists[first:end, hand] * (1 if not signer.left_handed else np.array([-1, 1]))
-        turned = path @ np.array(
+        rotated = path @ np.array(
             [[np.cos(signer.roll), -np.sin(signer.roll)], [np.sin(signer.roll), np.cos(signer.roll)]]
         )
-        wanted = exemplar.wrists[:, 1] * signer.reach
-        # Amplitude and the unit of length differ between signers; the form of the path does not.
+        reference = exemplar.wrists[:, 1] * signer.reach
+        # Amplitude and scale differ between signers; the shape of the path does not.
         for axis in (0, 1):
-            there = np.interp(np.linspace(0, 1, 50), np.linspace(0, 1, len(path)), turned[:, axis])
-            ideal = np.interp(np.linspace(0, 1, 50), np.linspace(0, 1, len(wanted)), wanted[:, axis])
-            if ideal.std() > 0.5:
-                assert np.corrcoef(there, ideal)[0, 1] > 0.85
+            actual = np.interp(np.linspace(0, 1, 50), np.linspace(0, 1, len(path)), rotated[:, axis])
+            expected = np.interp(np.linspace(0, 1, 50), np.linspace(0, 1, len(reference)), reference[:, axis])
+            if expected.std() > 0.5:
+                assert np.corrcoef(actual, expected)[0, 1] > 0.85
 
 
-def test_the_same_seed_gives_the_same_clip_in_any_order(composer: Composer, lexicon: Lexicon) -> None:
-    said = [sentence(*SINGLE[i : i + 4], id=f"s/{i}") for i in range(4)]
-    once = [clip_digest(composer.compose(s)) for s in said]
+def test_clips_depend_on_the_seed_and_not_on_the_order(composer: Composer, lexicon: Lexicon) -> None:
+    sentences = [sentence(*SINGLE[i : i + 4], id=f"s/{i}") for i in range(4)]
+    digests = [clip_digest(composer.compose(s)) for s in sentences]
     other = Composer(lexicon, composer.settings)
-    assert [clip_digest(other.compose(s)) for s in reversed(said)] == once[::-1]
-    assert len(set(once)) == 4
+    assert [clip_digest(other.compose(s)) for s in reversed(sentences)] == digests[::-1]
+    assert len(set(digests)) == 4
     reseeded = Composer(lexicon, replace(composer.settings, seed=1))
-    assert clip_digest(reseeded.compose(said[0])) != once[0]
+    assert clip_digest(reseeded.compose(sentences[0])) != digests[0]
 
 
 def test_assigned_signs_are_marked(lexicon: Lexicon) -> None:
@@ -91,7 +91,7 @@ def test_assigned_signs_are_marked(lexicon: Lexicon) -> None:
     assert clip.gloss_kinds == ("real", "assigned")
 
 
-def test_what_cannot_be_signed_is_refused_in_one_line(composer: Composer) -> None:
+def test_sentences_without_signs_glosses_or_frames_are_refused(composer: Composer) -> None:
     with pytest.raises(CorpusError, match=r"no sign for the gloss 'unheard'"):
         composer.compose(sentence("many0", "unheard"))
     with pytest.raises(CorpusError, match="has no gloss"):
@@ -100,15 +100,15 @@ def test_what_cannot_be_signed_is_refused_in_one_line(composer: Composer) -> Non
         composer.compose(sentence("one1", "one2", "one3", frames=2))
 
 
-def test_no_signer_is_in_two_splits_and_each_is_always_the_same() -> None:
-    made = signers(24, 0, Variation())
-    names = [{s.name for s in held} for held in made.values()]
+def test_signers_are_disjoint_between_splits_and_reproducible() -> None:
+    by_split = make_signers(24, 0, Variation())
+    names = [{s.name for s in split_signers} for split_signers in by_split.values()]
     assert [len(n) for n in names] == [16, 4, 4] and len(set.union(*names)) == 24
-    again = Signer.make("synthetic-dev-01", 0, Variation())
-    assert again.palm == made["dev"][1].palm
-    assert len({s.palm for held in made.values() for s in held}) == 24
+    same = Signer.make("synthetic-dev-01", 0, Variation())
+    assert same.palm == by_split["dev"][1].palm
+    assert len({s.palm for split_signers in by_split.values() for s in split_signers}) == 24
     with pytest.raises(ValueError, match="2 signers"):
-        signers(2, 0, Variation())
+        make_signers(2, 0, Variation())
 
 
 def test_left_handed_signers_sign_with_the_left_hand(lexicon: Lexicon) -> None:
@@ -122,10 +122,10 @@ def test_left_handed_signers_sign_with_the_left_hand(lexicon: Lexicon) -> None:
     np.testing.assert_allclose(clips[0][:, sk.MIRROR] * np.array([-1, 1]), clips[1], atol=1e-5)
 
 
-def test_unrest_has_the_deviation_it_is_asked_for() -> None:
+def test_motion_noise_has_the_configured_deviation() -> None:
     signer = replace(Signer.make("x", 0, Variation()), wander=0.5, tremble=0.0)
-    wrists, _ = unrest(20_000, signer, generator("test"))
+    wrists, _ = motion_noise(20_000, signer, generator("test"))
     assert wrists.std() == pytest.approx(0.5, rel=0.05)
     signer = replace(signer, wander=0.0, tremble=0.1)
-    wrists, shapes = unrest(2_000, signer, generator("test"))
+    wrists, shapes = motion_noise(2_000, signer, generator("test"))
     assert wrists.std() == pytest.approx(0.1, rel=0.05) and shapes.std() == pytest.approx(0.1, rel=0.05)

@@ -1,4 +1,4 @@
-"""The composed corpora from plan to corpus.json, by Ray Data and by the command."""
+"""End-to-end: composed corpora from plan to corpus.json, by Ray Data and by the command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.synthetic.conftest import SEVERAL, SINGLE
 from trainers.pipelines.compose import compose
 
 
-def test_one_worker_or_three_make_the_same_corpus(
+def test_the_corpus_does_not_depend_on_the_number_of_workers(
     ray_session: None, lexicon_corpus: Path, sentences_file: Path, tmp_path: Path
 ) -> None:
     planned = plan("sentences", Corpus.open(lexicon_corpus), sentences=sentences_file, name="own", signers=6)
@@ -33,7 +33,7 @@ def test_one_worker_or_three_make_the_same_corpus(
     assert examine(one) == []
 
 
-def test_corpus_json_tells_how_it_was_made(
+def test_corpus_json_describes_the_composition(
     ray_session: None, lexicon_corpus: Path, sentences_file: Path, tmp_path: Path
 ) -> None:
     planned = plan("sentences", Corpus.open(lexicon_corpus), sentences=sentences_file, name="own")
@@ -53,7 +53,7 @@ def test_corpus_json_tells_how_it_was_made(
     assert all(len(row["glosses"]) == len(row["gloss_kinds"]) == len(row["exemplars"]) for row in columns)
 
 
-def test_recordings_of_a_word_with_several_are_in_one_split_only(
+def test_recordings_are_disjoint_between_splits_for_words_with_several(
     ray_session: None, lexicon_corpus: Path, sentences_file: Path, tmp_path: Path
 ) -> None:
     corpus = compose(
@@ -67,16 +67,16 @@ def test_recordings_of_a_word_with_several_are_in_one_split_only(
     assert used and all(len(splits) == 1 for splits in used.values())
 
 
-def test_the_command(lexicon_corpus: Path, sentences_file: Path, tmp_path: Path, ray_session: None,
+def test_the_compose_command(lexicon_corpus: Path, sentences_file: Path, tmp_path: Path, ray_session: None,
                      capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     out = tmp_path / "own"
-    words = ["corpus", "compose", "--kind", "sentences", "--lexicon", str(lexicon_corpus), "--out", str(out)]
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--sentences", str(sentences_file)])
-    said = capsys.readouterr().out
-    assert ended.value.code == 0
-    assert "59 clips" in said and "left out 1 sentences without a gloss: own/007" in said
-    assert "not for learning to sign" in said
+    command = ["corpus", "compose", "--kind", "sentences", "--lexicon", str(lexicon_corpus), "--out", str(out)]
+    with pytest.raises(SystemExit) as exit_info:
+        main([*command, "--sentences", str(sentences_file)])
+    output = capsys.readouterr().out
+    assert exit_info.value.code == 0
+    assert "59 clips" in output and "skipped 1 sentences without a gloss: own/007" in output
+    assert "not for learning to sign" in output
     for extra, message in (
         (["--sentences", str(sentences_file)], "already exists"),
         (["--overwrite"], "needs --sentences"),
@@ -84,12 +84,12 @@ def test_the_command(lexicon_corpus: Path, sentences_file: Path, tmp_path: Path,
         (["--signers", "2"], "--signers"),
         (["--overwrite", "--sentences", str(tmp_path / "none.jsonl")], "cannot be read"),
     ):
-        with pytest.raises(SystemExit) as ended:
-            main([*words, *extra])
-        assert ended.value.code == 2 and message in capsys.readouterr().err
+        with pytest.raises(SystemExit) as exit_info:
+            main([*command, *extra])
+        assert exit_info.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_glosses_without_a_sign_are_refused_by_name(lexicon_corpus: Path, tmp_path: Path) -> None:
+def test_glosses_without_a_sign_are_named(lexicon_corpus: Path, tmp_path: Path) -> None:
     file = tmp_path / "s.jsonl"
     file.write_text('{"id": "1", "split": "train", "glosses": ["many0", "unheard"], "texts": {"de": "x"}}\n')
     with pytest.raises(CorpusError, match=r"no sign for 1 glosses \(unheard"):
@@ -107,7 +107,9 @@ def test_glosses_without_a_sign_are_refused_by_name(lexicon_corpus: Path, tmp_pa
         ('{"id": 1, "split": "dry", "glosses": [], "texts": {}}', "unknown split 'dry'"),
     ],
 )
-def test_a_bad_line_is_named(lexicon_corpus: Path, tmp_path: Path, line: str, message: str) -> None:
+def test_invalid_lines_of_a_sentences_file_are_named(
+    lexicon_corpus: Path, tmp_path: Path, line: str, message: str
+) -> None:
     file = tmp_path / "s.jsonl"
     file.write_text(line + "\n")
     with pytest.raises(CorpusError, match=message):

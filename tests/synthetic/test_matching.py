@@ -1,4 +1,4 @@
-"""Tests of the folding rule, the aliases, and of the signs assigned to glosses without one."""
+"""Matching of glosses to words: folding, aliases, assigned signs, and coverage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from signatlas.corpus.sentences import Sentence
 from signatlas.corpus.sources.dgs import csv_files, fold_gloss
 from signatlas.errors import CorpusError
 from signatlas.synthetic.composition.coverage import coverage
-from signatlas.synthetic.composition.matching import TWICE, Match, aliases, fold, homographs, match
+from signatlas.synthetic.composition.matching import AMBIGUOUS_WORDS, Match, aliases, fold, homographs, match_glosses
 
 WORDS = {
     "wolke": "dictionary", "wolken": "dictionary", "sueden": "dictionary", "14": "dictionary", "wind": "dictionary",
@@ -55,53 +55,54 @@ def test_folding(gloss: str, folded: str) -> None:
     assert fold(folded) == folded
 
 
-def test_each_rule() -> None:
-    found = match({"WIND": 3, "loc-WOLKE": 2, "SUED": 5, "VIERZEHN": 1, "GRAD": 9}, WORDS, MULTI)
-    assert found["WIND"] == Match("wind", "real", "same", "dictionary")
-    assert found["loc-WOLKE"] == Match("wolke", "real", "folded", "dictionary")
-    assert found["SUED"] == Match("sueden", "real", "alias", "dictionary", "compass")
-    assert found["VIERZEHN"] == Match("14", "real", "alias", "dictionary", "number")
-    assert found["GRAD"].kind == found["GRAD"].rule == "assigned"
-    assert found["GRAD"].word in MULTI
+def test_each_rule_of_matching() -> None:
+    matches = match_glosses({"WIND": 3, "loc-WOLKE": 2, "SUED": 5, "VIERZEHN": 1, "GRAD": 9}, WORDS, MULTI)
+    assert matches["WIND"] == Match("wind", "real", "same", "dictionary")
+    assert matches["loc-WOLKE"] == Match("wolke", "real", "folded", "dictionary")
+    assert matches["SUED"] == Match("sueden", "real", "alias", "dictionary", "compass")
+    assert matches["VIERZEHN"] == Match("14", "real", "alias", "dictionary", "number")
+    assert matches["GRAD"].kind == matches["GRAD"].rule == "assigned"
+    assert matches["GRAD"].word in MULTI
 
 
-def test_the_most_frequent_get_the_words_with_many_recordings() -> None:
-    found = match({"HABEN": 1, "GRAD": 9, "NACHT": 8, "IX": 7, "MITTE": 6}, WORDS, MULTI, seed=4)
-    assert {found["GRAD"].word, found["NACHT"].word} == {"hose", "bier"}
-    assert found["IX"].source == found["MITTE"].source == "dictionary"
+def test_frequent_glosses_get_words_with_many_recordings() -> None:
+    matches = match_glosses({"HABEN": 1, "GRAD": 9, "NACHT": 8, "IX": 7, "MITTE": 6}, WORDS, MULTI, seed=4)
+    assert {matches["GRAD"].word, matches["NACHT"].word} == {"hose", "bier"}
+    assert matches["IX"].source == matches["MITTE"].source == "dictionary"
 
 
-def test_an_assigned_sign_is_nobody_elses_and_never_near_to_a_real_one() -> None:
+def test_assigned_signs_are_unique_and_unlike_real_words() -> None:
     counts = {"WOLKE": 4, "neg-WOLKE": 1, "IX": 7, "MITTE": 6}
     for seed in range(20):
-        found = match(counts, WORDS, (), seed)
-        assigned = [m.word for m in found.values() if m.kind == "assigned"]
+        matches = match_glosses(counts, WORDS, (), seed)
+        assigned = [m.word for m in matches.values() if m.kind == "assigned"]
         assert len(set(assigned)) == 3
-        assert not set(assigned) & {"wolke", "wolken", *TWICE}
-    assert match(counts, WORDS, (), 0) != match(counts, WORDS, (), 1)
+        assert not set(assigned) & {"wolke", "wolken", *AMBIGUOUS_WORDS}
+    assert match_glosses(counts, WORDS, (), 0) != match_glosses(counts, WORDS, (), 1)
 
 
 def test_homographs_are_not_matched() -> None:
-    assert match({"REIF": 1}, WORDS, ("hose",))["REIF"].rule == "assigned"
+    assert match_glosses({"REIF": 1}, WORDS, ("hose",))["REIF"].rule == "assigned"
     assert homographs() == {"baden", "reif"}
 
 
-def test_two_glosses_may_be_one_real_word() -> None:
-    found = match({"HABEN": 2, "HABEN2": 1}, WORDS)
-    assert {m.word for m in found.values()} == {"haben"}
-    assert [found[g].rule for g in ("HABEN", "HABEN2")] == ["same", "folded"]
+def test_two_glosses_may_share_a_real_word() -> None:
+    matches = match_glosses({"HABEN": 2, "HABEN2": 1}, WORDS)
+    assert {m.word for m in matches.values()} == {"haben"}
+    assert [matches[g].rule for g in ("HABEN", "HABEN2")] == ["same", "folded"]
 
 
 def test_too_few_signs_are_refused() -> None:
-    with pytest.raises(CorpusError, match="2 glosses have no sign of their own and the lexicon has 1 unused ones"):
-        match({"A": 1, "B": 1}, {"hose": "webcam"})
+    with pytest.raises(CorpusError, match="2 glosses have no sign of their own and the lexicon has 1 unused signs"):
+        match_glosses({"A": 1, "B": 1}, {"hose": "webcam"})
 
 
-def test_depends_on_the_seed_alone() -> None:
+def test_matching_depends_on_the_seed_only() -> None:
     code = (
-        "import json; from signatlas.synthetic.composition.matching import match;"
+        "import json; from signatlas.synthetic.composition.matching import match_glosses;"
         "words = {f'wort{n}': 'dictionary' for n in range(90)};"
-        "print(json.dumps({g: m.word for g, m in match({f'X{n}': 1 for n in range(40)}, words, seed=7).items()}))"
+        "matches = match_glosses({f'X{n}': 1 for n in range(40)}, words, seed=7);"
+        "print(json.dumps({g: m.word for g, m in matches.items()}))"
     )
     answers = [
         json.loads(subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": hashed},
@@ -141,9 +142,9 @@ def sentences() -> list[Sentence]:
 
 def test_coverage_by_kind_rule_and_alias() -> None:
     counts = Counter(g for s in sentences() for g in s.glosses)
-    found = coverage(sentences(), match(counts, WORDS, MULTI))
-    assert list(found["splits"]) == ["train", "dev", "all"]
-    train = found["splits"]["train"]
+    report = coverage(sentences(), match_glosses(counts, WORDS, MULTI))
+    assert list(report["splits"]) == ["train", "dev", "all"]
+    train = report["splits"]["train"]
     assert (train["sentences"], train["tokens"], train["types"]) == (2, 5, 4)
     assert train["kinds"] == {
         "real dictionary": {"tokens": 3, "types": 2, "share": 0.6},
@@ -152,14 +153,14 @@ def test_coverage_by_kind_rule_and_alias() -> None:
     }
     assert train["rules"]["same"] == {"tokens": 3, "types": 2, "share": 0.6}
     assert train["aliases"]["compass"]["tokens"] == 1
-    assert found["splits"]["all"]["tokens"] == 7
-    assert found["without_gloss"] == ["d"]
-    assert json.loads(json.dumps(found)) == found
+    assert report["splits"]["all"]["tokens"] == 7
+    assert report["without_gloss"] == ["d"]
+    assert json.loads(json.dumps(report)) == report
 
 
-def test_the_table_has_a_line_for_each_kind() -> None:
+def test_coverage_lines_list_each_kind() -> None:
     counts = Counter(g for s in sentences() for g in s.glosses)
-    table = "\n".join(coverage_lines(coverage(sentences(), match(counts, WORDS, MULTI))))
+    table = "\n".join(coverage_lines(coverage(sentences(), match_glosses(counts, WORDS, MULTI))))
     assert "real webcam" in table
     assert "60.0% (2)" in table
     assert table.splitlines()[-1] == "without a gloss, not composed: d"
@@ -167,4 +168,6 @@ def test_the_table_has_a_line_for_each_kind() -> None:
 
 def test_shared_words_are_listed() -> None:
     said = [Sentence("a", "train", ("HABEN", "HABEN2"), ())]
-    assert coverage(said, match({"HABEN": 1, "HABEN2": 1}, WORDS))["shared_words"] == {"haben": ["HABEN", "HABEN2"]}
+    assert coverage(said, match_glosses({"HABEN": 1, "HABEN2": 1}, WORDS))["shared_words"] == {
+        "haben": ["HABEN", "HABEN2"]
+    }

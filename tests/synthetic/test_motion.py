@@ -1,3 +1,5 @@
+"""Motion of hands from and to poses: gaps, mirroring, interpolation."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,9 +11,9 @@ from tests.synthetic.conftest import recording
 
 
 def motion_of(word: str = "many0") -> Motion:
-    found = from_poses(recording(word, 0, palm=0.1, wide=1.0, source="s", split="train").poses)
-    assert found is not None
-    return found
+    motion = from_poses(recording(word, 0, palm=0.1, wide=1.0, source="s", split="train").poses)
+    assert motion is not None
+    return motion
 
 
 def test_poses_and_motion_are_inverse() -> None:
@@ -24,10 +26,10 @@ def test_poses_and_motion_are_inverse() -> None:
     np.testing.assert_allclose(again.wrists, motion.wrists / palm, atol=1e-4)
     np.testing.assert_allclose(again.shapes, motion.shapes / palm, atol=1e-4)
     assert np.isnan(poses[..., 2]).all(), "composition is two-dimensional"
-    assert np.isnan(poses[:, 1 : sk.NUM_BODY]).all(), "no body is invented"
+    assert np.isnan(poses[:, 1 : sk.NUM_BODY]).all(), "no body points"
 
 
-def test_the_camera_does_not_matter() -> None:
+def test_motion_does_not_depend_on_the_scale_of_the_camera() -> None:
     near, far = (
         from_poses(recording("many1", 3, palm=palm, wide=1.0, source="s", split="train").poses) for palm in (0.1, 0.03)
     )
@@ -35,23 +37,23 @@ def test_the_camera_does_not_matter() -> None:
     np.testing.assert_allclose(near.wrists, far.wrists, atol=1e-4)
 
 
-@pytest.mark.parametrize(("lost", "bridged"), [(LONGEST_GAP, True), (LONGEST_GAP + 1, False)])
-def test_a_short_gap_is_bridged_and_a_long_one_is_not(lost: int, bridged: bool) -> None:
+@pytest.mark.parametrize(("missing", "interpolated"), [(LONGEST_GAP, True), (LONGEST_GAP + 1, False)])
+def test_only_short_gaps_are_interpolated(missing: int, interpolated: bool) -> None:
     poses = recording("many0", 0, palm=0.1, wide=1.0, source="s", split="train").poses.copy()
-    poses[10 : 10 + lost, sk.LEFT_HAND] = np.nan
+    poses[10 : 10 + missing, sk.LEFT_HAND] = np.nan
     motion = from_poses(poses)
     assert motion is not None
-    assert motion.seen[10 : 10 + lost, LEFT].all() == bridged
+    assert motion.seen[10 : 10 + missing, LEFT].all() == interpolated
     assert np.isfinite(motion.wrists).all()
     assert motion.seen[:, RIGHT].all()
 
 
-def test_without_face_or_hands_there_is_no_motion() -> None:
+def test_poses_without_nose_or_hands_give_no_motion() -> None:
     poses = recording("many0", 0, palm=0.1, wide=1.0, source="s", split="train").poses
-    for gone in ([sk.NOSE], range(sk.NUM_BODY, sk.NUM_POINTS)):
-        less = poses.copy()
-        less[:, list(gone)] = np.nan
-        assert from_poses(less) is None
+    for points in ([sk.NOSE], range(sk.NUM_BODY, sk.NUM_POINTS)):
+        incomplete = poses.copy()
+        incomplete[:, list(points)] = np.nan
+        assert from_poses(incomplete) is None
 
 
 def test_mirroring_twice_changes_nothing() -> None:
@@ -61,14 +63,14 @@ def test_mirroring_twice_changes_nothing() -> None:
     np.testing.assert_array_equal(motion.mirrored().wrists[:, RIGHT, 0], -motion.wrists[:, LEFT, 0])
 
 
-def test_sampling_between_frames_is_linear_and_held_at_the_ends() -> None:
+def test_interpolation_is_linear_and_clamped_at_the_ends() -> None:
     motion = motion_of()
     sampled = motion.at(np.array([-3.0, 0.0, 2.5, 1e9]))
     np.testing.assert_allclose(sampled.wrists[2], (motion.wrists[2] + motion.wrists[3]) / 2)
     np.testing.assert_allclose(sampled.wrists[[0, 3]], motion.wrists[[0, -1]])
 
 
-def test_a_hand_out_of_the_picture_is_not_found() -> None:
+def test_hands_outside_the_picture_are_nan() -> None:
     motion = motion_of()
     low = Motion(motion.wrists + np.array([0, 30.0]), motion.shapes, motion.seen)
     poses = to_poses(low, np.full((len(low), 2), (0.5, 0.3)), 0.04)

@@ -1,4 +1,4 @@
-"""Each probe finds a shortcut that is there and none where there is none."""
+"""Probes find shortcuts that exist, and none where there are none."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_balanced_accuracy_and_auc(separation: float, low: float, high: float) -
         assert low <= probes.auc(train, test, boosted=boosted) <= high
 
 
-def test_recordings_as_they_are_give_their_camera_away() -> None:
-    held = list(recordings())
-    special = frozenset(c.id for c in held if c.source == "webcam")
-    both = probes.source_frames(held, special)
-    assert both.labels.sum() == sum(c.num_frames for c in held if c.id in special)
+def test_the_source_probe_separates_uncalibrated_cameras() -> None:
+    clips = list(recordings())
+    special = frozenset(c.id for c in clips if c.source == "webcam")
+    both = probes.source_frames(clips, special)
+    assert both.labels.sum() == sum(c.num_frames for c in clips if c.id in special)
     assert probes.balanced_accuracy(both, both) > 0.9
 
 
@@ -47,18 +47,18 @@ def composed(lexicon: Lexicon, number: int = 30) -> list[Clip]:
     ]
 
 
-def test_frames_between_signs_are_not_asked_for_their_source(lexicon: Lexicon) -> None:
+def test_the_source_probe_ignores_frames_between_signs(lexicon: Lexicon) -> None:
     clips = composed(lexicon, 4)
     special = frozenset(e.id for e in lexicon.exemplars if e.word in SEVERAL)
-    found = probes.source_frames(clips, special)
-    assert len(found.labels) == sum(end - first for c in clips for first, end in c.gloss_spans or ())
-    wanted = [exemplar in special for c in clips for (first, end), exemplar in
+    frames_ = probes.source_frames(clips, special)
+    assert len(frames_.labels) == sum(end - first for c in clips for first, end in c.gloss_spans or ())
+    expected = [exemplar in special for c in clips for (first, end), exemplar in
               zip(c.gloss_spans or (), c.exemplars or (), strict=True) for _ in range(first, end)]  # fmt: skip
-    np.testing.assert_array_equal(found.labels, wanted)
+    np.testing.assert_array_equal(frames_.labels, expected)
 
 
 def with_jumps(clip: Clip) -> Clip:
-    """The same signs without any way between them: each frame outside a span repeats the sign before."""
+    """Return the clip without transitions: each frame outside a span repeats the end of the previous sign."""
     from dataclasses import replace
 
     motion = from_poses(clip.poses)
@@ -70,7 +70,7 @@ def with_jumps(clip: Clip) -> Clip:
     return replace(clip, poses=poses)
 
 
-def test_the_seam_probe_sees_signs_that_are_merely_put_in_a_row(lexicon: Lexicon) -> None:
+def test_the_seam_probe_finds_signs_without_transitions(lexicon: Lexicon) -> None:
     clips = composed(lexicon)
     blended = [probes.seam_frames(half) for half in (clips[::2], clips[1::2])]
     jumping = [with_jumps(clip) for clip in clips]
@@ -81,13 +81,13 @@ def test_the_seam_probe_sees_signs_that_are_merely_put_in_a_row(lexicon: Lexicon
 
 def test_the_seam_probe_marks_two_frames_about_each_boundary(lexicon: Lexicon) -> None:
     clip = composed(lexicon, 1)[0]
-    found = probes.seam_frames([clip])
+    frames_ = probes.seam_frames([clip])
     spans = clip.gloss_spans or ()
     inner = range(spans[0][0] + 3, spans[-1][1] - 3)
     edges = [edge for first, end in spans for edge in (first, end - 1)]
-    np.testing.assert_array_equal(found.labels, [min(abs(t - e) for e in edges) <= 2 for t in inner])
+    np.testing.assert_array_equal(frames_.labels, [min(abs(t - e) for e in edges) <= 2 for t in inner])
     wide = probes.seam_frames([clip], window=3)
-    assert wide.features.shape == (len(found.labels), 7 * found.features.shape[1])
+    assert wide.features.shape == (len(frames_.labels), 7 * frames_.features.shape[1])
 
 
 def test_a_subset_keeps_features_and_labels_together() -> None:

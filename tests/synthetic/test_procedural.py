@@ -1,4 +1,4 @@
-"""Procedural signs: deterministic, different from each other, anatomically sound, signers apart."""
+"""Procedural signs: deterministic, distinct, anatomically sound, with signers disjoint between splits."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def test_deterministic_by_seed() -> None:
     assert not any(np.array_equal(a.poses, b.poses, equal_nan=True) for a, b in zip(first, other, strict=True))
 
 
-def test_labeled_as_what_it_is() -> None:
+def test_procedural_corpora_are_labeled_as_synthetic() -> None:
     info, clips = procedural.compose(4, 6, 2)
     assert info.synthetic and info.name == "procedural" and info.license == "Apache-2.0"
     assert {(c.source, c.signer_kind, c.sign_language, c.fps) for c in clips} == {
         ("procedural", "synthetic", "mis", 25.0)
     }
     assert len(clips) == 48 and len({c.gloss for c in clips}) == 4 and len({c.id for c in clips}) == 48
-    held = defaultdict(set)
+    splits_of = defaultdict(set)
     for clip in clips:
-        held[clip.signer].add(clip.split)
-    assert all(len(s) == 1 for s in held.values()) and set.union(*held.values()) == {"train", "dev", "test"}
+        splits_of[clip.signer].add(clip.split)
+    assert all(len(s) == 1 for s in splits_of.values()) and set.union(*splits_of.values()) == {"train", "dev", "test"}
 
 
-def test_signs_are_different_and_counted() -> None:
+def test_signs_are_distinct_and_their_number_is_limited() -> None:
     signs = procedural.make_signs(200, 0)
     assert len({(s.handshape, s.location, s.movement, s.orientation, s.hands) for s in signs}) == 200
     for number in (0, 10**6):
@@ -66,8 +66,8 @@ def test_hands_hang_on_their_wrists_and_arms_keep_their_length() -> None:
             (sk.LEFT_WRIST, sk.LEFT_ELBOW, sk.LEFT_SHOULDER, sk.LEFT_HAND),
             (sk.RIGHT_WRIST, sk.RIGHT_ELBOW, sk.RIGHT_SHOULDER, sk.RIGHT_HAND),
         ):
-            there = np.isfinite(poses[:, hand.start, 0])
-            np.testing.assert_allclose(poses[there, hand.start, :2], poses[there, wrist, :2], atol=1e-6)
+            present = np.isfinite(poses[:, hand.start, 0])
+            np.testing.assert_allclose(poses[present, hand.start, :2], poses[present, wrist, :2], atol=1e-6)
             lower = np.linalg.norm(metric[:, wrist] - metric[:, elbow], axis=-1)
             upper = np.linalg.norm(metric[:, elbow] - metric[:, shoulder], axis=-1)
             np.testing.assert_allclose(lower, procedural.FOREARM, atol=1e-3)

@@ -1,1 +1,1 @@
-"""Continuous signing composed of isolated recordings."""
+"""Composition of continuous signing from isolated recordings: lexicon, gloss matching, timing, blending, signers."""

@@ -1,4 +1,4 @@
-"""Compose: a sentence of glosses becomes a continuous clip of real isolated signs with exact gloss spans."""
+"""Composer of continuous clips from sentences of glosses and a lexicon of isolated signs, with exact gloss spans."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from signatlas.synthetic.composition.motion import Motion, to_poses
 from signatlas.synthetic.composition.style import Signer, Variation, generator
 
 REAL, ASSIGNED = "real", "assigned"
-SIZE = 512  # pixels a side of the square picture that a composed clip pretends to be
-EDGE = 0.08  # of a sign at either end may give way to what comes before and after
+PICTURE_SIZE = 512  # pixels per side of the square picture of a composed clip
+MAX_EDGE_CUT = 0.08  # largest share of a sign that is cut off at either end
 
 
 @dataclass(frozen=True)
 class Word:
-    """The lexicon word that signs a gloss, and whether it is that word's sign (real) or another's (assigned)."""
+    """Lexicon word used for a gloss, and whether it is the sign of that gloss (real) or an unrelated one (assigned)."""
 
     word: str
     kind: str = REAL
@@ -31,7 +31,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Settings:
-    """``pace`` is how long a sentence of unknown length takes, as a share of its exemplars and the ways between."""
+    """Settings of a composed corpus, saved in its corpus.json.
+
+    ``pace`` is the length of a sentence of unknown length, as a share of that of its exemplars and transitions.
+    """
 
     name: str
     sign_language: str
@@ -42,39 +45,39 @@ class Settings:
 
 
 class Composer:
-    """Composes clips; one for each worker. ``words`` says which word of the lexicon signs a gloss (default: itself)."""
+    """Composes clips from sentences. ``words`` maps glosses to words of the lexicon (default: the gloss itself)."""
 
     def __init__(self, lexicon: Lexicon, settings: Settings, words: Mapping[str, Word] | None = None):
         self.lexicon, self.settings = lexicon, settings
         self.words = words
-        self.signers = style.signers(settings.signers, settings.seed, settings.variation)
+        self.signers = style.make_signers(settings.signers, settings.seed, settings.variation)
 
-    def word(self, gloss: str) -> Word:
-        """Raises CorpusError for a gloss that nothing signs."""
-        found = Word(gloss) if self.words is None else self.words.get(gloss)
-        if found is None or found.word not in self.lexicon.words:
-            raise CorpusError(f"no sign for the gloss '{gloss}': add it to the lexicon or to the table of signs")
-        return found
+    def word_of(self, gloss: str) -> Word:
+        """Return the word used for a gloss. Raises CorpusError if there is none."""
+        word = Word(gloss) if self.words is None else self.words.get(gloss)
+        if word is None or word.word not in self.lexicon.words:
+            raise CorpusError(f"no sign for the gloss '{gloss}': add it to the lexicon or to the table of words")
+        return word
 
     def check(self, sentence: Sentence) -> None:
-        """Raises CorpusError for a sentence that cannot be signed."""
+        """Raise CorpusError if a sentence cannot be composed."""
         if not sentence.glosses:
-            raise CorpusError(f"sentence {sentence.id} has no gloss: leave it out")
+            raise CorpusError(f"sentence {sentence.id} has no gloss: remove it")
         if sentence.frames is not None and sentence.frames < len(sentence.glosses):
             raise CorpusError(f"sentence {sentence.id}: {len(sentence.glosses)} signs in {sentence.frames} frames")
         for gloss in sentence.glosses:
-            self.word(gloss)
+            self.word_of(gloss)
 
     def compose(self, sentence: Sentence) -> Clip:
-        """The clip of a sentence: always the same for one seed. Raises CorpusError for one that cannot be signed."""
+        """Return the clip of a sentence; it depends on the seed only. Raises CorpusError if it cannot be composed."""
         self.check(sentence)
         rng = generator(self.settings.seed, "sentence", sentence.id)
         pool = self.signers[sentence.split]
         signer = pool[int(rng.integers(len(pool)))]
-        words = [self.word(gloss) for gloss in sentence.glosses]
+        words = [self.word_of(gloss) for gloss in sentence.glosses]
         exemplars = [self._choose(word.word, sentence.split, rng) for word in words]
-        motion, spans = self.sentence(exemplars, signer, sentence.frames, rng)
-        nose = np.array(signer.nose) + signer.palm * style.head(len(motion), signer, rng)
+        motion, spans = self.compose_motion(exemplars, signer, sentence.frames, rng)
+        nose = np.array(signer.nose) + signer.palm * style.head_motion(len(motion), signer, rng)
         return Clip(
             id=sentence.id,
             split=sentence.split,
@@ -89,35 +92,35 @@ class Composer:
             exemplars=tuple(e.id for e in exemplars),
             texts=sentence.texts,
             fps=FPS,
-            width=SIZE,
-            height=SIZE,
+            width=PICTURE_SIZE,
+            height=PICTURE_SIZE,
         )
 
     def _choose(self, word: str, split: str, rng: np.random.Generator) -> Exemplar:
-        held = self.lexicon.recordings(word, split)
-        return held[int(rng.integers(len(held)))]
+        recordings = self.lexicon.recordings(word, split)
+        return recordings[int(rng.integers(len(recordings)))]
 
-    def sentence(
+    def compose_motion(
         self, exemplars: list[Exemplar], signer: Signer, frames: int | None, rng: np.random.Generator
     ) -> tuple[Motion, list[tuple[int, int]]]:
-        """Motion and gloss spans of one sentence, in palms about the nose, as the picture shows this signer."""
+        """Return motion and gloss spans of a sentence performed by ``signer``, in palms relative to the nose."""
         variation = self.settings.variation
-        signs = [style.performed(e.motion, signer, variation, rng) for e in exemplars]
+        signs = [style.perform_sign(e.motion, signer, variation, rng) for e in exemplars]
         paces = np.exp(rng.normal(0, variation.pace, len(signs)))
         spans, total = blend.schedule(signs, paces.tolist(), signer, frames, self.settings.pace)
         placed = [
-            blend.Placed(self._timed(sign, end - first, rng), first)
+            blend.PlacedSign(self._resample(sign, end - first, rng), first)
             for sign, (first, end) in zip(signs, spans, strict=True)
         ]
-        motion = blend.joined(placed, total, signer, self.lexicon.relaxed)
-        wrists, shapes = style.unrest(total, signer, rng)
-        turn = style.rotation(signer.roll)
-        seen = style.found(total, signer, rng)
-        motion = Motion((motion.wrists + wrists) @ turn, (motion.shapes + shapes) @ turn, seen)
+        motion = blend.join_signs(placed, total, signer, self.lexicon.relaxed)
+        wrists, shapes = style.motion_noise(total, signer, rng)
+        roll = style.rotation(signer.roll)
+        seen = style.detected_hands(total, signer, rng)
+        motion = Motion((motion.wrists + wrists) @ roll, (motion.shapes + shapes) @ roll, seen)
         return (motion.mirrored() if signer.left_handed else motion), spans
 
-    def _timed(self, sign: Motion, frames: int, rng: np.random.Generator) -> Motion:
-        """A sign in ``frames`` frames, its ends cut a little."""
-        first, last = rng.uniform(0, EDGE, 2) * np.array([1, -1]) + np.array([0, 1])
-        places = first + (last - first) * style.bent(frames, self.settings.variation, rng)
-        return sign.at(places * (len(sign) - 1))
+    def _resample(self, sign: Motion, frames: int, rng: np.random.Generator) -> Motion:
+        """Resample a sign to ``frames`` frames, with a random cut at either end."""
+        first, last = rng.uniform(0, MAX_EDGE_CUT, 2) * np.array([1, -1]) + np.array([0, 1])
+        phases = first + (last - first) * style.time_warp(frames, self.settings.variation, rng)
+        return sign.at(phases * (len(sign) - 1))

@@ -1,4 +1,4 @@
-"""The composed corpora: what is signed in each, with which signs, and what their corpus.json says of it."""
+"""Plans of composed corpora: sentences, signs and the description in corpus.json."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from signatlas.corpus.format import Corpus, CorpusInfo
 from signatlas.corpus.sentences import Sentence, read_jsonl
 from signatlas.errors import CorpusError
 from signatlas.synthetic.composition.composer import REAL, Settings, Word
-from signatlas.synthetic.composition.lexicon import Lexicon, calibrated, collect, word_counts
+from signatlas.synthetic.composition.lexicon import Lexicon, calibrate_lexicon, collect, word_counts
 
 NOTICE = (
     "synthetic, not for learning to sign: real isolated signs joined in the order of spoken-language glosses, by "
     "synthetic signers, two-dimensional, without face or body"
 )
 KINDS = ("multi-composed", "phoenix-composed", "sentences")
-PHOENIX_PACE = 15.0  # frames of a gloss at 25 a second, the median of PHOENIX-2014T
+PHOENIX_PACE = 15.0  # frames per gloss at 25 fps, the median of PHOENIX-2014T
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a composed corpus is made from. ``unsigned`` are ids of sentences without a gloss."""
+    """Input of a composed corpus. ``unsigned`` are the ids of sentences without a gloss."""
 
     settings: Settings
     lexicon: Lexicon
@@ -40,16 +40,16 @@ class Plan:
 def plan(
     kind: str, lexicon_corpus: Corpus, *, sentences: Path | None = None, name: str, signers: int = 24, seed: int = 0
 ) -> Plan:
-    """What to compose: ``kind`` is one of ``KINDS``; ``sentences`` a release of PHOENIX-2014T or a JSONL file.
+    """Return the plan of a corpus: ``kind`` is one of ``KINDS``; ``sentences`` a PHOENIX-2014T folder or a JSONL file.
 
-    Raises CorpusError for an unknown kind, missing sentences, or glosses that nothing signs.
+    Raises CorpusError for an unknown kind, missing sentences, or glosses without a sign.
     """
     if kind not in KINDS:
         raise CorpusError(f"unknown kind '{kind}': choose one of {', '.join(KINDS)}")
-    said = _sentences(kind, sentences, seed)
+    all_sentences = _sentences(kind, sentences, seed)
     collected = collect(lexicon_corpus)
-    lexicon = calibrated(collected)
-    signed = tuple(s for s in said if s.glosses)
+    lexicon = calibrate_lexicon(collected)
+    signed = tuple(s for s in all_sentences if s.glosses)
     counts = Counter(gloss for s in signed for gloss in s.glosses)
     matches, coverage = _matches(kind, lexicon_corpus, lexicon, signed, counts, seed)
     unknown = sorted({gloss for gloss in counts if gloss not in matches})
@@ -58,10 +58,12 @@ def plan(
             f"{lexicon_corpus.path} has no sign for {len(unknown)} glosses ({', '.join(unknown[:5])}, ...): "
             "choose another lexicon or sentences"
         )
-    words = {gloss: Word(found["word"], found["kind"]) for gloss, found in matches.items()}
-    used = calibrated(collected, word_counts({g: {**found, "count": counts[g]} for g, found in matches.items()}))
+    words = {gloss: Word(match["word"], match["kind"]) for gloss, match in matches.items()}
+    calibrated_lexicon = calibrate_lexicon(
+        collected, word_counts({g: {**match, "count": counts[g]} for g, match in matches.items()})
+    )
     settings = Settings(name, lexicon_corpus.info.sign_languages[0], signers, seed)
-    unsigned = tuple(s.id for s in said if not s.glosses)
+    unsigned = tuple(s.id for s in all_sentences if not s.glosses)
     made = {
         "command": f"signatlas corpus compose --kind {kind}",
         "notice": NOTICE,
@@ -69,13 +71,14 @@ def plan(
         "lexicon": {"name": lexicon_corpus.info.name, "fingerprint": lexicon_corpus.info.fingerprint},
         "settings": {**asdict(settings), "variation": asdict(settings.variation)},
         "calibration": {
-            source: {"aspect": round(c.aspect, 4), "time": round(c.time, 4)} for source, c in used.calibrations.items()
+            source: {"aspect": round(c.aspect, 4), "time": round(c.time, 4)}
+            for source, c in calibrated_lexicon.calibrations.items()
         },
         "coverage": coverage,
         "sentences_without_gloss": list(unsigned),
-        "signs": _signs(used, matches, counts),
+        "signs": _signs(calibrated_lexicon, matches, counts),
     }
-    return Plan(settings, used, signed, words, unsigned, _info(kind, name, lexicon_corpus, made))
+    return Plan(settings, calibrated_lexicon, signed, words, unsigned, _info(kind, name, lexicon_corpus, made))
 
 
 def _sentences(kind: str, path: Path | None, seed: int) -> list[Sentence]:
@@ -84,7 +87,7 @@ def _sentences(kind: str, path: Path | None, seed: int) -> list[Sentence]:
 
         return sentences(seed)
     if path is None:
-        raise CorpusError(f"--kind {kind} needs --sentences: {_NEEDED[kind]}")
+        raise CorpusError(f"--kind {kind} needs --sentences: {_SENTENCES_HELP[kind]}")
     if kind == "phoenix-composed":
         from signatlas.corpus.sources.phoenix14t import read_sentences
 
@@ -92,7 +95,7 @@ def _sentences(kind: str, path: Path | None, seed: int) -> list[Sentence]:
     return list(read_jsonl(path))
 
 
-_NEEDED = {
+_SENTENCES_HELP = {
     "phoenix-composed": "a folder of RWTH-PHOENIX-Weather 2014 T annotations",
     "sentences": "a JSONL file with id, split, glosses and texts in each line",
 }
@@ -106,28 +109,28 @@ def _matches(
     counts: Mapping[str, int],
     seed: int,
 ) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-    """For each gloss its word, kind and rule; and what share of the glosses each kind covers."""
+    """Return word, kind and rule of each gloss, and the coverage of the glosses by kind."""
     if kind != "phoenix-composed":
-        found = {g: {"word": g, "kind": REAL, "rule": "same"} for g in counts if g in lexicon.words}
-        return found, {}
+        plain = {g: {"word": g, "kind": REAL, "rule": "same"} for g in counts if g in lexicon.words}
+        return plain, {}
     from signatlas.synthetic.composition.coverage import coverage
-    from signatlas.synthetic.composition.matching import match
+    from signatlas.synthetic.composition.matching import match_glosses
 
     sources = {e.word: e.source for e in lexicon.exemplars}
     several = sorted(word for word in lexicon.words if not lexicon.shared(word))
-    matches = match(counts, sources, several, seed)
+    matches = match_glosses(counts, sources, several, seed)
     plain = {gloss: {"word": m.word, "kind": m.kind, "rule": m.rule} for gloss, m in matches.items()}
     return plain, coverage(signed, matches)
 
 
 def _signs(lexicon: Lexicon, matches: Mapping[str, Mapping[str, str]], counts: Mapping[str, int]) -> dict[str, Any]:
-    """Of each gloss: word, kind, rule, how often it occurs, recordings by split, and whether the splits share them."""
-    found = {}
+    """Return word, kind, rule, count and recordings per split of each gloss, and whether splits share recordings."""
+    signs = {}
     for gloss, match in sorted(matches.items()):
         word = match["word"]
         by_split = {split: len(lexicon.recordings(word, split)) for split in SPLITS}
-        found[gloss] = {**match, "count": counts[gloss], "recordings": by_split, "shared": lexicon.shared(word)}
-    return found
+        signs[gloss] = {**match, "count": counts[gloss], "recordings": by_split, "shared": lexicon.shared(word)}
+    return signs
 
 
 def _info(kind: str, name: str, lexicon: Corpus, made: dict[str, Any]) -> CorpusInfo:
@@ -150,8 +153,9 @@ def _info(kind: str, name: str, lexicon: Corpus, made: dict[str, Any]) -> Corpus
 
 
 def frame_counts(plan: Plan, composed: Mapping[str, int]) -> dict[str, float]:
-    """Composed against original lengths: median ratio and the share within a tenth; and what joining exemplars as they
-    are would have given. Empty when the sentences have no length of their own.
+    """Compare composed with original lengths: median ratio, share within 10 %, and median ratio of plain concatenation.
+
+    Returns an empty dict if no sentence has a known length.
     """
     known = [s for s in plan.sentences if s.frames]
     if not known:

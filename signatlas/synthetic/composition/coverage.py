@@ -1,4 +1,4 @@
-"""How much of what is signed is signed with the real sign of its gloss."""
+"""Coverage of the glosses of a composed corpus by real signs."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from signatlas.synthetic.composition.matching import ALIAS_KINDS, REAL, RULES, M
 
 
 def coverage(sentences: Iterable[Sentence], matches: Mapping[str, Match]) -> dict[str, Any]:
-    """Of each split and of all: glosses (``tokens``) and different ones (``types``) by kind, rule and alias.
+    """Count glosses (``tokens``) and distinct glosses (``types``) by kind, rule and alias, per split and in all.
 
-    Plain values, fit for JSON. ``kinds`` are "real <source of the recording>" and "assigned". ``without_gloss`` are the
-    ids of sentences that have none. ``shared_words`` are lexicon words that sign more than one gloss.
+    Returns JSON-serializable values. ``kinds`` are "real <source of the recording>" and "assigned"; ``without_gloss``
+    are the ids of sentences without a gloss; ``shared_words`` are lexicon words used for more than one gloss.
     """
     counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
     signed: Counter[str] = Counter()
-    without = []
+    without_gloss = []
     for sentence in sentences:
         if sentence.glosses:
             signed[sentence.split] += 1
             counts[sentence.split].update(sentence.glosses)
         else:
-            without.append(sentence.id)
-    whole = sum(counts.values(), Counter[str]())
-    parts = {split: held for split, held in counts.items() if held} | {"all": whole}
+            without_gloss.append(sentence.id)
+    total = sum(counts.values(), Counter[str]())
+    parts = {split: split_counts for split, split_counts in counts.items() if split_counts} | {"all": total}
     by_word: dict[str, list[str]] = {}
-    for gloss in sorted(whole):
+    for gloss in sorted(total):
         by_word.setdefault(matches[gloss].word, []).append(gloss)
     return {
         "splits": {
-            name: {"sentences": signed[name] if name != "all" else sum(signed.values())} | _part(held, matches)
-            for name, held in parts.items()
+            name: {"sentences": signed[name] if name != "all" else sum(signed.values())}
+            | _split_coverage(split_counts, matches)
+            for name, split_counts in parts.items()
         },
-        "without_gloss": without,
+        "without_gloss": without_gloss,
         "shared_words": {word: glosses for word, glosses in by_word.items() if len(glosses) > 1},
     }
 
 
-def _part(counts: Counter[str], matches: Mapping[str, Match]) -> dict[str, Any]:
-    kinds = sorted({_kind(match) for match in matches.values()}, key=_last)
+def _split_coverage(counts: Counter[str], matches: Mapping[str, Match]) -> dict[str, Any]:
+    kinds = sorted({_kind(match) for match in matches.values()}, key=_assigned_last)
     return {
         "tokens": sum(counts.values()),
         "types": len(counts),
@@ -56,11 +57,11 @@ def _kind(match: Match) -> str:
     return f"real {match.source}" if match.kind == REAL else match.kind
 
 
-def _last(kind: str) -> tuple[bool, str]:
+def _assigned_last(kind: str) -> tuple[bool, str]:
     return not kind.startswith(REAL), kind
 
 
-def _share(counts: Counter[str], wanted: set[str]) -> dict[str, float]:
-    held = {gloss: n for gloss, n in counts.items() if gloss in wanted}
-    tokens = sum(held.values())
-    return {"tokens": tokens, "types": len(held), "share": round(tokens / max(1, sum(counts.values())), 4)}
+def _share(counts: Counter[str], glosses: set[str]) -> dict[str, float]:
+    selected = {gloss: n for gloss, n in counts.items() if gloss in glosses}
+    tokens = sum(selected.values())
+    return {"tokens": tokens, "types": len(selected), "share": round(tokens / max(1, sum(counts.values())), 4)}

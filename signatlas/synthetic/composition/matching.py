@@ -1,4 +1,4 @@
-"""Which sign stands for which gloss: a folding rule, a small table of aliases, and unused signs for the rest."""
+"""Matching of glosses to words of a lexicon: folding, a table of aliases, and unused signs for the rest."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from signatlas.errors import CorpusError
 ALIAS_KINDS = ("number", "compass", "inflection", "synonym")
 RULES = ("same", "folded", "alias", "assigned")
 REAL, ASSIGNED = "real", "assigned"
-# Two entries each: which of the two would be signed is not known.
-TWICE = frozenset({"muecke", "vorstellungsgespraech"})
-STEM = 4  # letters of a real word that no assigned word may begin with: Wolken would be seen as Wolke
+# Words with two entries in the dictionary: which of the two signs is meant is unknown.
+AMBIGUOUS_WORDS = frozenset({"muecke", "vorstellungsgespraech"})
+STEM = 4  # assigned words must not start with a real word of this length or more: Wolken looks like Wolke
 
-# loc-: signed at a place; lh-, rh-: with one hand; qu-: as a question. None changes what the sign means. cl- (a
-# classifier), neg- and negalp- (negated) and poss- (possessive) do: they stay.
+# loc-: signed at a location; lh-, rh-: with one hand; qu-: as a question. These do not change the meaning. cl-
+# (classifier), neg- and negalp- (negation) and poss- (possessive) do, and are kept.
 _PREFIXES = re.compile(r"^(?:(?:loc|lh|rh|qu)-)+")
 _MARKER = re.compile(r"__[^_]*__")
-_REPEATED = re.compile(r"(?:\++|-?plusplus)$")  # the sign is repeated
-_VARIANT = re.compile(r"(?<=[a-z])\d+$")  # the annotators' number of a variant
+_REPEATED = re.compile(r"(?:\++|-?plusplus)$")  # repetition of the sign
+_VARIANT = re.compile(r"(?<=[a-z])\d+$")  # number of a variant
 
 
 @dataclass(frozen=True)
 class Match:
-    """The word of the lexicon that signs a gloss. ``kind`` is real or assigned, ``rule`` one of ``RULES``.
+    """Word of the lexicon for a gloss. ``kind`` is real or assigned, ``rule`` one of ``RULES``.
 
-    ``source`` is the part of the lexicon that holds the word; ``alias`` the kind of alias, where that was the rule.
+    ``source`` is the source of the word in the lexicon; ``alias`` the kind of alias, if that was the rule.
     """
 
     word: str
@@ -42,12 +42,12 @@ class Match:
 
 
 def fold(gloss: str) -> str:
-    """The word that an annotated gloss is: folded as the dictionary's words, without the annotators' marks.
+    """Fold an annotated gloss to the spelling of the dictionary's words, without annotation marks.
 
-    Lower case, ß -> ss, ä -> ae, ö -> oe, ü -> ue, other accents dropped (as ``fold_gloss``); markers between double
-    underscores, the prefixes loc-, lh-, rh- and qu-, a final + or -PLUSPLUS and the number of a variant are taken off.
-    Hyphens inside a gloss and the prefixes poss-, cl-, neg- and negalp- stay: they are part of what it means. A gloss
-    of markers alone is "".
+    Lower case, ß -> ss, ä -> ae, ö -> oe, ü -> ue, other accents dropped (as ``fold_gloss``). Markers between double
+    underscores, the prefixes loc-, lh-, rh- and qu-, a final + or -PLUSPLUS and the number of a variant are removed.
+    Hyphens inside a gloss and the prefixes poss-, cl-, neg- and negalp- are kept: they change the meaning. A gloss that
+    consists of markers only gives "".
 
     >>> fold("loc-SÜD"), fold("HABEN2"), fold("WOLKE++"), fold("neg-REGEN")
     ('sued', 'haben', 'wolke', 'neg-regen')
@@ -58,13 +58,13 @@ def fold(gloss: str) -> str:
 
 @cache
 def aliases() -> dict[str, tuple[str, str]]:
-    """Folded gloss -> (word, kind of alias), as in aliases.yaml."""
+    """Return the table of aliases.yaml: folded gloss -> (word, kind of alias)."""
     return {gloss: (word, kind) for kind in ALIAS_KINDS for gloss, word in _table()[kind].items()}
 
 
 @cache
 def homographs() -> frozenset[str]:
-    """Folded glosses that are spelt like a word of the dictionary and mean something else."""
+    """Return folded glosses that are spelled like a word of the dictionary but have another meaning."""
     return frozenset(_table()["homograph"])
 
 
@@ -76,40 +76,40 @@ def _table() -> dict[str, dict[str, str]]:
     return table
 
 
-def match(
+def match_glosses(
     gloss_counts: Mapping[str, int],
     words: Mapping[str, str],
     multi: Collection[str] = (),
     seed: int = 0,
     *,
-    leave_out: Collection[str] = TWICE,
+    excluded: Collection[str] = AMBIGUOUS_WORDS,
 ) -> dict[str, Match]:
-    """A sign for every gloss, the same wherever it occurs.
+    """Match every gloss to a word of the lexicon.
 
-    ``gloss_counts`` are over all splits, so that no split decides alone; ``words`` maps the folded words of the lexicon
-    to the part that holds them, ``multi`` are those with many recordings. A gloss that is no word, by folding or by an
-    alias, is assigned an unused sign: the unmatched words of ``multi`` go to the most frequent such glosses, then come
-    other words in the order of a hash of ``seed``, none of ``leave_out`` and none that begins like a word in use. Two
-    glosses may be one real word, never one assigned word. Raises CorpusError when there are too few unused signs.
+    ``gloss_counts`` are counts over all splits; ``words`` maps folded words of the lexicon to their source; ``multi``
+    are words with many recordings. Glosses without a word, by folding or by an alias, are assigned an unused word: the
+    most frequent ones get the unmatched words of ``multi``, the others get words in the order of a hash of ``seed``,
+    except those of ``excluded`` and those that start like a word in use. Several glosses may share a real word, but not
+    an assigned one. Raises CorpusError if there are too few unused words.
     """
-    found = {gloss: real for gloss in sorted(gloss_counts) if (real := _real(gloss, words)) is not None}
-    waiting = sorted(gloss_counts.keys() - found.keys(), key=lambda gloss: (-gloss_counts[gloss], gloss))
-    used = {real.word for real in found.values()}
-    free = _unused(words, used, leave_out)
-    first = _shuffled((word for word in multi if word in words and word not in used), seed)
-    rest = _shuffled(free - set(multi), seed)
-    spare = [*first, *rest]
-    if len(spare) < len(waiting):
+    matches = {gloss: real for gloss in sorted(gloss_counts) if (real := _real_match(gloss, words)) is not None}
+    unmatched = sorted(gloss_counts.keys() - matches.keys(), key=lambda gloss: (-gloss_counts[gloss], gloss))
+    used = {real.word for real in matches.values()}
+    unused = _unused(words, used, excluded)
+    with_many = _shuffled((word for word in multi if word in words and word not in used), seed)
+    others = _shuffled(unused - set(multi), seed)
+    spare = [*with_many, *others]
+    if len(spare) < len(unmatched):
         raise CorpusError(
-            f"{len(waiting)} glosses have no sign of their own and the lexicon has {len(spare)} unused ones: "
+            f"{len(unmatched)} glosses have no sign of their own and the lexicon has {len(spare)} unused signs: "
             "choose a lexicon with more words"
         )
-    for gloss, word in zip(waiting, spare, strict=False):
-        found[gloss] = Match(word, ASSIGNED, ASSIGNED, words[word])
-    return found
+    for gloss, word in zip(unmatched, spare, strict=False):
+        matches[gloss] = Match(word, ASSIGNED, ASSIGNED, words[word])
+    return matches
 
 
-def _real(gloss: str, words: Mapping[str, str]) -> Match | None:
+def _real_match(gloss: str, words: Mapping[str, str]) -> Match | None:
     same, folded = fold_gloss(gloss), fold(gloss)
     if folded in homographs():
         return None
@@ -123,14 +123,14 @@ def _real(gloss: str, words: Mapping[str, str]) -> Match | None:
     return None
 
 
-def _unused(words: Mapping[str, str], used: Collection[str], leave_out: Collection[str]) -> set[str]:
-    """Words that may be assigned: neither in use nor near to a word in use, so that no sign is seen as another's."""
+def _unused(words: Mapping[str, str], used: Collection[str], excluded: Collection[str]) -> set[str]:
+    """Return words that may be assigned: neither in use nor similar in spelling to a word in use."""
     stems = {word for word in used if len(word) >= STEM}
-    near = {word for word in words for end in range(STEM, len(word)) if word[:end] in stems}
-    near |= {stem[:end] for stem in stems for end in range(STEM, len(stem))}
-    return set(words) - set(used) - set(leave_out) - near
+    similar = {word for word in words for end in range(STEM, len(word)) if word[:end] in stems}
+    similar |= {stem[:end] for stem in stems for end in range(STEM, len(stem))}
+    return set(words) - set(used) - set(excluded) - similar
 
 
 def _shuffled(words: Iterable[str], seed: int) -> list[str]:
-    """In the order of sha256 of seed and word."""
+    """Sort words by the SHA-256 of seed and word."""
     return sorted(words, key=lambda word: hashlib.sha256(f"{seed} {word}".encode()).digest())

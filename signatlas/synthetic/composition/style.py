@@ -1,4 +1,4 @@
-"""Synthetic signers: how each stands, moves and is seen, and how one sign differs from one time to the next."""
+"""Synthetic signers, and random variation of the signs they perform."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import numpy as np
 from signatlas.corpus.clips import SPLITS
 from signatlas.synthetic.composition.motion import Motion
 
-REST = np.array([[1.5, 8.6], [-1.5, 8.6]])  # where the wrists hang, in palms about the nose
+REST = np.array([[1.5, 8.6], [-1.5, 8.6]])  # wrists at rest, in palms relative to the nose
 SHARES = {"train": 2 / 3, "dev": 1 / 6, "test": 1 / 6}
 
 
 def generator(*key: object) -> np.random.Generator:
-    """Random numbers that depend on ``key`` alone, not on the order of calls or on the machine."""
+    """Return a generator whose numbers depend on ``key`` only, not on the order of calls or the machine."""
     digest = hashlib.sha256("\n".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
 
 
 @dataclass(frozen=True)
 class Variation:
-    """How much signing differs from its exemplar; standard deviations unless said otherwise.
+    """Variation of signing against the exemplars: standard deviations, except ``lost``.
 
-    ``place`` in palms, angles in degrees, the others as shares; ``view`` is how the hands are stretched and sheared as
-    another viewpoint shows them; ``warp`` is that of the logarithm of the power that
-    bends a sign's time; ``wander`` and ``tremble`` in palms, slow and from frame to frame; ``lost`` is the highest
-    share of frames in which a signer's hand is not found.
+    ``place`` is in palms, angles are in degrees, the others are ratios. ``view`` stretches and shears the hands, as a
+    change of viewpoint does; ``warp`` is for the logarithm of the exponent of the time warp; ``wander`` (slow) and
+    ``tremble`` (per frame) are noise in palms; ``lost`` is the largest share of frames without a detected hand.
     """
 
     place: float = 0.4
@@ -42,14 +41,14 @@ class Variation:
     tremble: float = 0.03
     lost: float = 0.03
 
-    def times(self, factor: float) -> Variation:
-        """The same in kind, ``factor`` times as strong."""
+    def scaled(self, factor: float) -> Variation:
+        """Return the variation with all values multiplied by ``factor``."""
         return Variation(**{name: value * factor for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Signer:
-    """One synthetic signer; lengths in palms, ``palm`` as a share of the picture's width."""
+    """Synthetic signer; lengths in palms, ``palm`` as a share of the picture width."""
 
     name: str
     left_handed: bool
@@ -68,7 +67,7 @@ class Signer:
 
     @classmethod
     def make(cls, name: str, seed: int, variation: Variation) -> Signer:
-        """The signer of that name: always the same for one seed."""
+        """Return the signer of a name; it depends on name and seed only."""
         rng = generator(seed, "signer", name)
         return cls(
             name=name,
@@ -88,10 +87,10 @@ class Signer:
         )
 
 
-def signers(count: int, seed: int, variation: Variation) -> dict[str, list[Signer]]:
-    """``count`` signers, two thirds of them for train and the rest halved; no signer is in two splits."""
+def make_signers(count: int, seed: int, variation: Variation) -> dict[str, list[Signer]]:
+    """Return ``count`` signers by split: two thirds for train, the rest halved; no signer is in two splits."""
     if count < len(SPLITS):
-        raise ValueError(f"{count} signers cannot be divided among {len(SPLITS)} splits")
+        raise ValueError(f"{count} signers: at least {len(SPLITS)} are needed, one per split")
     dev = max(1, round(count * SHARES["dev"]))
     numbers = {"train": count - 2 * dev, "dev": dev, "test": dev}
     return {
@@ -100,38 +99,38 @@ def signers(count: int, seed: int, variation: Variation) -> dict[str, list[Signe
     }
 
 
-def performed(motion: Motion, signer: Signer, variation: Variation, rng: np.random.Generator) -> Motion:
-    """One performance of a sign: its places, size, angle and hands as this signer makes them this time."""
+def perform_sign(motion: Motion, signer: Signer, variation: Variation, rng: np.random.Generator) -> Motion:
+    """Return a sign as performed by ``signer``, with random position, size, angle and hand shape."""
     wrists = motion.wrists * signer.reach
     center = wrists[motion.seen].mean(0)
-    turn = rotation(np.deg2rad(rng.normal(0, variation.angle)))
+    turn_matrix = rotation(np.deg2rad(rng.normal(0, variation.angle)))
     size = signer.amplitude * np.exp(rng.normal(0, variation.amplitude))
-    moved = center + size * ((wrists - center) @ turn) + rng.normal(0, variation.place, 2)
+    varied = center + size * ((wrists - center) @ turn_matrix) + rng.normal(0, variation.place, 2)
     hands = np.stack([rotation(np.deg2rad(a)) for a in rng.normal(0, variation.hand_angle, 2)])
     hands = hands @ (np.eye(2) + rng.normal(0, variation.view, (2, 2)))
     lengths = signer.fingers * np.exp(rng.normal(0, variation.finger, (2, 21, 1)))
     shapes = np.einsum("thpi,hij->thpj", motion.shapes, hands) * lengths
-    return Motion(moved, shapes, motion.seen)
+    return Motion(varied, shapes, motion.seen)
 
 
 def rotation(angle: float) -> np.ndarray:
-    """[2, 2], to be applied from the right."""
+    """Return a rotation matrix [2, 2] for multiplication from the right."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, s], [-s, c]])
 
 
-def bent(length: int, variation: Variation, rng: np.random.Generator) -> np.ndarray:
-    """``length`` places in 0..1, unevenly spaced: a sign begun faster or slower than its exemplar."""
+def time_warp(length: int, variation: Variation, rng: np.random.Generator) -> np.ndarray:
+    """Return ``length`` phases in 0..1 with random uneven spacing."""
     power = np.exp(rng.normal(0, variation.warp))
     return np.linspace(0, 1, length) ** power
 
 
-def unrest(frames: int, signer: Signer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What is added to wrists [frames, 2, 2] and to hand points [frames, 2, 21, 2]: slow wander and tremble."""
+def motion_noise(frames: int, signer: Signer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return noise for wrists [frames, 2, 2] and hand points [frames, 2, 21, 2]: slow wander and tremble."""
     from scipy.ndimage import gaussian_filter1d
 
     def slow(shape: tuple[int, ...], sigma: float) -> np.ndarray:
-        # Filtered noise has a deviation of (2 sigma sqrt(pi))^-1/2; this makes it one again.
+        # Filtered noise has a standard deviation of (2 sigma sqrt(pi))^-1/2; this scales it to 1.
         padded = gaussian_filter1d(rng.standard_normal(shape), sigma, axis=0, mode="wrap")
         return padded * np.sqrt(2 * sigma * np.sqrt(np.pi))
 
@@ -140,8 +139,8 @@ def unrest(frames: int, signer: Signer, rng: np.random.Generator) -> tuple[np.nd
     return wrists, shapes + signer.tremble * rng.standard_normal((frames, 2, 21, 2))
 
 
-def head(frames: int, signer: Signer, rng: np.random.Generator) -> np.ndarray:
-    """Where the nose is, [frames, 2] in palms about its place: slow movement of the head, the same law for all."""
+def head_motion(frames: int, signer: Signer, rng: np.random.Generator) -> np.ndarray:
+    """Return slow random motion of the nose, [frames, 2], in palms; its distribution is the same for all signers."""
     from scipy.ndimage import gaussian_filter1d
 
     sigma = 10.0
@@ -149,10 +148,10 @@ def head(frames: int, signer: Signer, rng: np.random.Generator) -> np.ndarray:
     return slow * np.sqrt(2 * sigma * np.sqrt(np.pi)) * np.array([0.15, 0.12])
 
 
-def found(frames: int, signer: Signer, rng: np.random.Generator) -> np.ndarray:
-    """bool [frames, 2]: where a detector would find each hand; it loses one for up to three frames at a time."""
-    there = np.ones((frames, 2), bool)
+def detected_hands(frames: int, signer: Signer, rng: np.random.Generator) -> np.ndarray:
+    """Return bool [frames, 2], whether each hand is detected; each gap is one to three frames long."""
+    detected = np.ones((frames, 2), bool)
     for hand in (0, 1):
         for start in np.flatnonzero(rng.random(frames) < signer.lost / 2):
-            there[start : start + rng.integers(1, 4), hand] = False
-    return there
+            detected[start : start + rng.integers(1, 4), hand] = False
+    return detected

@@ -1,1 +1,1 @@
-"""A small grammar over 30 signs with German and English sentences."""
+"""Grammar over 30 glosses with German and English sentences: words, predicates, clauses, texts, sampling, balance."""

@@ -1,4 +1,4 @@
-"""Clauses of the grammar: what can be said of whom, where and when, and the order of its glosses."""
+"""Clauses of the grammar, their random sampling and the order of their glosses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OTHER = {"ich": "du", "du": "ich"}
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun with its determiner: "" (none), "a", "the" or "our", of which only the last is a gloss."""
+    """Noun with its determiner: "" (none), "a", "the" or "our"; only "our" has a gloss."""
 
     noun: str
     determiner: str = ""
@@ -24,10 +24,10 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Clause:
-    """One statement or question. ``when`` is the time that gives the tense, ``time`` the one that is signed.
+    """Statement or question. ``when`` is the time that determines the tense, ``time`` the time with a gloss.
 
     ``subject``, ``object`` and ``receiver`` are a person ("ich", "du", "wir") or a :class:`Phrase`; ``place`` and
-    ``goal`` are keys of the tables of words; ``gladly`` is "loves to ..."; ``same_subject`` leaves the subject out.
+    ``goal`` are keys of the tables of words; ``gladly`` means "loves to ..."; ``same_subject`` omits the subject.
     """
 
     predicate: str
@@ -47,7 +47,7 @@ class Clause:
 
     @property
     def glosses(self) -> tuple[str, ...]:
-        """Time, place, subject, receiver, object, goal, verb; the subject of a question comes last."""
+        """Glosses in order: time, place, subject, receiver, object, goal, verb; the subject of a question is last."""
         subject = () if self.same_subject else _glosses(self.subject)
         return (
             *_glosses(self.time),
@@ -71,77 +71,83 @@ def _glosses(part: str | Phrase | None) -> tuple[str, ...]:
     return ("ich", "du") if part == "wir" else tuple(part.split())
 
 
-_WEIGHTED = tuple(name for name, predicate in PREDICATES.items() for _ in range(predicate.weight))
+_WEIGHTED_NAMES = tuple(name for name, predicate in PREDICATES.items() for _ in range(predicate.weight))
 
 
-def _part(text: str | None, subject: str | Phrase) -> str | Phrase | None:
-    if text is None or text in PERSONS:
-        return text
-    if text == "other":
+def _parse_part(phrase: str | None, subject: str | Phrase) -> str | Phrase | None:
+    if phrase is None or phrase in PERSONS:
+        return phrase
+    if phrase == "other":
         return OTHER[str(subject)]
-    determiner, _, noun = text.rpartition(" ")
+    determiner, _, noun = phrase.rpartition(" ")
     return Phrase(noun, determiner)
 
 
 def clause(draw: Draw, *, subject: str | None = None, when: str | None = None, plain: bool = False) -> Clause | None:
-    """A clause drawn at random, or None where the draw makes no sense.
+    """Draw a clause at random; None if the result makes no sense.
 
-    ``subject`` and ``when`` are given for the second of two clauses, which is ``plain``: its time is not signed, it
-    asks nothing and seldom has a place.
+    ``subject`` and ``when`` are set for the second of two clauses, which is ``plain``: it has no gloss for its time, is
+    not a question and rarely has a place.
     """
-    name = draw.pick(_WEIGHTED)
-    wanted = PREDICATES[name]
-    if subject is not None and subject not in wanted.subjects:
+    name = draw.pick(_WEIGHTED_NAMES)
+    predicate = PREDICATES[name]
+    if subject is not None and subject not in predicate.subjects:
         return None
-    chosen = subject or draw.pick(wanted.subjects)
-    who = _part(chosen, chosen)
-    assert who is not None  # no predicate is without a subject
-    what = _part(draw.pick(wanted.objects), who)
-    place = draw.pick(wanted.places) if wanted.places and draw.chance(20 if plain else 45) else None
-    if wanted.personal_places and chosen not in PERSONS:
+    subject_text = subject or draw.pick(predicate.subjects)
+    subject_part = _parse_part(subject_text, subject_text)
+    assert subject_part is not None  # every predicate has subjects
+    object_part = _parse_part(draw.pick(predicate.objects), subject_part)
+    place = draw.pick(predicate.places) if predicate.places and draw.chance(20 if plain else 45) else None
+    if predicate.personal_places and subject_text not in PERSONS:
         place = None
-    receiver = OTHER.get(str(who), draw.pick(("ich", "du"))) if draw.chance(wanted.receiver) else None
-    found = Clause(
+    receiver = OTHER.get(str(subject_part), draw.pick(("ich", "du"))) if draw.chance(predicate.receiver) else None
+    drawn = Clause(
         name,
-        who,
-        wanted.verb,
-        signed_verb=(wanted.verb,) if wanted.signed is None else wanted.signed,
+        subject_part,
+        predicate.verb,
+        signed_verb=(predicate.verb,) if predicate.signed is None else predicate.signed,
         when=when,
         place=place,
-        object=what,
+        object=object_part,
         receiver=receiver,
-        goal=draw.pick(wanted.goals),
+        goal=draw.pick(predicate.goals),
     )
     if not plain:
-        found = _modified(found, wanted, draw)
-    return found if _sensible(found, wanted, plain) else None
+        drawn = _add_modifier(drawn, predicate, draw)
+    return drawn if _is_sensible(drawn, predicate, plain) else None
 
 
-def _modified(found: Clause, wanted: Predicate, draw: Draw) -> Clause:
-    """With a time, "loves to" or as a question."""
-    if wanted.gladly and draw.chance(30) and found.subject in PERSONS and (found.object or wanted.verb != "trinken"):
+def _add_modifier(drawn: Clause, predicate: Predicate, draw: Draw) -> Clause:
+    """Add a time or "loves to", or turn the clause into a question."""
+    if (
+        predicate.gladly
+        and draw.chance(30)
+        and drawn.subject in PERSONS
+        and (drawn.object or predicate.verb != "trinken")
+    ):
         when = "tag" if draw.chance(25) else None
-        return replace(found, gladly=True, when=when, time=when, question=found.subject == "du" and draw.chance(40))
-    options = (*TIMES, *TIMES, *(("tag",) if wanted.daily else ()), None)
-    when = draw.pick(options) if wanted.timed else None
+        return replace(drawn, gladly=True, when=when, time=when, question=drawn.subject == "du" and draw.chance(40))
+    options = (*TIMES, *TIMES, *(("tag",) if predicate.daily else ()), None)
+    when = draw.pick(options) if predicate.timed else None
     return replace(
-        found,
+        drawn,
         when=when,
         time=when,
-        all_day=when in TIMES and wanted.lasting and draw.chance(20),
-        question=wanted.asked and found.subject != "ich" and draw.chance(25),
+        all_day=when in TIMES and predicate.lasting and draw.chance(20),
+        question=predicate.asked and drawn.subject != "ich" and draw.chance(25),
     )
 
 
-def _sensible(found: Clause, wanted: Predicate, second: bool) -> bool:
-    glosses = found.glosses
-    if len(set(glosses)) < len(glosses) or (found.receiver and isinstance(found.object, str)):
+def _is_sensible(drawn: Clause, predicate: Predicate, plain: bool) -> bool:
+    """Return whether a clause has no repeated gloss, and all and only the parts its predicate allows."""
+    glosses = drawn.glosses
+    if len(set(glosses)) < len(glosses) or (drawn.receiver and isinstance(drawn.object, str)):
         return False
-    if (wanted.needs_place and not found.place) or (found.when == "tag" and not wanted.daily):
+    if (predicate.needs_place and not drawn.place) or (drawn.when == "tag" and not predicate.daily):
         return False
-    if wanted.needs_time and (found.when is None if second else found.time is None):
+    if predicate.needs_time and (drawn.when is None if plain else drawn.time is None):
         return False
-    static = found.predicate in ("love", "love there", "love somebody", "be loved")
-    if static and found.when == "tag" and isinstance(found.object, Phrase) and found.object.determiner == "":
-        return found.object.noun in ("bier", "fussball")
+    static = drawn.predicate in ("love", "love there", "love somebody", "be loved")
+    if static and drawn.when == "tag" and isinstance(drawn.object, Phrase) and drawn.object.determiner == "":
+        return drawn.object.noun in ("bier", "fussball")
     return True

@@ -1,4 +1,4 @@
-"""English of a clause: tenses, agreement and word order."""
+"""English texts of clauses: tenses, agreement and word order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OBJECTS = {"ich": "me", "du": "you"}
 
 @dataclass(frozen=True)
 class Parts:
-    """A clause in pieces. ``helper`` comes before the subject of a question, ``verb`` after it."""
+    """Parts of an English clause. In a question, ``helper`` comes before the subject and ``verb`` after it."""
 
     subject: str
     finite: str  # of a statement
@@ -24,7 +24,7 @@ class Parts:
 
 
 def noun_phrase(phrase: Phrase, draw: Draw) -> str:
-    """A noun with its article."""
+    """Return a noun with its article."""
     noun = NOUNS[phrase.noun]
     word = draw.pick(noun.english)
     if phrase.determiner == "a" and noun.plural:
@@ -39,14 +39,14 @@ def _subject(subject: str | Phrase, draw: Draw) -> str:
 
 
 def _person(subject: str | Phrase) -> int:
-    """0 for I, 1 for plural and you, 2 for he, she, it."""
+    """Return 0 for I, 1 for you and plurals, 2 for he, she, it."""
     if isinstance(subject, Phrase):
         return 1 if NOUNS[subject.noun].plural else 2
     return 0 if subject == "ich" else 1
 
 
 def _conjugate(verb: EnglishVerb, subject: str | Phrase, when: str | None, draw: Draw) -> tuple[str, str, str]:
-    """The finite form; and the helper and the verb of a question."""
+    """Return the finite form, and helper and verb of a question."""
     person = _person(subject)
     be = ("am", "are", "is")[person]
     if when == "morgen":
@@ -64,16 +64,16 @@ def _conjugate(verb: EnglishVerb, subject: str | Phrase, when: str | None, draw:
     return (verb.third, "does", verb.base) if person == 2 else (verb.base, "do", verb.base)
 
 
-def _gladly(verb: EnglishVerb, draw: Draw) -> EnglishVerb:
-    said = draw.pick((f"love to {verb.base}", f"love {verb.ing}", f"really like to {verb.base}", f"enjoy {verb.ing}"))
-    return EnglishVerb(said, said, said, said, stative=True)
+def _love_to(verb: EnglishVerb, draw: Draw) -> EnglishVerb:
+    phrase = draw.pick((f"love to {verb.base}", f"love {verb.ing}", f"really like to {verb.base}", f"enjoy {verb.ing}"))
+    return EnglishVerb(phrase, phrase, phrase, phrase, stative=True)
 
 
 def parts(clause: Clause, draw: Draw) -> Parts:
-    """The pieces of a clause; equal words are drawn at random."""
+    """Return the parts of a clause; synonyms are drawn at random."""
     verb = draw.pick(ENGLISH_VERBS[clause.verb])
     if clause.verb == "essen" and (clause.all_day or clause.when in (None, "tag")):
-        verb = ENGLISH_VERBS["essen"][0]  # a meal is had once
+        verb = ENGLISH_VERBS["essen"][0]  # 'have a meal' happens once
     rest: tuple[str, ...] = (_OBJECTS[clause.receiver],) if clause.receiver else ()
     if clause.object == Phrase("hunger"):
         verb = EnglishVerb("be hungry", "is hungry", "was hungry", "being hungry", stative=True)
@@ -97,7 +97,7 @@ def parts(clause: Clause, draw: Draw) -> Parts:
         table = PLACES if clause.verb == "sein" else GOALS
         rest = (*rest, draw.pick(table[clause.goal][1]))
     if clause.gladly:
-        verb = _gladly(verb, draw)
+        verb = _love_to(verb, draw)
     finite, helper, base = _conjugate(verb, clause.subject, clause.when, draw)
     time = {None: "", "tag": "every day", "gestern": "yesterday", "heute": "today", "morgen": "tomorrow"}[clause.time]
     place = draw.pick(PLACES[clause.place][1]) if clause.place else ""
@@ -111,17 +111,17 @@ def _join(*pieces: str) -> str:
 
 
 def statement(p: Parts, *, front: str = "") -> str:
-    """Subject, verb, object, place, time; ``front`` ("time" or "place") is said first."""
+    """Return subject, verb, object, place, time; ``front`` ("time" or "place") moves that part to the start."""
     first = {"": "", "time": p.time, "place": p.place}[front]
     place, time = "" if front == "place" else p.place, "" if front == "time" else p.time
     return _join(first, p.subject, p.finite, *p.rest, place, time)
 
 
 def question(p: Parts) -> str:
-    """The helper first, without the question mark."""
+    """Return the question, helper first, without question mark."""
     return _join(p.helper, p.subject, p.verb, *p.rest, p.place, p.time)
 
 
-def continued(p: Parts) -> str:
-    """Without its subject, as after "and"."""
+def without_subject(p: Parts) -> str:
+    """Return the clause without its subject, as after "and"."""
     return _join(p.finite, *p.rest, p.place, p.time)

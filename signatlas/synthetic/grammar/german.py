@@ -1,4 +1,4 @@
-"""German of a clause: articles, cases, conjugation and word order."""
+"""German texts of clauses: articles, cases, conjugation and word order."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _PERSONS = {
     "dat": {"ich": "mir", "du": "dir"},
 }
 _INDEX = {"ich": 0, "du": 1, "wir": 3}
-_PRETERITE = ("haben", "sein", "mögen")  # said in the preterite, not in the perfect
+_PRETERITE = ("haben", "sein", "mögen")  # verbs used in the preterite instead of the perfect
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A clause in pieces: whoever says it chooses their order."""
+    """Parts of a German clause, to be put in order by the functions below."""
 
     subject: str
     finite: str
-    pronouns: tuple[str, ...]  # short ones, before time and place
+    pronouns: tuple[str, ...]  # placed before time and place
     time: str
     place: str
     middle: tuple[str, ...]
     end: tuple[str, ...]
     infinitive: str = ""  # "zu ..." clause after a comma
-    early: str = ""  # a pronoun that comes before a noun as subject, where that follows the verb
+    early: str = ""  # pronoun placed between the verb and a noun subject
 
 
 def noun_phrase(phrase: Phrase, case: str, draw: Draw) -> str:
-    """A noun with its article in the nominative ("nom") or accusative ("acc")."""
+    """Return a noun with its article in the nominative ("nom") or accusative ("acc")."""
     noun = NOUNS[phrase.noun]
     word = draw.pick(noun.german)
     if phrase.determiner == "":
@@ -50,7 +50,7 @@ def _subject(subject: str | Phrase, draw: Draw) -> str:
 
 
 def _conjugate(verb: GermanVerb, subject: str | Phrase, when: str | None, draw: Draw) -> tuple[str, tuple[str, ...]]:
-    """The finite form and what stands at the end of the clause."""
+    """Return the finite form, and the words at the end of the clause."""
     index = _INDEX.get(str(subject), 2)
     if when == "gestern":
         short = draw.chance(50) and (index != 1 or verb.infinitive == "lieben")
@@ -63,7 +63,7 @@ def _conjugate(verb: GermanVerb, subject: str | Phrase, when: str | None, draw: 
 
 
 def _object(clause: Clause, draw: Draw) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The object as a pronoun before, or as a noun phrase in the middle."""
+    """Return the object as pronouns before time and place, or as a noun phrase after them."""
     if clause.object is None:
         return (), ()
     if isinstance(clause.object, str):
@@ -76,9 +76,9 @@ def _object(clause: Clause, draw: Draw) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def parts(clause: Clause, draw: Draw) -> Parts:
-    """The pieces of a clause; equal words are drawn at random."""
+    """Return the parts of a clause; synonyms are drawn at random."""
     verb = draw.pick(GERMAN_VERBS[clause.verb])
-    before, middle = _object(clause, draw)
+    pronouns, middle = _object(clause, draw)
     place = draw.pick(PLACES[clause.place][0]) if clause.place else ""
     if clause.verb == "haben" and clause.object == Phrase("hunger") and draw.chance(30):
         verb, middle = GERMAN_VERBS["sein"][0], ("hungrig",)
@@ -99,19 +99,19 @@ def parts(clause: Clause, draw: Draw) -> Parts:
     subject = _subject(clause.subject, draw)
     receiver = _PERSONS["dat"][clause.receiver] if clause.receiver else ""
     if receiver and not isinstance(clause.subject, Phrase):
-        before, receiver = (*before, receiver), ""
+        pronouns, receiver = (*pronouns, receiver), ""
     if clause.gladly:
-        return _gladly(clause, verb, Parts(subject, "", before, time, place, middle, ()), draw)
+        return _gladly(clause, verb, Parts(subject, "", pronouns, time, place, middle, ()), draw)
     finite, end = _conjugate(verb, clause.subject, clause.when, draw)
-    return Parts(subject, finite, before, time, place, middle, end, early=receiver)
+    return Parts(subject, finite, pronouns, time, place, middle, end, early=receiver)
 
 
 def _gladly(clause: Clause, verb: GermanVerb, p: Parts, draw: Draw) -> Parts:
-    """liebe es, ... zu rennen; renne gern ..."""
+    """Return the parts of "liebe es, ... zu rennen" or "renne gern ..."."""
     if draw.chance(50):
         finite, _ = _conjugate(GERMAN_VERBS["lieben"][0], clause.subject, None, draw)
-        inner = _join(*p.pronouns, p.time, p.place, *p.middle, "zu", verb.infinitive)
-        return Parts(p.subject, finite, ("es",), "", "", (), (), inner)
+        infinitive = _join(*p.pronouns, p.time, p.place, *p.middle, "zu", verb.infinitive)
+        return Parts(p.subject, finite, ("es",), "", "", (), (), infinitive)
     gladly = draw.pick(("gern", "sehr gern"))
     middle = (p.place, gladly, *p.middle) if clause.object else (gladly, p.place, *p.middle)
     return Parts(p.subject, verb.present[_INDEX[str(clause.subject)]], p.pronouns, p.time, "", middle, ())
@@ -122,7 +122,7 @@ def _join(*pieces: str) -> str:
 
 
 def statement(p: Parts, *, front: str = "") -> str:
-    """Verb second: the subject first, or ``front`` ("time", "place", or another word that is said first)."""
+    """Return a verb-second clause, with the subject or ``front`` ("time", "place" or another word) first."""
     infinitive = f", {p.infinitive}" if p.infinitive else ""
     if not front:
         return _join(p.subject, p.finite, p.early, *p.pronouns, p.time, p.place, *p.middle, *p.end) + infinitive
@@ -132,16 +132,16 @@ def statement(p: Parts, *, front: str = "") -> str:
 
 
 def question(p: Parts) -> str:
-    """Verb first, without the question mark."""
+    """Return a verb-first clause without question mark."""
     infinitive = f", {p.infinitive}" if p.infinitive else ""
     return _join(p.finite, p.early, p.subject, *p.pronouns, p.time, p.place, *p.middle, *p.end) + infinitive
 
 
 def subordinate(p: Parts) -> str:
-    """Verb last, as after "während"."""
+    """Return a verb-last clause, as after "während"."""
     return _join(p.subject, p.early, *p.pronouns, p.time, p.place, *p.middle, *p.end, p.finite)
 
 
-def continued(p: Parts) -> str:
-    """Without its subject, as after "und"."""
+def without_subject(p: Parts) -> str:
+    """Return the clause without its subject, as after "und"."""
     return _join(p.finite, p.early, *p.pronouns, p.time, p.place, *p.middle, *p.end)

@@ -1,4 +1,4 @@
-"""What the grammar can say: which verbs take which subjects, objects, places and goals."""
+"""Predicates of the grammar: subjects, objects, places and goals of each verb."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def _of(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Predicate:
-    """A verb, who may do it, to what, where. A phrase is written "our foto", a bare noun "bier".
+    """Verb with its possible subjects, objects, places and goals; phrases are written "our foto", bare nouns "bier".
 
-    ``signed`` are the glosses of the verb, None for the verb itself: some verbs are said and not signed. ``objects``
-    and ``goals`` may hold None for none at all; the object "other" is the other one of ich and du.
+    ``signed`` are the glosses of the verb, None for the verb itself; empty for verbs that occur in texts only. None in
+    ``objects`` and ``goals`` means without one; the object "other" is the other of ich and du.
     """
 
     verb: str
@@ -27,16 +27,16 @@ class Predicate:
     places: tuple[str, ...] = ()
     goals: tuple[str | None, ...] = (None,)
     signed: tuple[str, ...] | None = None
-    receiver: int = 0  # percent of the clauses that name whom
-    lasting: bool = False  # may be done all day
-    gladly: bool = False  # may be loved
-    daily: bool = True  # may be done every day
+    receiver: int = 0  # percentage of clauses with a receiver
+    lasting: bool = False  # may be combined with 'all day'
+    gladly: bool = False  # may be combined with 'love to'
+    daily: bool = True  # may be combined with 'every day'
     timed: bool = True  # may have a time
-    asked: bool = True
+    asked: bool = True  # may be a question
     needs_time: bool = False
     needs_place: bool = False
-    personal_places: bool = False  # a subject that is a place itself has none
-    weight: int = 2  # how often it is drawn
+    personal_places: bool = False  # only clauses about persons have a place
+    weight: int = 2  # relative frequency in sampling
 
 
 TOWNS = ("mainz", "deutschland", "unser land")

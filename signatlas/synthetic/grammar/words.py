@@ -1,4 +1,4 @@
-"""The 30 words of which the grammar makes sentences, and their forms in German and English."""
+"""The 30 words of the grammar and their German and English forms."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ T = TypeVar("T")
 
 
 class Draw:
-    """Choices that depend on a key alone: Philox's raw numbers are the same on every machine and numpy."""
+    """Random choices that depend on a key only: raw numbers of Philox are the same everywhere."""
 
     def __init__(self, key: str) -> None:
         self._bits = Philox(key=int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big"))
 
     def below(self, count: int) -> int:
-        """A whole number from 0 to ``count`` - 1."""
+        """Return an integer from 0 to ``count`` - 1."""
         return int(self._bits.random_raw()) % count
 
     def pick(self, options: Sequence[T]) -> T:
+        """Return one of ``options``."""
         return options[self.below(len(options))]
 
     def chance(self, percent: int) -> bool:
-        """True in ``percent`` of 100 draws."""
+        """Return True with a probability of ``percent`` / 100."""
         return self.below(100) < percent
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the grammar: its part of speech, and the words that may say it in either language."""
+    """Word of the grammar: part of speech, and its forms in both languages."""
 
     kind: str
     german: tuple[str, ...]
@@ -41,7 +42,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Noun:
-    """``gender`` is m, f or n; ``plural`` says that the English words are plural (trousers)."""
+    """Noun; ``gender`` is m, f or n; ``plural`` marks English words that are plural (trousers)."""
 
     german: tuple[str, ...]
     gender: str
@@ -51,7 +52,7 @@ class Noun:
 
 @dataclass(frozen=True)
 class GermanVerb:
-    """``present`` and ``preterite`` are those of ich, du, er, wir."""
+    """German verb; ``present`` and ``preterite`` are the forms for ich, du, er and wir."""
 
     infinitive: str
     present: tuple[str, str, str, str]
@@ -62,7 +63,7 @@ class GermanVerb:
 
 @dataclass(frozen=True)
 class EnglishVerb:
-    """A stative verb has no progressive form."""
+    """English verb; a stative verb has no progressive form."""
 
     base: str
     third: str
@@ -98,7 +99,7 @@ def _german(infinitive: str, present: str, preterite: str, participle: str, auxi
     return GermanVerb(infinitive, (ich, du, er, wir), (was, were_you, was_he, were), participle, auxiliary)
 
 
-# A verb's synonyms; moegen, scheinen, sein, spielen are said but not signed.
+# Verbs with their synonyms; moegen, scheinen, sein and spielen occur in texts only.
 GERMAN_VERBS = {
     "essen": (_german("essen", "esse isst isst essen", "aß aßt aß aßen", "gegessen"),),
     "haben": (_german("haben", "habe hast hat haben", "hatte hattest hatte hatten", "gehabt"),),
@@ -136,7 +137,7 @@ ENGLISH_VERBS = {
     "spielen": (EnglishVerb("play", "plays", "played", "playing"),),
 }
 TIMES = ("gestern", "heute", "morgen")
-# Where something happens, in both languages. A key of two words is two glosses.
+# Places of an action, in German and English. A key of two words stands for two glosses.
 PLACES = {
     "mainz": (("in Mainz",), ("in Mainz",)),
     "deutschland": (("in Deutschland",), ("in Germany",)),
@@ -151,7 +152,7 @@ PLACES = {
     "computer": (("am Computer", "am Rechner"), ("at the computer",)),
     "unser computer": (("an unserem Computer", "an unserem Rechner"), ("at our computer",)),
 }
-# Where somebody runs to.
+# Goals of running, in German and English.
 GOALS = {
     "mainz": (("nach Mainz",), ("to Mainz",)),
     "deutschland": (("durch Deutschland",), ("through Germany", "across Germany")),

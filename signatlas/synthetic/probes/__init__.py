@@ -1,1 +1,1 @@
-"""Shortcuts a model could take on composed signing, and controls without learning."""
+"""Probes of composed corpora for shortcuts, template matching as a control without learning, and their report."""

@@ -1,4 +1,4 @@
-"""Tests of the control: against a plain implementation, on exact copies, and with missing hands."""
+"""Template matching against a plain implementation, on exact copies, and with missing hands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from signatlas.pose import skeleton as sk
-from signatlas.synthetic.probes.template_matching import JUMP, Recognizer, Tuned, hand_features, recognize, wer
+from signatlas.synthetic.probes.template_matching import (
+    MAX_STEP,
+    Recognizer,
+    TuningResult,
+    hand_features,
+    missed_shares,
+    recognize,
+    wer,
+)
 
 
 def plain_distance(a: np.ndarray, b: np.ndarray, absent: float) -> float:
@@ -24,24 +32,24 @@ def plain_distance(a: np.ndarray, b: np.ndarray, absent: float) -> float:
 
 
 def plain_search(distance: np.ndarray, lengths: list[int], penalty: float, filler: float) -> list[int]:
-    """Words of the cheapest way through ``distance`` [T, all template frames]: recursion over time, word and frame."""
+    """Return the words of the cheapest path through ``distance`` [T, all template frames], by recursion."""
     firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).tolist()
 
     @cache
     def at(t: int, word: int, frame: int) -> tuple[float, tuple[int, ...]]:
-        ways = [at(t - 1, word, frame - by) for by in range(min(frame, JUMP) + 1)] if t else []
+        paths = [at(t - 1, word, frame - step) for step in range(min(frame, MAX_STEP) + 1)] if t else []
         if frame == 0:
             before, words = between(t - 1)
-            ways.append((before + penalty, (*words, word)))
-        cost, words = min(ways, default=(float("inf"), ()))
+            paths.append((before + penalty, (*words, word)))
+        cost, words = min(paths, default=(float("inf"), ()))
         return cost + float(distance[t, firsts[word] + frame]), words
 
     @cache
     def between(t: int) -> tuple[float, tuple[int, ...]]:
         if t < 0:
             return 0.0, ()
-        waited, words = between(t - 1)
-        return min((waited + filler, words), *(at(t, word, n - 1) for word, n in enumerate(lengths)))
+        idle_cost, words = between(t - 1)
+        return min((idle_cost + filler, words), *(at(t, word, n - 1) for word, n in enumerate(lengths)))
 
     cost, words = between(len(distance) - 1)
     return list(words) if np.isfinite(cost) else []
@@ -55,7 +63,7 @@ def with_gaps(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_finds_what_a_plain_search_finds(seed: int) -> None:
+def test_results_equal_those_of_a_plain_search(seed: int) -> None:
     rng = np.random.default_rng(seed)
     templates = [with_gaps(rng, int(n)) for n in rng.integers(1, 7, 4)]
     clip = with_gaps(rng, int(rng.integers(1, 14)))
@@ -72,7 +80,7 @@ def smooth(rng: np.random.Generator, frames: int) -> np.ndarray:
     return np.cumsum(rng.normal(size=(frames, 8)), axis=0).astype(np.float32)
 
 
-def test_joined_templates_are_recognized_without_an_error() -> None:
+def test_concatenated_templates_are_recognized_without_error() -> None:
     rng = np.random.default_rng(0)
     templates = [smooth(rng, int(n)) for n in rng.integers(6, 20, 12)]
     labels = [f"sign {n}" for n in range(12)]
@@ -81,25 +89,25 @@ def test_joined_templates_are_recognized_without_an_error() -> None:
         chosen = rng.integers(0, 12, 5)
         references.append([labels[n] for n in chosen])
         clips.append(np.concatenate([templates[n] for n in chosen]))
-    found = [recognize(clip, templates, labels, 0.5) for clip in clips]
-    assert found == references
-    assert wer(references, found) == 0
+    hypotheses = [recognize(clip, templates, labels, 0.5) for clip in clips]
+    assert hypotheses == references
+    assert wer(references, hypotheses) == 0
     fast = [recognize(clip[::2], templates, labels, 0.5) for clip in clips]
     assert wer(references, fast) < 0.2
 
 
-def test_the_penalty_is_chosen_on_development_clips() -> None:
+def test_penalties_are_tuned_on_development_clips() -> None:
     rng = np.random.default_rng(1)
     templates = tuple(smooth(rng, 10) for _ in range(6))
     model = Recognizer(templates, tuple("abcdef"))
     references = [["a", "b", "c"], ["d", "e", "f"]]
     clips = [np.concatenate(templates[:3]), np.concatenate(templates[3:])]
     noisy = [clip + rng.normal(0, 0.5, clip.shape).astype(np.float32) for clip in clips]
-    assert model.tune(noisy, references, (0.5, 1000.0)) == Tuned(0.5, 0.2, 0.0)
+    assert model.tune(noisy, references, (0.5, 1000.0)) == TuningResult(0.5, 0.2, 0.0)
     assert wer(references, [model.recognize(clip, 1000.0) for clip in noisy]) > 0.5
 
 
-def test_frames_between_signs_are_no_signs() -> None:
+def test_frames_between_signs_give_no_label() -> None:
     rng = np.random.default_rng(5)
     templates = [smooth(rng, 10) for _ in range(4)]
     away = np.full((12, 8), 60, np.float32)
@@ -109,12 +117,12 @@ def test_frames_between_signs_are_no_signs() -> None:
     assert model.recognize(away, 0.5, 0.4) == []
 
 
-def test_a_clip_too_short_for_any_template_has_no_sign() -> None:
+def test_clips_shorter_than_every_template_give_no_label() -> None:
     template = smooth(np.random.default_rng(2), 20)
     assert recognize(template[:3], [template], ["a"], 0.0) == []
 
 
-def test_a_missing_hand_costs_and_does_not_spread() -> None:
+def test_missing_hands_cost_and_give_no_nan() -> None:
     one, other = np.zeros((4, 6), np.float32), np.ones((4, 6), np.float32)
     one[:, 3:] = np.nan
     model = Recognizer((one, other), ("one", "other"))
@@ -131,7 +139,14 @@ def test_word_error_rate() -> None:
         wer([["a"], ["b"]], [["a"]])
 
 
-def test_bad_templates_are_refused() -> None:
+def test_missed_signs_are_counted_by_kind_of_word() -> None:
+    references, hypotheses = [["a", "b", "c"], ["a", "a"]], [["a", "x", "c", "d"], ["a"]]
+    shares = missed_shares(references, hypotheses, shared={"b"})
+    assert shares == {"own": pytest.approx(1 / 4), "shared": pytest.approx(1.0)}
+    assert missed_shares([["golden goal", "ich"]], [["ich"]], {"ich"}) == {"own": 1.0, "shared": 0.0}
+
+
+def test_missing_and_empty_templates_are_refused() -> None:
     with pytest.raises(ValueError, match="0 templates"):
         Recognizer((), ())
     with pytest.raises(ValueError, match="without frames"):
@@ -152,7 +167,7 @@ def test_features_do_not_depend_on_where_the_signer_stands() -> None:
     assert hand_features(poses[:1]).shape == (1, 88)
 
 
-def test_is_fast_enough_for_a_whole_lexicon() -> None:
+def test_recognition_is_fast_for_a_large_lexicon() -> None:
     rng = np.random.default_rng(4)
     model = Recognizer(tuple(smooth(rng, 20) for _ in range(1100)), tuple(map(str, range(1100))))
     clip = smooth(rng, 150)
