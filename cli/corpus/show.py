@@ -190,12 +190,12 @@ def _video(path: str) -> Subject:
 
 def _draw(subject: Subject, output: Output) -> Iterator[Path]:
     """Draw one subject; yield the files."""
-    from signatlas.plots.animation import animate, labeled, showing
+    from signatlas.plots.animation import animate, captioned, clip_view
     from signatlas.plots.figures import save
     from signatlas.plots.filmstrip import filmstrip
     from signatlas.plots.movie import write_movie
 
-    shown = showing(subject.clip, output.aspect)
+    shown = clip_view(subject.clip, output.aspect)
     stem = re.sub(r"[^\w.-]+", "-", subject.clip.id).strip("-") + ("-rgb" if output.rgb else "")
     if output.strip:
         target = output.out if output.single else output.out / f"{stem}.png"
@@ -207,7 +207,7 @@ def _draw(subject: Subject, output: Output) -> Iterator[Path]:
     if output.animation:
         target = output.out if output.single else output.out / f"{stem}.{output.format}"
         source = _video_frames(subject, output)
-        views = labeled(shown, source) if output.rgb and source is not None else animate(shown, source)
+        views = captioned(shown, source) if output.rgb and source is not None else animate(shown, source)
         with output_errors(target):
             write_movie(target, views, shown.rate)
         yield target

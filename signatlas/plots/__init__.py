@@ -1,1 +1,1 @@
-"""Pictures: skeleton strips, curves, embeddings."""
+"""Figures and animations: skeletons, training curves, embeddings, retrieval, density and translation results."""

@@ -1,4 +1,4 @@
-"""Frames as a moving picture: MP4 through PyAV, frame by frame; GIF through Pillow, which keeps a byte a pixel."""
+"""Writing of frames as MP4 (PyAV, streaming) or GIF (Pillow, all frames in memory)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("gif", "mp4")
-GIF_FASTEST = 50.0  # viewers slow down a GIF whose frames last less than 2/100 s
+GIF_FASTEST = 50.0  # fps; viewers slow down GIFs with frames shorter than 2/100 s
 
 
 def write_movie(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> int:
-    """Write uint8 RGB frames [H, W, 3] of one size as `.gif` or `.mp4`, whole or not at all; returns their number.
+    """Write uint8 RGB frames [H, W, 3] of equal size as `.gif` or `.mp4`, atomically; return their number.
 
-    A GIF counts hundredths of a second: durations are rounded so that the whole stays in time, and above 50 frames/s
-    frames are left out. Raises MediaError for another ending, no frames, or a rate that is none.
+    Durations in a GIF are in 1/100 s, rounded without accumulating errors; above 50 fps frames are dropped. Raises
+    MediaError for another suffix, no frames, or an invalid frame rate.
     """
     target = Path(path)
     writers: dict[str, Callable[[Path, Iterator[np.ndarray], float], int]] = {".gif": _gif, ".mp4": _mp4}
     if target.suffix.lower() not in writers:
-        raise MediaError(f"{target}: a moving picture ends in .gif or .mp4")
+        raise MediaError(f"{target}: unknown format; choose a file name that ends in .gif or .mp4")
     if not (np.isfinite(fps) and fps > 0):
-        raise MediaError(f"{target}: {fps} frames per second cannot be shown")
+        raise MediaError(f"{target}: {fps} is not a valid frame rate")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix.lower())
     os.close(handle)
@@ -54,33 +54,33 @@ def _gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
     from PIL.Image import Dither
 
     step = int(np.ceil(fps / GIF_FASTEST))
-    kept = (frame for place, frame in enumerate(frames) if place % step == 0)
+    kept = (frame for index, frame in enumerate(frames) if index % step == 0)
     first = next(kept, None)
     if first is None:
         return 0
-    palette, counted = _palette(first), 0
+    palette, count = _palette(first), 0
 
     def pictures() -> Iterator[Image]:
-        nonlocal counted
+        nonlocal count
         for frame in chain([first], kept):
-            counted += 1
+            count += 1
             yield _picture(frame).quantize(palette=palette, dither=Dither.NONE)
 
     stream = pictures()
-    # Pillow wants the durations of all frames beforehand, and their number is known only at the end.
+    # Pillow needs the durations of all frames in advance, but their number is not yet known.
     next(stream).save(path, save_all=True, append_images=stream, loop=0, duration=_Durations(fps / step), disposal=1)
-    return counted
+    return count
 
 
 class _Durations(list[int]):
-    """Milliseconds of any frame by its number: whole hundredths of a second, rounded so that no error adds up."""
+    """Durations of frames in milliseconds, multiples of 10, rounded without accumulating errors."""
 
     def __init__(self, fps: float):
         super().__init__()
         self.fps = fps
 
-    def __getitem__(self, place: int) -> int:  # type: ignore[override]
-        return 10 * (round(100 * (place + 1) / self.fps) - round(100 * place / self.fps))
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]
+        return 10 * (round(100 * (index + 1) / self.fps) - round(100 * index / self.fps))
 
 
 def _picture(frame: np.ndarray) -> Image:
@@ -90,7 +90,7 @@ def _picture(frame: np.ndarray) -> Image:
 
 
 def _palette(frame: np.ndarray) -> Image:
-    """256 colors that suit the first frame, among them the colors in which skeletons are drawn."""
+    """Return a palette of 256 colors from the first frame and the colors of skeletons."""
     from signatlas.plots.animation import SWATCHES
 
     block = max(64, frame.shape[1] // (4 * len(SWATCHES)))
@@ -108,15 +108,15 @@ def _mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
     first = next(frames, None)
     if first is None:
         return 0
-    height, width = (side + side % 2 for side in first.shape[:2])  # 4:2:0 halves the color planes
+    height, width = (side + side % 2 for side in first.shape[:2])  # 4:2:0 needs even sides
     number = 0
     with av.open(str(path), "w", format="mp4") as container:
         stream = cast("VideoStream", container.add_stream(_encoder(), rate=Fraction(fps).limit_denominator(1001)))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "veryfast", "qscale": "3"}
         for frame in chain([first], frames):
-            grown = np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(grown), format="rgb24")):
+            padded = np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")):
                 container.mux(packet)
             number += 1
         for packet in stream.encode(None):
@@ -125,7 +125,7 @@ def _mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
 
 def _encoder() -> str:
-    """H.264 where this PyAV has it (its wheels do), else MPEG-4 part 2."""
+    """Return the encoder: H.264 if PyAV has it (its wheels do), else MPEG-4 part 2."""
     import av
 
     try:

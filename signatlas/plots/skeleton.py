@@ -1,4 +1,4 @@
-"""Signing as rows of skeletons: one clip, or a query above its nearest neighbors."""
+"""Rows of skeletons: one clip, or a query and its nearest neighbors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DRAWN = np.unique(np.concatenate([[sk.NOSE], *(limbs.ravel() for limbs, _, _ in 
 
 @dataclass(frozen=True)
 class Strip:
-    """A clip to draw: poses [T, 75, 3], what to write beside it, and whether it is a right answer (None: a query)."""
+    """Row of a figure of neighbors: poses [T, 75, 3], label, and whether it is a correct result (None: the query)."""
 
     poses: np.ndarray
     label: str
@@ -60,16 +60,15 @@ def strip(
     aspect: float | None = None,
     whole: bool = False,
 ) -> Figure:
-    """Draw ``frames`` moments of a clip [T, 75, 3], evenly spread over the frames that show a hand, in one row.
+    """Draw up to ``frames`` frames of a clip [T, 75, 3] in a row, evenly spaced over the frames with a hand.
 
-    y runs downward as in the picture; ``aspect`` is width/height, where known. What is missing is not drawn, so nose
-    and hands alone are enough. A panel fits the signer, or is the ``whole`` picture that the poses were found in.
-    Draws into ``axes`` or a new figure, and returns the figure.
+    y points down, as in the picture; ``aspect`` is width/height, if known. Missing points are skipped. Panels are
+    fitted to the signer, or show the ``whole`` picture. Draws into ``axes`` or a new figure, and returns the figure.
     """
     from matplotlib.patches import Rectangle
 
-    chosen = moments(poses, frames)
-    points = poses[chosen][..., :2].astype(float)
+    frame_numbers = moments(poses, frames)
+    points = poses[frame_numbers][..., :2].astype(float)
     points[..., 0] *= aspect or 1.0
     if axes is None:
         axes = figure(1.5 * frames, 1.9).subplots()
@@ -77,18 +76,18 @@ def strip(
     if title:
         axes.set_title(title, fontsize=9, loc="left")
     if not np.isfinite(points[:, DRAWN]).all(-1).any():
-        axes.text(0.5, 0.5, "no point found in any frame", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no points in any frame", ha="center", va="center", transform=axes.transAxes)
         return _figure_of(axes)
     corner, size = (np.zeros(2), np.array([aspect or 1.0, 1.0])) if whole else moment_box(points)
     step = 1.06 * size[0]
-    points[..., 0] += step * np.arange(len(chosen))[:, None]
+    points[..., 0] += step * np.arange(len(frame_numbers))[:, None]
     if not whole:
         _draw(axes, points)
-    for place, number in enumerate(chosen):
-        left = corner[0] + step * place
+    for index, number in enumerate(frame_numbers):
+        left = corner[0] + step * index
         panel = axes.add_patch(Rectangle((left, corner[1]), *size, facecolor=PANEL, edgecolor="none", zorder=0))
-        if whole:  # what lies outside the picture must not reach into the next panel
-            _draw(axes, points[place : place + 1], panel)
+        if whole:  # clip points outside the picture at the panel's edge
+            _draw(axes, points[index : index + 1], panel)
         x, y = left + 0.03 * size[0], corner[1] + 0.97 * size[1]
         axes.text(x, y, str(number), va="bottom", fontsize=6, color=GRAY)
     axes.set_xlim(corner[0], corner[0] + step * frames)
@@ -98,7 +97,7 @@ def strip(
 
 
 def moment_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Upper left corner and size (width, height) of the box that every moment is drawn in, never narrow or flat."""
+    """Return upper left corner and size (width, height) of a box around all points, with a bounded aspect."""
     low, high = np.nanmin(points[:, DRAWN], (0, 1)), np.nanmax(points[:, DRAWN], (0, 1))
     width, height = np.maximum(high - low, 1e-3)
     size = 1.12 * np.array([max(width, 0.85 * height), max(height, width / 1.1)])
@@ -106,38 +105,38 @@ def moment_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def view(poses: np.ndarray, aspect: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Upper left corner and size (width, height), in shares of the picture's height, of a frame around the signer.
+    """Return upper left corner and size (width, height) of a view of the signer, in shares of the picture height.
 
-    One for the whole clip: head, shoulders and hands stay in it, and a stray point does not widen it. Hips are left
-    out: below the edge of the picture they are guesses.
+    The view contains head, shoulders and hands of all frames, except outliers. Hips are ignored, because they are often
+    estimated below the edge of the picture.
     """
-    kept = [sk.NOSE, sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER, *range(sk.NUM_BODY, sk.NUM_POINTS)]
-    points = poses[:, kept, :2].reshape(-1, 2).astype(np.float64)
+    points_in_view = [sk.NOSE, sk.LEFT_SHOULDER, sk.RIGHT_SHOULDER, *range(sk.NUM_BODY, sk.NUM_POINTS)]
+    points = poses[:, points_in_view, :2].reshape(-1, 2).astype(np.float64)
     points[:, 0] *= aspect or 1.0
     points = points[np.isfinite(points).all(-1)]
     if not len(points):
         return np.zeros(2), np.array([aspect or 1.0, 1.0])
     low, high = np.percentile(points, 0.5, axis=0), np.percentile(points, 99.5, axis=0)
     size = np.maximum(high - low, 1e-3)
-    wide = 1.3 * np.array([max(size[0], 0.8 * size[1]), max(size[1], size[0] / 1.4)])
-    return (low + high - wide) / 2, wide
+    view_size = 1.3 * np.array([max(size[0], 0.8 * size[1]), max(size[1], size[0] / 1.4)])
+    return (low + high - view_size) / 2, view_size
 
 
 def moments(poses: np.ndarray, frames: int) -> np.ndarray:
-    """Up to ``frames`` frame numbers, evenly spread over those that show a hand (over all when none does)."""
+    """Return up to ``frames`` frame numbers, evenly spaced over the frames with a hand (over all if there are none)."""
     with_hand = np.flatnonzero(np.isfinite(poses[:, sk.NUM_BODY :, 0]).any(1))
     candidates = with_hand if len(with_hand) else np.arange(len(poses))
     return candidates[np.unique(np.linspace(0, len(candidates) - 1, frames).round().astype(int))]
 
 
 def _draw(axes: Axes, points: np.ndarray, panel: Patch | None = None) -> None:
-    """Limbs and faces of [frames, 75, 2], cut off at the edges of ``panel``."""
+    """Draw limbs and noses of points [frames, 75, 2], clipped at the edges of ``panel``."""
     from matplotlib.collections import LineCollection
 
     for limbs, color, width in PARTS:
         segments = points[:, limbs].reshape(-1, 2, 2)
-        seen = np.isfinite(segments).all((1, 2))
-        lines = LineCollection(list(segments[seen]), colors=color, linewidths=width, capstyle="round")
+        present = np.isfinite(segments).all((1, 2))
+        lines = LineCollection(list(segments[present]), colors=color, linewidths=width, capstyle="round")
         axes.add_collection(lines)
         if panel is not None:
             lines.set_clip_path(panel)
@@ -149,26 +148,26 @@ def _draw(axes: Axes, points: np.ndarray, panel: Patch | None = None) -> None:
 def _figure_of(axes: Axes) -> Figure:
     from matplotlib.figure import Figure
 
-    found = axes.figure
-    return found if isinstance(found, Figure) else found.figure
+    parent = axes.figure
+    return parent if isinstance(parent, Figure) else parent.figure
 
 
 def neighbors(
     rows: Sequence[Strip], path: str | os.PathLike[str], *, frames: int = 8, credit: str | None = None
 ) -> None:
-    """Save a PNG: the first row is the query, each other row a neighbor with its label and right or wrong.
+    """Save a figure: the query in the first row, then a row per neighbor with label and correctness.
 
-    ``credit`` is written below: who recorded the signing.
+    ``credit`` (the source of the recordings) is written below.
     """
-    picture = figure(1.5 * frames + 2.0, 1.55 * len(rows) + 0.3)
-    grid = picture.subplots(len(rows), 2, squeeze=False, width_ratios=[2.0, 1.5 * frames])
-    for place, (row, (words, drawing)) in enumerate(zip(rows, grid, strict=True)):
-        strip(row.poses, frames=frames, axes=drawing, aspect=row.aspect)
-        words.set_axis_off()
-        label = row.label if row.right is None else f"{place}. {row.label}"
-        words.text(0, 0.6, label, fontsize=11, fontweight="bold" if row.right is None else "normal", va="center")
+    canvas = figure(1.5 * frames + 2.0, 1.55 * len(rows) + 0.3)
+    grid = canvas.subplots(len(rows), 2, squeeze=False, width_ratios=[2.0, 1.5 * frames])
+    for index, (row, (text_axes, strip_axes)) in enumerate(zip(rows, grid, strict=True)):
+        strip(row.poses, frames=frames, axes=strip_axes, aspect=row.aspect)
+        text_axes.set_axis_off()
+        label = row.label if row.right is None else f"{index}. {row.label}"
+        text_axes.text(0, 0.6, label, fontsize=11, fontweight="bold" if row.right is None else "normal", va="center")
         if row.right is not None:
             mark, color = ("\N{CHECK MARK} right", GREEN) if row.right else ("\N{BALLOT X} wrong", VERMILION)
-            words.text(0, 0.35, mark, fontsize=10, color=color, va="center")
-    picture.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=7, color=GRAY)
-    save(picture, path)
+            text_axes.text(0, 0.35, mark, fontsize=10, color=color, va="center")
+    canvas.supxlabel(". ".join(filter(None, [LEGEND, credit])), fontsize=7, color=GRAY)
+    save(canvas, path)

@@ -1,1 +1,1 @@
-"""RGB frames for models that take pictures: of the real video where there is one, drawn from poses where not."""
+"""RGB frames of clips for image models: from the video if available, otherwise rendered from poses."""

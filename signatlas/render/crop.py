@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from signatlas.render.body import SHOULDER_WIDTH, SHOULDERS_BELOW_NOSE, Figure
+from signatlas.render.body import SHOULDER_WIDTH, SHOULDERS_BELOW_NOSE, UpperBody
 
 # Lengths in palm lengths.
 HEADROOM, BELOW_SHOULDERS = 1.9, 2.6  # above the nose; at least this much below the shoulders
@@ -23,7 +23,7 @@ class Square(NamedTuple):
     side: float
 
 
-def around(person: Figure | None, aspect: float) -> Square:
+def around(person: UpperBody | None, aspect: float) -> Square:
     """Return the square around head, shoulders and hands with a margin; the full height if nobody is detected."""
     if person is None:
         return Square(aspect / 2, 0.5, 1.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from signatlas.errors import MediaError
-from signatlas.render.body import figure
+from signatlas.render.body import estimate_body
 from signatlas.render.crop import around, crop, inside
 from signatlas.render.footage import Footage
 from signatlas.render.renderer import UNKNOWN_ASPECT, Renderer
@@ -52,7 +52,7 @@ def _video_frames(clip: Clip, footage: Footage, aspect: float | None, size: int)
             break
         if square is None:
             aspect = aspect or image.shape[1] / image.shape[0]
-            square = inside(around(figure(clip.poses, aspect), aspect), aspect)
+            square = inside(around(estimate_body(clip.poses, aspect), aspect), aspect)
         number += 1
         yield crop(image, square, aspect or UNKNOWN_ASPECT, size)
     if number < clip.num_frames:

@@ -1,4 +1,4 @@
-"""Poses to RGB frames: a drawn person before a wall, filmed by a camera that blurs and grains."""
+"""Renderer of poses to RGB frames: a person in front of a wall, with motion blur, defocus and grain."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from signatlas.errors import PoseError, UserError
 from signatlas.pose import skeleton as sk
 from signatlas.render import paint
 from signatlas.render.appearance import Appearance, appearance_of, generator, shaded
-from signatlas.render.body import Figure, figure, likely_aspect
+from signatlas.render.body import UpperBody, estimate_aspect, estimate_body
 from signatlas.render.crop import Square, around
 
-UNKNOWN_ASPECT = 4 / 3  # of most webcams; where neither the corpus nor the body says it
-STEP = 3.0  # pixels at 224 that a hand may move between two exposures that are mixed to a blur
-GRAIN_ROOM = 32
+UNKNOWN_ASPECT = 4 / 3  # of most webcams; used if neither corpus nor body give the aspect
+MAX_EXPOSURE_STEP = 3.0  # largest motion of a hand between two blended exposures, in pixels at size 224
+GRAIN_MARGIN = 32
 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """How frames are rendered; what a signer looks like is :class:`signatlas.render.appearance.Appearance`.
+    """Settings of rendering; signers look as given by :class:`signatlas.render.appearance.Appearance`.
 
-    ``size`` in pixels a side; ``seed`` of all looks and noise; ``shutter`` is the share of the time between two frames
-    in which the camera sees (0: no motion blur), ``exposures`` the most that are mixed; ``defocus``, ``grain`` and
-    ``flicker`` (of the brightness, from frame to frame) scale what the camera does to the picture, 0 is off;
-    ``bridge`` is how many frames without a hand are bridged.
+    ``size``: pixels per side; ``seed``: of appearances and noise; ``shutter``: exposure time as a share of the time
+    between frames (0: no motion blur); ``exposures``: maximum number that is blended; ``defocus``, ``grain`` and
+    ``flicker`` (brightness noise per frame): strength of camera effects, 0 is off; ``bridge``: longest gap of a hand
+    that is interpolated, in frames.
     """
 
     size: int = 224
@@ -43,17 +43,19 @@ class RenderConfig:
         if not 16 <= self.size <= 4096:
             raise UserError(f"render size {self.size}: choose 16 to 4096 pixels")
         if not 0 <= self.shutter <= 1 or self.exposures < 1:
-            raise UserError(f"shutter {self.shutter} with {self.exposures} exposures: give 0 to 1, and at least one")
+            raise UserError(
+                f"shutter {self.shutter}, exposures {self.exposures}: choose a shutter of 0 to 1, at least 1 exposure"
+            )
 
 
 class Renderer:
-    """Draws clips. Frames depend on poses, aspect, appearance and configuration alone, on every machine alike."""
+    """Renders clips. Frames depend only on poses, aspect, appearance and configuration, not on the machine."""
 
     def __init__(self, config: RenderConfig = RenderConfig()):
         self.config = config
 
     def appearance(self, signer: str) -> Appearance:
-        """The look of a signer under this renderer's seed."""
+        """Return the appearance of a signer for the seed of this renderer."""
         return appearance_of(signer, self.config.seed)
 
     def render(
@@ -64,10 +66,10 @@ class Renderer:
         *,
         face: np.ndarray | None = None,
     ) -> np.ndarray:
-        """All frames of a clip at once: uint8 [T, size, size, 3]. See :meth:`iter_render`."""
+        """Return all frames of a clip, uint8 [T, size, size, 3]; see :meth:`iter_render`."""
         frames = np.empty((len(poses), self.config.size, self.config.size, 3), np.uint8)
-        for place, frame in enumerate(self.iter_render(poses, aspect, appearance, face=face)):
-            frames[place] = frame
+        for index, frame in enumerate(self.iter_render(poses, aspect, appearance, face=face)):
+            frames[index] = frame
         return frames
 
     def iter_render(
@@ -78,19 +80,19 @@ class Renderer:
         *,
         face: np.ndarray | None = None,
     ) -> Iterator[np.ndarray]:
-        """Frames uint8 RGB [size, size, 3] in order, one in memory at a time.
+        """Yield frames, uint8 RGB [size, size, 3], one at a time.
 
-        ``poses`` [T, 75, 3] in image units, NaN where missing; ``aspect`` width/height of their picture (where unknown,
-        as the body says, or 4/3); ``face`` [T, 478, 3] draws the real eyes and mouth. What no point says is invented,
-        see :func:`signatlas.render.body.figure`; a clip without any point is an empty room.
+        ``poses`` [T, 75, 3] are in image units, NaN if missing; ``aspect`` is width/height of their picture (default:
+        estimated from the body, else 4/3); ``face`` [T, 478, 3] is used for eyes and mouth. Missing body parts are
+        estimated by :func:`signatlas.render.body.estimate_body`; a clip without points gives the background.
 
         Raises PoseError for another shape and for infinite coordinates.
         """
         if poses.ndim != 3 or poses.shape[1:] != (sk.NUM_POINTS, 3):
             raise PoseError(f"poses to render have shape {list(poses.shape)}, expected [frames, 75, 3]")
         if np.isinf(poses).any():
-            raise PoseError("poses to render hold infinite coordinates; write missing ones as NaN")
-        aspect = aspect or likely_aspect(poses) or UNKNOWN_ASPECT
+            raise PoseError("poses to render have infinite coordinates; use NaN for missing points")
+        aspect = aspect or estimate_aspect(poses) or UNKNOWN_ASPECT
         return self._frames(poses, aspect, appearance or self.appearance(""), face)
 
     def _frames(
@@ -98,50 +100,50 @@ class Renderer:
     ) -> Iterator[np.ndarray]:
         if len(poses) == 0:
             return
-        someone = figure(poses, aspect, bridge=self.config.bridge, face=face)
-        square = around(someone, aspect)
+        body = estimate_body(poses, aspect, bridge=self.config.bridge, face=face)
+        square = around(body, aspect)
         camera = Camera(self.config, look, hashlib.sha256(np.ascontiguousarray(poses, "<f4").tobytes()).hexdigest())
         wall = background(look, self.config.size)
         for number in range(len(poses)):
-            painted = wall if someone is None else self._exposed(wall, someone, number, square, look)
-            yield camera.film(painted)
+            picture = wall if body is None else self._expose(wall, body, number, square, look)
+            yield camera.film(picture)
 
-    def _exposed(self, wall: np.ndarray, someone: Figure, number: int, square: Square, look: Appearance) -> np.ndarray:
-        """The frame as the mean of what is seen while the shutter is open."""
-        times = self._times(someone, number, square)
-        light = np.full(wall.shape, len(times) // 2, np.uint16)
+    def _expose(self, wall: np.ndarray, body: UpperBody, number: int, square: Square, look: Appearance) -> np.ndarray:
+        """Return the mean of the exposures of a frame."""
+        times = self._exposure_times(body, number, square)
+        total = np.full(wall.shape, len(times) // 2, np.uint16)
         for time in times:
             canvas = wall.copy()
-            paint.person(canvas, someone.at(time), someone.unit, square, look)
-            light = light + canvas
-        return (light // len(times)).astype(np.uint8)
+            paint.person(canvas, body.at(time), body.unit, square, look)
+            total = total + canvas
+        return (total // len(times)).astype(np.uint8)
 
-    def _times(self, someone: Figure, number: int, square: Square) -> np.ndarray:
-        """As many moments of the exposure as the fastest hand needs to become a blur instead of a row of hands."""
-        if not self.config.shutter or number + 1 == len(someone.head):
+    def _exposure_times(self, body: UpperBody, number: int, square: Square) -> np.ndarray:
+        """Return the times of the exposures of a frame, enough to blur the fastest hand without visible copies."""
+        if not self.config.shutter or number + 1 == len(body.head):
             return np.array([float(number)])
-        moved = np.abs(someone.hands[number + 1, ..., :2] - someone.hands[number, ..., :2])
+        moved = np.abs(body.hands[number + 1, ..., :2] - body.hands[number, ..., :2])
         fastest = float(np.nanmax(moved, initial=0.0)) * 224 / square.side * self.config.shutter
-        exposures = int(np.clip(np.ceil(fastest / STEP), 1, self.config.exposures))
+        exposures = int(np.clip(np.ceil(fastest / MAX_EXPOSURE_STEP), 1, self.config.exposures))
         return number + np.arange(exposures) * self.config.shutter / exposures
 
 
 class Camera:
-    """Blur, exposure and grain; the grain of a frame depends on the clip and the frame's number."""
+    """Defocus, exposure and grain of frames; grain depends on the clip and the number of the frame."""
 
     def __init__(self, config: RenderConfig, look: Appearance, clip: str):
         self.config, self.rng = config, generator("camera", config.seed, look.texture, clip)
         self.defocus = config.defocus * look.defocus * config.size / 224
-        side = config.size + GRAIN_ROOM
+        side = config.size + GRAIN_MARGIN
         noise = generator("grain", config.seed, look.texture).normal(0, config.grain * look.grain, (side, side, 3))
         self.grain = noise.round().astype(np.int16)
         self.gain, self.contrast = look.gain, look.contrast
 
     def film(self, painted: np.ndarray) -> np.ndarray:
-        """A frame uint8 [S, S, 3] from what stands before the camera."""
+        """Return the filmed frame of a painted picture, uint8 [S, S, 3]."""
         import cv2
 
-        x, y = self.rng.integers(0, GRAIN_ROOM, 2)
+        x, y = self.rng.integers(0, GRAIN_MARGIN, 2)
         gain = self.gain * (1 + self.config.flicker * float(self.rng.normal()))
         curve = np.clip(((np.arange(256) - 128) * self.contrast + 128) * gain, 0, 255).astype(np.uint8)
         picture = cv2.GaussianBlur(painted, (0, 0), self.defocus) if self.defocus > 0.15 else painted
@@ -153,7 +155,7 @@ class Camera:
 
 
 def background(look: Appearance, size: int) -> np.ndarray:
-    """The room behind a signer, uint8 [size, size, 3]: plain, a gradient, or a textured wall with something on it."""
+    """Return the background, uint8 [size, size, 3]: plain, a gradient, or a textured wall with rectangles."""
     import cv2
 
     rng = generator("background", look.texture)

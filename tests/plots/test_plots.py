@@ -57,7 +57,7 @@ def test_moments_are_frames_that_show_a_hand() -> None:
 
 def test_a_clip_without_points_says_so() -> None:
     axes = strip(np.full((4, 75, 3), np.nan)).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["no point found in any frame"]
+    assert [text.get_text() for text in axes.texts] == ["no points in any frame"]
 
 
 def test_neighbors_picture(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an RGB model gets: the video's frames where there is one, rendered ones otherwise, of one shape."""
+"""RGB frames of clips: from the video if available, otherwise rendered."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from signatlas.plots.movie import write_movie
 from signatlas.render.footage import Footage, of_clip, recorded
 from signatlas.render.frames import iter_rgb_frames, normalized, rgb_frames, to_tensor
 from signatlas.render.renderer import RenderConfig, Renderer
-
-from .made import nose_and_hands
+from tests.render.sample_poses import nose_and_hands
 
 CLIP = Clip("c/1", "train", nose_and_hands(6), "gsg", "c", signer="anna", fps=25.0, width=320, height=240)
 
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """320 x 240, 8 frames, each brighter than the one before, with a red post at the left edge."""
+    """Video of 8 frames of 320 x 240, increasing in brightness, with a red bar at the left edge."""
     frames = [np.full((240, 320, 3), 60 + 15 * i, np.uint8) for i in range(8)]
     for frame in frames:
         frame[:, :30] = (250, 0, 0)
@@ -33,27 +32,27 @@ def video(tmp_path: Path) -> Path:
     return tmp_path / "v.mp4"
 
 
-def test_rendered_frames_have_the_look_of_the_signer() -> None:
+def test_rendered_frames_depend_on_the_signer() -> None:
     frames = rgb_frames(CLIP)
     assert frames.shape == (6, 224, 224, 3) and frames.dtype == np.uint8
     np.testing.assert_array_equal(frames, rgb_frames(CLIP))
     assert (rgb_frames(replace(CLIP, signer="berta")) != frames).mean() > 0.5
-    nameless = replace(CLIP, signer=None)  # then every clip has its own look, and no look can be learned
+    nameless = replace(CLIP, signer=None)  # every clip has its own appearance
     assert (rgb_frames(replace(nameless, id="c/2")) != rgb_frames(nameless)).mean() > 0.5
 
 
-def test_filmed_frames_are_those_of_the_video_in_order(video: Path) -> None:
+def test_recorded_frames_are_those_of_the_video_in_order(video: Path) -> None:
     frames = rgb_frames(CLIP, Footage(str(video)))
     assert frames.shape == (6, 224, 224, 3)
     np.testing.assert_allclose(frames[:, 112, 150].mean(-1), 60 + 15 * np.arange(6), atol=3)
     cut = rgb_frames(replace(CLIP, poses=CLIP.poses[:3]), Footage(str(video), span=(4, 7)))
     np.testing.assert_allclose(cut[:, 112, 150].mean(-1), 60 + 15 * np.arange(4, 7), atol=3)
-    # The signer's right hand stands left of the middle, so the square reaches towards the post, not away from it.
+    # The signer's right hand is left of the middle, so the crop extends to the red bar.
     left = rgb_frames(replace(CLIP, poses=CLIP.poses - np.array([0.3, 0, 0], np.float32)), Footage(str(video)))
     assert (left[0, 112, :5, 0] > 200).all() and (left[0, 112, :5, 1] < 60).all()
 
 
-def test_a_video_that_ends_early_is_refused_after_its_frames(video: Path) -> None:
+def test_videos_that_end_early_are_an_error(video: Path) -> None:
     long = replace(CLIP, poses=nose_and_hands(11))
     with pytest.raises(MediaError, match="has 8 frames, clip c/1 needs 11"):
         rgb_frames(long, Footage(str(video)))
@@ -71,7 +70,7 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
     rows = [{"id": "c/0", "media": str(tmp_path / "gone.mp4")}, row, {"id": "c/3", "media": "x.pose"}]
     info = CorpusInfo("c", "1", "MIT", "x", ("gsg",), made={"options": {"target_fps": 25.0}})
     clips = [replace(CLIP, id=f"c/{i}") for i in range(4)]
-    lines = "".join(json.dumps(held) + "\n" for held in rows)
+    lines = "".join(json.dumps(row_) + "\n" for row_ in rows)
     corpus = write_corpus(tmp_path / "corpus", info, clips, extra_files={"media.jsonl": lines})
     assert of_clip(clips[1], corpus) == Footage(str(video), span=(1, 7), target_fps=25.0)
     assert [of_clip(clips[i], corpus) for i in (0, 2, 3)] == [None, None, None]
@@ -81,7 +80,7 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         (b"{", "line 1 is damaged"),
         (b"[1]", "not a JSON object"),
@@ -91,25 +90,25 @@ def test_the_video_of_an_extracted_clip_is_found(tmp_path: Path, video: Path) ->
         (b'{"id": "c/1", "media": "a.mp4", "fps": "fast"}', "could not convert"),
     ],
 )
-def test_a_damaged_list_of_recordings_is_named(tmp_path: Path, line: bytes, says: str) -> None:
+def test_damaged_media_lists_are_an_error(tmp_path: Path, line: bytes, message: str) -> None:
     info = CorpusInfo("c", "1", "MIT", "x", ("gsg",))
     corpus = write_corpus(tmp_path / "corpus", info, [CLIP], extra_files={"media.jsonl": "{}"})
     (tmp_path / "corpus" / "media.jsonl").write_bytes(line)
-    with pytest.raises(CorpusError, match=says) as raised:
+    with pytest.raises(CorpusError, match=message) as raised:
         of_clip(CLIP, corpus)
     assert "media.jsonl line 1" in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_tensors_are_what_imagenet_models_expect() -> None:
+def test_tensors_have_imagenet_normalization() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
-    made = to_tensor(frames)
-    assert made.shape == (2, 3, 8, 9) and made.dtype == torch.float32
+    tensor = to_tensor(frames)
+    assert tensor.shape == (2, 3, 8, 9) and tensor.dtype == torch.float32
     expected = (frames[1, 3, 4] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
-    np.testing.assert_allclose(made[1, :, 3, 4].numpy(), expected, rtol=1e-5)
-    np.testing.assert_array_equal(made.numpy(), normalized(frames))
+    np.testing.assert_allclose(tensor[1, :, 3, 4].numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(tensor.numpy(), normalized(frames))
 
 
-def test_a_convolutional_stem_takes_filmed_and_rendered_alike(video: Path) -> None:
+def test_a_convolutional_stem_takes_recorded_and_rendered_frames(video: Path) -> None:
     """The first layers of ResNet-18: 7 x 7 convolution of stride 2, pooling; 224 becomes 56."""
     torch.manual_seed(0)
     stem = torch.nn.Sequential(

@@ -1,4 +1,4 @@
-"""A signer of few points, for the tests of this folder."""
+"""Sample poses of nose and hands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HAND = np.array([(0, 0), (3, -1), (5, -3), (6, -5), (7, -6), (3, -9), (3, -12), 
 
 
 def nose_and_hands(frames: int = 20, wrist: tuple[float, float] = (0.35, 0.7)) -> np.ndarray:
-    """Nose and an open right hand with the palm forward, left of the face as in every picture that is not mirrored."""
+    """Return poses with a nose and an open right hand, palm forward, left of the face (not mirrored)."""
     poses = np.full((frames, sk.NUM_POINTS, 3), np.nan, np.float32)
     poses[:, sk.NOSE, :2] = (0.5, 0.3)
     poses[:, sk.RIGHT_HAND, :2] = HAND + wrist
