@@ -1,4 +1,4 @@
-"""Moving pictures: whole or not at all, in time, in the colors they were drawn in."""
+"""Movies: atomic writes, durations and colors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from signatlas.plots.movie import write_movie
 
 
 def counted(number: int, height: int = 40, width: int = 60) -> list[np.ndarray]:
-    """White frames with a blue bar that grows and an orange-red square that is not in the first frame."""
+    """Return white frames with a growing blue bar, and an orange-red square in all but the first."""
     frames = np.full((number, height, width, 3), 255, np.uint8)
     for i, frame in enumerate(frames):
         frame[5:15, : 2 + i] = rgb(BLUE)
@@ -25,7 +25,7 @@ def counted(number: int, height: int = 40, width: int = 60) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("fps", "total"), [(25.0, 800), (29.97, 670), (7.5, 2670)])
-def test_a_gif_lasts_as_long_as_the_clip(tmp_path: Path, fps: float, total: int) -> None:
+def test_gifs_have_the_duration_of_the_clip(tmp_path: Path, fps: float, total: int) -> None:
     assert write_movie(tmp_path / "deep" / "a.gif", counted(20), fps) == 20
     with Image.open(tmp_path / "deep" / "a.gif") as movie:
         lengths = []
@@ -40,13 +40,13 @@ def test_a_gif_lasts_as_long_as_the_clip(tmp_path: Path, fps: float, total: int)
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["a.gif"]
 
 
-def test_a_gif_of_a_fast_clip_leaves_frames_out(tmp_path: Path) -> None:
+def test_gifs_above_50_fps_drop_frames(tmp_path: Path) -> None:
     assert write_movie(tmp_path / "a.gif", counted(24), 120.0) == 8
     with Image.open(tmp_path / "a.gif") as movie:
         assert movie.n_frames == 8 and movie.info["duration"] in (20, 30)
 
 
-def test_an_mp4_holds_every_frame_at_its_rate(tmp_path: Path) -> None:
+def test_mp4_files_have_all_frames_and_the_frame_rate(tmp_path: Path) -> None:
     import av
 
     assert write_movie(tmp_path / "a.mp4", iter(counted(12, 41, 61)), 30000 / 1001) == 12

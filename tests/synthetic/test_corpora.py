@@ -80,7 +80,7 @@ def test_the_compose_command(lexicon_corpus: Path, sentences_file: Path, tmp_pat
     for extra, message in (
         (["--sentences", str(sentences_file)], "already exists"),
         (["--overwrite"], "needs --sentences"),
-        (["--out", "/proc/nowhere/own", "--sentences", str(sentences_file)], "cannot be made"),
+        (["--out", "/proc/nowhere/own", "--sentences", str(sentences_file)], "cannot be created"),
         (["--signers", "2"], "--signers"),
         (["--overwrite", "--sentences", str(tmp_path / "none.jsonl")], "cannot be read"),
     ):

@@ -134,7 +134,7 @@ def _add_modifier(drawn: Clause, predicate: Predicate, draw: Draw) -> Clause:
         when=when,
         time=when,
         all_day=when in TIMES and predicate.lasting and draw.chance(20),
-        question=predicate.asked and drawn.subject != "ich" and draw.chance(25),
+        question=predicate.may_ask and drawn.subject != "ich" and draw.chance(25),
     )
 
 

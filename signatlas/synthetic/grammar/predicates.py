@@ -32,7 +32,7 @@ class Predicate:
     gladly: bool = False  # may be combined with 'love to'
     daily: bool = True  # may be combined with 'every day'
     timed: bool = True  # may have a time
-    asked: bool = True  # may be a question
+    may_ask: bool = True  # may be a question
     needs_time: bool = False
     needs_place: bool = False
     personal_places: bool = False  # only clauses about persons have a place
@@ -114,7 +114,7 @@ PREDICATES = {
         places=(*TOWNS, "land", "welt", "universitaet"),
         signed=(),
         lasting=True,
-        asked=False,
+        may_ask=False,
         needs_time=True,
         needs_place=True,
     ),
@@ -137,7 +137,7 @@ PREDICATES = {
         goals=("mainz", "deutschland"),
         signed=(),
         timed=False,
-        asked=False,
+        may_ask=False,
         weight=1,
     ),
     "be sunny": Predicate(
@@ -155,7 +155,7 @@ PREDICATES = {
         places=_of("mainz, deutschland, universitaet, haus, sonne, land"),
         signed=(),
         daily=False,
-        asked=False,
+        may_ask=False,
         needs_time=True,
         needs_place=True,
         weight=1,
