@@ -45,7 +45,7 @@ COMMANDS: Entries = {
         "doctor": Entry("cli.corpus.manage:doctor", "Check files, checksums, splits and poses; measure shortcuts."),
     },
     "features": {
-        "extract": Entry("cli.features_extract:extract", "Extract clip features with a sign classifier."),
+        "extract": Entry("cli.features:extract", "Extract clip features with a sign classifier."),
         "glosses": Entry("cli.features:glosses", "Create oracle features: a fixed random vector per true gloss."),
         "import": Entry("cli.features:import_", "Import precomputed features, .npy or .pkl."),
         "info": Entry("cli.features:info", "Print the contents of a folder of features."),

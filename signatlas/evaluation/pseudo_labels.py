@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from signatlas.corpus.format import Corpus
-from signatlas.features.pseudo_labels import Found
+from signatlas.features.pseudo_labels import PseudoLabel
 
 Row = Mapping[str, Any]
 Span = tuple[str, int, int]  # class name, first frame, frame after the last
@@ -52,7 +52,7 @@ def span_windows(
 
 
 def score_segments(
-    segments: Sequence[Found],
+    segments: Sequence[PseudoLabel],
     spans: Mapping[str, Sequence[Span]],
     vocabulary: Sequence[str],
     *,
@@ -99,18 +99,18 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _matching_span(segment: Found, name: str, in_clip: Sequence[Span]) -> int | None:
+def _matching_span(segment: PseudoLabel, name: str, in_clip: Sequence[Span]) -> int | None:
     """Return the index of the true span of class ``name`` that contains the segment's middle, or None."""
     middle = (segment.start + segment.end) / 2
     return next((i for i, (true, first, end) in enumerate(in_clip) if true == name and first <= middle < end), None)
 
 
-def _in_any_span(segment: Found, in_clip: Sequence[Span]) -> bool:
+def _in_any_span(segment: PseudoLabel, in_clip: Sequence[Span]) -> bool:
     middle = (segment.start + segment.end) / 2
     return any(first <= middle < end for _, first, end in in_clip)
 
 
-def _chance(segments: Sequence[Found], spans: Mapping[str, Sequence[Span]], seed: int) -> float | None:
+def _chance(segments: Sequence[PseudoLabel], spans: Mapping[str, Sequence[Span]], seed: int) -> float | None:
     if not segments:
         return None
     rng = np.random.default_rng(seed)

@@ -1,1 +1,1 @@
-"""Clip features of continuous signing: computed once, read many times."""
+"""Clip features of continuous signing, their windows and pseudo-labels."""

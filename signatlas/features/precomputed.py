@@ -1,4 +1,4 @@
-"""Clip features that others computed: a `.npy` or `.pkl` a clip, or one `.pkl` of all, read without foreign code."""
+"""Import of precomputed clip features from `.npy` and `.pkl` files, without running code from pickles."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError
 from signatlas.features import store
 
-KEYS = ("feature", "features")  # of the array in a dict; CiCo's releases say "feature"
+KEYS = ("feature", "features")  # of the array in a dict; CiCo's releases use "feature"
 ENDINGS = (".npy", ".pkl", ".pickle")
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
-        raise FeatureError(f"text in {encoding}, which no array has")
+        raise FeatureError(f"it contains text in {encoding}, which numpy arrays do not use")
     return text.encode(encoding)
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
-    """All that pickles of numpy arrays call, by the names of numpy 1 and 2. Whatever else one names is refused."""
+    """Return the callables that pickles of numpy arrays may use, under their numpy 1 and numpy 2 names."""
     from numpy.core import multiarray
 
     calls: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
@@ -40,98 +40,101 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Knows arrays, numbers, text, lists, tuples and dicts; stops at the first other name."""
+    """An unpickler of arrays, numbers, text, lists, tuples and dicts; any other name is an error."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         try:
-            found: Callable[..., Any] = _allowed()[module, name]
+            function: Callable[..., Any] = _allowed()[module, name]
         except KeyError as error:
-            raise FeatureError(f"it names {module}.{name}, which no array needs; nothing of it was run") from error
-        return found
+            raise FeatureError(f"it uses {module}.{name}, which numpy arrays do not need; no code was run") from error
+        return function
 
 
 def read(path: Path) -> Any:
-    """The content of a .npy, or of a pickle of arrays, dicts, lists, text and numbers. Raises FeatureError."""
+    """Return the content of a .npy file, or of a pickle of arrays, dicts, lists, text and numbers.
+
+    Raises FeatureError.
+    """
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         return _ArraysOnly(io.BytesIO(path.read_bytes())).load()
     except FeatureError as error:
-        raise FeatureError(f"{path} is refused: {error}") from error
+        raise FeatureError(f"{path} was rejected: {error}") from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise FeatureError(f"{path} holds no features that can be read: {error or type(error).__name__}") from error
+        raise FeatureError(f"{path} contains no readable features: {error or type(error).__name__}") from error
 
 
-def matrix(held: Any, where: str) -> np.ndarray:
-    """Features float32 [windows, width] from an array, or a dict or list that holds it. Raises FeatureError."""
-    if isinstance(held, Mapping):
-        key = next((key for key in KEYS if key in held), None)
-        if key is None and len(held) != 1:
-            raise FeatureError(f"{where} is a dict of {', '.join(map(str, held))[:80]}: 'feature' is missing")
-        held = held[key] if key is not None else next(iter(held.values()))
+def matrix(value: Any, source: str) -> np.ndarray:
+    """Return features float32 [windows, width] from an array, or from a dict or list with one. Raises FeatureError."""
+    if isinstance(value, Mapping):
+        key = next((key for key in KEYS if key in value), None)
+        if key is None and len(value) != 1:
+            raise FeatureError(f"{source} is a dict of {', '.join(map(str, value))[:80]}: 'feature' is missing")
+        value = value[key] if key is not None else next(iter(value.values()))
     try:
-        array = np.asarray(held)
+        array = np.asarray(value)
         if array.dtype.kind not in "fiu":
             raise ValueError
         array = array.astype(np.float32)
     except (ValueError, TypeError) as error:
-        raise FeatureError(f"{where} holds no array of numbers") from error
+        raise FeatureError(f"{source} is not an array of numbers") from error
     array = array.reshape([size for size in array.shape if size != 1] if array.ndim > 2 else array.shape)
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or 0 in array.shape:
-        raise FeatureError(f"{where} has shape {list(array.shape)}, expected [windows, width]")
+        raise FeatureError(f"{source} has shape {list(array.shape)}, expected [windows, width]")
     if not np.isfinite(array).all() or np.abs(array).max() > np.finfo(np.float16).max:
-        raise FeatureError(f"{where} holds NaN, infinite or huge values: compute it again or leave it out")
+        raise FeatureError(f"{source} contains NaN, infinite or huge values: recompute it or leave the clip out")
     return array
 
 
-def _itself(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
 @dataclass
 class Source:
-    """Features of one stream by clip id. ``names`` are those that lie there, to be told of what fits no clip."""
+    """Features of one stream: a loader per file name or key."""
 
     path: Path
-    get: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    loaders: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Source:
-        """A folder with a file a clip, or one pickle with a dict id -> array. Raises FeatureError."""
-        where = Path(path)
-        if where.is_dir():
-            files = sorted(f for f in where.rglob("*") if f.suffix in ENDINGS and f.is_file())
+        """Open a folder with one file per clip, or one pickle with a dict from id to array. Raises FeatureError."""
+        location = Path(path)
+        if location.is_dir():
+            files = sorted(f for f in location.rglob("*") if f.suffix in ENDINGS and f.is_file())
             if not files:
-                raise FeatureError(f"{where} holds no .npy or .pkl")
-            names = [f.relative_to(where).with_suffix("").as_posix() for f in files]
+                raise FeatureError(f"{location} contains no .npy or .pkl files")
+            names = [f.relative_to(location).with_suffix("").as_posix() for f in files]
             if len(set(names)) < len(names):
-                twice = next(n for n in names if names.count(n) > 1)
-                raise FeatureError(f"{where} holds {twice} twice, as .npy and .pkl: remove one")
-            return cls(where, {name: partial(read, f) for name, f in zip(names, files, strict=True)})
-        if not where.is_file():
-            raise FeatureError(f"no features at {where}: give a folder of .npy or .pkl, or one .pkl")
-        held = read(where)
-        if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
-            raise FeatureError(f"{where} is no dict of clip ids and arrays")
-        return cls(where, {name: partial(_itself, value) for name, value in held.items()})
+                duplicate = next(n for n in names if names.count(n) > 1)
+                raise FeatureError(f"{location} contains {duplicate} twice, as .npy and .pkl: remove one")
+            return cls(location, {name: partial(read, f) for name, f in zip(names, files, strict=True)})
+        if not location.is_file():
+            raise FeatureError(f"no features at {location}: give a folder of .npy or .pkl, or one .pkl")
+        arrays = read(location)
+        if not isinstance(arrays, Mapping) or not all(isinstance(key, str) for key in arrays):
+            raise FeatureError(f"{location} is not a dict from clip id to array")
+        return cls(location, {name: partial(_identity, value) for name, value in arrays.items()})
 
     def names(self, ids: list[str]) -> dict[str, str]:
-        """Clip id -> name here: the id itself or its end, from a slash on (`corpus/train/x` is `train/x` or `x`)."""
-        found: dict[str, str] = {}
+        """Return the matching name per clip id: the id or a suffix of it (`train/x` or `x` for `corpus/train/x`)."""
+        matches: dict[str, str] = {}
         for id in ids:
             parts = id.split("/")
-            ends = ("/".join(parts[n:]) for n in range(len(parts)))
-            name = next((end for end in ends if end in self.get), None)
+            suffixes = ("/".join(parts[n:]) for n in range(len(parts)))
+            name = next((suffix for suffix in suffixes if suffix in self.loaders), None)
             if name is not None:
-                found[id] = name
-        return found
+                matches[id] = name
+        return matches
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What came of an import: the features, clips without any, and names that are no clip's."""
+class ImportResult:
+    """Imported features, ids of clips without features, and names that match no clip."""
 
     store: store.FeatureStore
     missing: tuple[str, ...]
@@ -149,26 +152,27 @@ def import_features(
     limit: int | None = None,
     allow_missing: bool = False,
     overwrite: bool = False,
-) -> Imported:
-    """Features of ``corpus`` from ``first`` (domain-agnostic) and ``second`` (domain-aware). Raises FeatureError.
+) -> ImportResult:
+    """Import features of ``corpus`` from ``first`` (domain-agnostic) and ``second`` (domain-aware).
 
-    Clips without features are an error unless ``allow_missing``; names that fit no clip are counted.
+    Raises FeatureError, also for clips without features unless ``allow_missing``; names that match no clip are
+    returned.
     """
     sources = {"agnostic": Source.open(first)} | ({"aware": Source.open(second)} if second is not None else {})
     ids = [row["id"] for row in corpus.metadata()]
     names = {stream: source.names(ids) for stream, source in sources.items()}
-    _refuse_shared(names)
-    kept = [id for id in ids if all(id in found for found in names.values())]
-    missing = tuple(id for id in ids if any(id not in found for found in names.values()))
-    if not kept or (missing and not allow_missing):
-        where = " and ".join(str(source.path) for source in sources.values())
+    _check_unique(names)
+    imported = [id for id in ids if all(id in matches for matches in names.values())]
+    missing = tuple(id for id in ids if any(id not in matches for matches in names.values()))
+    if not imported or (missing and not allow_missing):
+        paths = " and ".join(str(source.path) for source in sources.values())
         raise FeatureError(
-            f"{where}: no features of {len(missing)} of {len(ids)} clips, the first is {missing[0]}: "
+            f"{paths}: features are missing for {len(missing)} of {len(ids)} clips, first {missing[0]}: "
             "compute them, or leave these clips out with --allow-missing"
         )
-    used = {name for found in names.values() for name in found.values()}
-    unknown = tuple(sorted({name for source in sources.values() for name in source.get} - used))
-    counts, width = _sizes(sources, names, kept, limit)
+    used = {name for matches in names.values() for name in matches.values()}
+    unknown = tuple(sorted({name for source in sources.values() for name in source.loaders} - used))
+    counts, width = _sizes(sources, names, imported, limit)
     info = store.FeatureInfo(
         kind="precomputed", streams=tuple(sources), width=width, corpus=corpus.info.name,
         corpus_fingerprint=corpus.info.fingerprint, window=window, stride=stride, limit=limit,
@@ -176,33 +180,33 @@ def import_features(
     )  # fmt: skip
 
     def stream(name: str) -> Iterator[np.ndarray]:
-        for id in kept:
+        for id in imported:
             array = _array(sources[name], names[name][id])
             yield array[store.subsample(len(array), limit)]
 
-    made = store.write(out, info, kept, counts, {name: stream(name) for name in sources}, overwrite=overwrite)
-    return Imported(made, missing, unknown)
+    features = store.write(out, info, imported, counts, {name: stream(name) for name in sources}, overwrite=overwrite)
+    return ImportResult(features, missing, unknown)
 
 
 def _array(source: Source, name: str) -> np.ndarray:
-    return matrix(source.get[name](), f"{source.path}: {name}")
+    return matrix(source.loaders[name](), f"{source.path}: {name}")
 
 
-def _refuse_shared(names: Mapping[str, Mapping[str, str]]) -> None:
-    """Two clips must not be taken for one another because their ids end alike."""
-    for found in names.values():
+def _check_unique(names: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise FeatureError if two clips match the same name, as ids with a common suffix can."""
+    for matches in names.values():
         owner: dict[str, str] = {}
-        for id, name in found.items():
+        for id, name in matches.items():
             if owner.setdefault(name, id) != id:
                 raise FeatureError(
-                    f"features '{name}' fit two clips, {owner[name]} and {id}: name the file like the id"
+                    f"features '{name}' match two clips, {owner[name]} and {id}: name each file after the full clip id"
                 )
 
 
 def _sizes(
     sources: Mapping[str, Source], names: Mapping[str, Mapping[str, str]], ids: list[str], limit: int | None
 ) -> tuple[list[int], int]:
-    """Windows kept of each clip and the width; reads everything once, so that a bad file shows before writing."""
+    """Return the windows per clip and the width; read every file, so that bad ones fail before writing."""
     counts: list[int] = []
     width = 0
     for id in ids:

@@ -1,4 +1,4 @@
-"""From a classifier's scores of sliding windows to labeled segments (CiCo, the domain-aware encoder)."""
+"""Pseudo-labels: segments from a classifier's scores of sliding windows (CiCo, domain-aware encoder)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "segments.parquet"
 
 @dataclass(frozen=True)
 class Segment:
-    """A sign that a classifier believes to see: frames ``start`` to before ``end``, and its best window's score."""
+    """A predicted sign: frames ``start`` (inclusive) to ``end`` (exclusive), and the score of its best window."""
 
     label: int
     start: int
@@ -32,8 +32,8 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A segment of the clip ``id``, its class by name."""
+class PseudoLabel:
+    """A segment of the clip ``id`` with the name of its class."""
 
     id: str
     name: str
@@ -52,55 +52,55 @@ def greedy_segments(
     merge: int = 3,
     suppress: int = 24,
 ) -> list[Segment]:
-    """Segments of one video from its windows' best score [W], first frame [W] and best class [W].
+    """Return the segments of one video, by start, from its windows' best score [W], first frame [W] and best class [W].
 
-    Windows that score above ``threshold`` are taken class by class, the best first. One that starts at most ``merge``
-    frames from the opening window of a segment joins it; at most ``suppress`` frames, it is dropped; farther from all,
-    it opens a segment of its own. (CiCo's released code joins every such window to the class's first segment,
-    whichever it lies at; here it joins the one it lies at.) In order of their starts.
+    Windows that score above ``threshold`` are processed class by class, the best first. A window that starts at most
+    ``merge`` frames from the first window of the nearest segment joins it; at most ``suppress`` frames, it is dropped;
+    otherwise it starts a new segment. (CiCo's released code adds every window to merge to the class's first segment;
+    here it joins the nearest one.)
     """
-    found: list[Segment] = []
-    kept = np.flatnonzero(np.asarray(scores) > threshold)
-    for label in np.unique(classes[kept]):
-        mine = kept[classes[kept] == label]
-        mine = mine[np.argsort(-scores[mine], kind="stable")]
-        opened: list[int] = []  # first frame of each segment's opening window, and all windows that joined it
-        joined: list[list[int]] = []
-        for start in starts[mine].tolist():
-            distances = [abs(start - other) for other in opened]
+    segments: list[Segment] = []
+    candidates = np.flatnonzero(np.asarray(scores) > threshold)
+    for label in np.unique(classes[candidates]):
+        of_class = candidates[classes[candidates] == label]
+        of_class = of_class[np.argsort(-scores[of_class], kind="stable")]
+        seeds: list[int] = []  # first frame of each segment's best window
+        members: list[list[int]] = []  # first frames of all windows of each segment
+        for start in starts[of_class].tolist():
+            distances = [abs(start - other) for other in seeds]
             nearest = int(np.argmin(distances)) if distances else -1
             if nearest < 0 or distances[nearest] > suppress:
-                opened.append(start)
-                joined.append([start])
+                seeds.append(start)
+                members.append([start])
             elif distances[nearest] <= merge:
-                joined[nearest].append(start)
-        best = {start: float(score) for start, score in zip(starts[mine].tolist(), scores[mine], strict=True)}
-        found += [
-            Segment(int(label), min(members), max(members) + window, best[first])
-            for first, members in zip(opened, joined, strict=True)
+                members[nearest].append(start)
+        best = {start: float(score) for start, score in zip(starts[of_class].tolist(), scores[of_class], strict=True)}
+        segments += [
+            Segment(int(label), min(frames), max(frames) + window, best[seed])
+            for seed, frames in zip(seeds, members, strict=True)
         ]
-    return sorted(found, key=lambda segment: (segment.start, segment.label))
+    return sorted(segments, key=lambda segment: (segment.start, segment.label))
 
 
-def write(folder: str | os.PathLike[str], found: Iterable[Found]) -> Path:
+def write(folder: str | os.PathLike[str], labels: Iterable[PseudoLabel]) -> Path:
     """Write segments.parquet: `id, class, start, end, score`."""
-    rows = list(found)
+    rows = list(labels)
     target = Path(folder) / FILE
     table = pa.table(
         {
-            "id": pa.array([f.id for f in rows], pa.string()),
-            "class": pa.array([f.name for f in rows], pa.string()),
-            "start": pa.array([f.start for f in rows], pa.int32()),
-            "end": pa.array([f.end for f in rows], pa.int32()),
-            "score": pa.array([f.score for f in rows], pa.float32()),
+            "id": pa.array([row.id for row in rows], pa.string()),
+            "class": pa.array([row.name for row in rows], pa.string()),
+            "start": pa.array([row.start for row in rows], pa.int32()),
+            "end": pa.array([row.end for row in rows], pa.int32()),
+            "score": pa.array([row.score for row in rows], pa.float32()),
         }
     )
     pq.write_table(table, target, compression="zstd")
     return target
 
 
-def read(folder: str | os.PathLike[str]) -> list[Found]:
-    """What :func:`write` wrote. Raises FeatureError when it is missing or damaged."""
+def read(folder: str | os.PathLike[str]) -> list[PseudoLabel]:
+    """Return the pseudo-labels in ``folder``. Raises FeatureError if the file is missing or damaged."""
     source = Path(folder) / FILE
     try:
         columns: list[list[Any]] = [
@@ -108,5 +108,5 @@ def read(folder: str | os.PathLike[str]) -> list[Found]:
         ]
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise FeatureError(f"{source} cannot be read ({reason}): make it with 'signatlas spot'") from error
-    return [Found(*row) for row in zip(*columns, strict=True)]
+        raise FeatureError(f"{source} cannot be read ({reason}): create it with 'signatlas spot'") from error
+    return [PseudoLabel(*row) for row in zip(*columns, strict=True)]

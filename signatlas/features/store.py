@@ -1,7 +1,7 @@
-"""A folder of clip features: per video a row of windows, in one or two streams, memory-mapped.
+"""Folders of clip features: the windows of each video in one or two streams, memory-mapped.
 
-`features.json` says what they are, `rows.parquet` where each video's windows lie (`id, start, count`),
-`<stream>.npy` float16 [windows, width] holds them, `models/<stream>/` the encoder that made them, where there is one.
+`features.json` describes the features, `rows.parquet` (`id, start, count`) locates the windows of each video,
+`<stream>.npy` float16 [windows, width] contains them, and `models/<stream>/` is the encoder, if known.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ INFO, ROWS = "features.json", "rows.parquet"
 
 
 class FeatureInfo(BaseModel):
-    """What features.json says. ``limit`` windows at most were kept of a video, evenly spread."""
+    """Content of features.json. ``limit``: maximum windows per video, evenly spaced."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["windows", "precomputed", "glosses"]
-    streams: tuple[str, ...]  # "agnostic", "aware"; one of them alone stands for both
+    streams: tuple[str, ...]  # "agnostic", "aware"; a single stream is used for both
     width: int
     corpus: str
     corpus_fingerprint: str
@@ -41,36 +41,38 @@ class FeatureInfo(BaseModel):
 
 
 def subsample(count: int, limit: int | None) -> np.ndarray:
-    """Positions of at most ``limit`` of ``count`` windows, evenly spread from the first to the last (CiCo)."""
+    """Return the positions of at most ``limit`` of ``count`` windows, evenly spaced from first to last (CiCo)."""
     if limit is None or count <= limit:
         return np.arange(count)
     return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
 class FeatureStore:
-    """Opened features. ``of`` gives one video's, ``batch`` those of several, padded."""
+    """An open folder of features: ``of`` returns one video, ``batch`` several, padded."""
 
     def __init__(self, path: Path, info: FeatureInfo, rows: pa.Table):
         self.path, self.info = path, info
         self.ids: list[str] = rows["id"].to_pylist()
         self.starts, self.counts = (rows[name].to_numpy().astype(np.int64) for name in ("start", "count"))
-        self._where = {id: place for place, id in enumerate(self.ids)}
+        self._positions = {id: position for position, id in enumerate(self.ids)}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FeatureStore:
-        """Raises FeatureError when there are none or they are damaged."""
+        """Open the features in ``path``. Raises FeatureError if they are missing or damaged."""
         folder = Path(path)
         try:
             info = FeatureInfo.model_validate_json((folder / INFO).read_bytes())
             rows = pq.read_table(folder / ROWS)
         except FileNotFoundError as error:
-            raise FeatureError(f"no clip features at {folder}: make them with 'signatlas features extract'") from error
+            raise FeatureError(
+                f"no clip features at {folder}: create them with 'signatlas features extract'"
+            ) from error
         except (ValidationError, pa.ArrowInvalid, OSError) as error:
             raise FeatureError(
-                f"{folder} is damaged ({str(error).splitlines()[0]}); make the features again"
+                f"{folder} is damaged ({str(error).splitlines()[0]}); create the features again"
             ) from error
         store = cls(folder, info, rows)
-        store._arrays  # noqa: B018  damage shows now
+        store._arrays  # noqa: B018  opened now, so that damaged files fail early
         return store
 
     @cached_property
@@ -80,50 +82,50 @@ class FeatureStore:
             try:
                 array = np.load(self.path / f"{stream}.npy", mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise FeatureError(f"{self.path}/{stream}.npy cannot be read ({error}); make it again") from error
+                raise FeatureError(f"{self.path}/{stream}.npy cannot be read ({error}); create it again") from error
             expected = (int(self.counts.sum()), self.info.width)
             if array.shape != expected:
-                raise FeatureError(f"{self.path}/{stream}.npy is {array.shape}, expected {expected}; make it again")
+                raise FeatureError(f"{self.path}/{stream}.npy is {array.shape}, expected {expected}; create it again")
             arrays[stream] = array
         return arrays
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the content: changes when any feature does."""
+        """Fingerprint of the content of all streams."""
         return "-".join(self.info.checksums[f"{stream}.npy"][:16] for stream in self.info.streams)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __contains__(self, id: str) -> bool:
-        return id in self._where
+        return id in self._positions
 
     def positions(self, ids: Iterable[str]) -> np.ndarray:
-        """Rows of ids. Raises FeatureError for one that has no features."""
+        """Return the positions int64 of ids. Raises FeatureError for an id without features."""
         try:
-            return np.array([self._where[id] for id in ids], np.int64)
+            return np.array([self._positions[id] for id in ids], np.int64)
         except KeyError as error:
-            raise FeatureError(f"{self.path} has no features of clip {error}; make the features again") from error
+            raise FeatureError(f"{self.path} has no features of clip {error}; create the features again") from error
 
     def of(self, position: int, *, alpha: float, limit: int | None = None) -> np.ndarray:
-        """Features float32 [windows, width] of one video: (1 - alpha) aware + alpha agnostic (CiCo, Eq. 1)."""
+        """Return features float32 [windows, width] of one video: (1 - alpha) aware + alpha agnostic (CiCo, Eq. 1)."""
         start, count = self.starts[position], self.counts[position]
-        chosen = start + subsample(int(count), limit)
-        return self._mixed(alpha, chosen)
+        rows = start + subsample(int(count), limit)
+        return self._mixed(alpha, rows)
 
-    def _mixed(self, alpha: float, chosen: np.ndarray) -> np.ndarray:
+    def _mixed(self, alpha: float, rows: np.ndarray) -> np.ndarray:
         if len(self.info.streams) == 1:
-            return np.asarray(self._arrays[self.info.streams[0]][chosen], np.float32)
-        total = np.zeros((len(chosen), self.info.width), np.float32)
+            return np.asarray(self._arrays[self.info.streams[0]][rows], np.float32)
+        total = np.zeros((len(rows), self.info.width), np.float32)
         for stream, share in (("aware", 1 - alpha), ("agnostic", alpha)):
             if share:
-                total += np.float32(share) * self._arrays[stream][chosen]
+                total += np.float32(share) * self._arrays[stream][rows]
         return total
 
     def batch(
         self, positions: Sequence[int] | np.ndarray, *, alpha: float, limit: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Features float32 [B, limit, width], zero-padded, and their mask bool [B, limit]."""
+        """Return features float32 [B, limit, width], zero-padded, and their mask bool [B, limit]."""
         features = np.zeros((len(positions), limit, self.info.width), np.float32)
         mask = np.zeros((len(positions), limit), bool)
         for row, position in enumerate(positions):
@@ -142,9 +144,9 @@ def write(
     models: Mapping[str, str | os.PathLike[str]] | None = None,
     overwrite: bool = False,
 ) -> FeatureStore:
-    """Write features in one step. ``streams`` give arrays [windows, width] that together follow ``ids``.
+    """Write features atomically. ``streams`` yield arrays [windows, width] in the order of ``ids``.
 
-    Raises FeatureError for an existing target, features that are not finite or that do not match the counts.
+    Raises FeatureError for an existing target, and for features that are not finite or do not match ``counts``.
     """
     import shutil
 
@@ -158,7 +160,7 @@ def write(
                 _write_array(partial / f"{stream}.npy", shape, streams[stream])
             for stream, source in (models or {}).items():
                 shutil.copytree(source, partial / "models" / stream)
-            checksums = {f"{stream}.npy": _digest(partial / f"{stream}.npy") for stream in info.streams}
+            checksums = {f"{stream}.npy": _checksum(partial / f"{stream}.npy") for stream in info.streams}
             text = info.model_copy(update={"checksums": checksums}).model_dump_json(indent=2)
             (partial / INFO).write_text(text + "\n", encoding="utf-8")
     except FileExistsError as error:
@@ -171,19 +173,19 @@ def _write_array(path: Path, shape: tuple[int, int], parts: Iterable[np.ndarray]
     done = 0
     for part in parts:
         if part.ndim != 2 or part.shape[1] != shape[1]:
-            raise FeatureError(f"features of shape {part.shape} among others of width {shape[1]}")
+            raise FeatureError(f"features have shape {part.shape}, expected width {shape[1]}")
         if not np.isfinite(part).all():
             raise FeatureError(f"{path.stem} features from window {done} on are not finite")
         if done + len(part) > shape[0]:
-            raise FeatureError(f"more than the announced {shape[0]} windows in {path.stem}")
+            raise FeatureError(f"{path.stem} has more than the expected {shape[0]} windows")
         target[done : done + len(part)] = part
         done += len(part)
     if done != shape[0]:
-        raise FeatureError(f"{path.stem} has {done} windows, announced were {shape[0]}")
+        raise FeatureError(f"{path.stem} has {done} windows, expected {shape[0]}")
     target.flush()
 
 
-def _digest(path: Path) -> str:
+def _checksum(path: Path) -> str:
     from pyarrow.fs import LocalFileSystem
 
     return sha256_file(LocalFileSystem(), str(path))

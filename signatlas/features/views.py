@@ -11,34 +11,34 @@ from signatlas.pose.prepared_clips import PreparedClips
 
 
 class ViewConfig(BaseModel):
-    """What a window may show of a recording. Signs in sentences are shorter than recordings of single ones."""
+    """Sampling of training windows. Signs in sentences are shorter than recordings of isolated signs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    shortest: float = Field(0.3, gt=0, le=1, description="smallest share of a recording in a window")
+    shortest: float = Field(0.3, gt=0, le=1, description="smallest share of a recording that a window covers")
     longest: float = Field(1.0, gt=0, le=1, description="largest share")
-    context: float = Field(0.5, ge=0, le=1, description="probability of other signs before and after")
-    sign: float = Field(0.4, gt=0, le=1, description="smallest share of the window that is the sign, given context")
-    transition: int = Field(3, ge=0, description="longest movement between two signs, in frames of the window")
+    context: float = Field(0.5, ge=0, le=1, description="probability of neighboring signs before and after")
+    sign: float = Field(0.4, gt=0, le=1, description="smallest share of the window that the sign takes, with context")
+    transition: int = Field(3, ge=0, description="longest transition between two signs, in frames of the window")
 
     @model_validator(mode="after")
     def _ordered(self) -> ViewConfig:
         if self.shortest > self.longest:
-            raise ValueError(f"shortest {self.shortest} is more than longest {self.longest}")
+            raise ValueError(f"shortest {self.shortest} is greater than longest {self.longest}")
         return self
 
 
 class WindowViews(Augmenter):
-    """Draws a window a clip: a random part at random speed, perhaps between parts of other clips, then changed.
+    """Random windows of clips: a random part at random speed, optionally between parts of other clips, then augmented.
 
-    A view depends on (seed, epoch, position) alone.
+    A view depends only on (seed, epoch, position).
     """
 
     def __init__(
         self, views: ViewConfig, config: AugmentConfig, points: str, frames: int, seed: int, others: np.ndarray
     ):
         super().__init__(config, points, frames, seed)
-        self.views, self.others = views, others  # positions of clips that may stand beside a sign
+        self.views, self.others = views, others  # indices of clips that may be neighbors of a sign
 
     def __call__(
         self, bank: PreparedClips, indices: np.ndarray, epoch: int, positions: np.ndarray
@@ -53,7 +53,7 @@ class WindowViews(Augmenter):
         return coordinates, present, keep
 
     def still(self, bank: PreparedClips, index: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
-        """A window [F, P, 3] and presence [F, P] of one clip, number ``draw``, not changed otherwise: for dev."""
+        """Return window number ``draw`` [F, P, 3] of one clip and its presence [F, P], not augmented, for dev."""
         return self._window(np.random.default_rng([self.seed, index, draw]), bank, index)
 
     def _window(self, rng: np.random.Generator, bank: PreparedClips, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,21 +64,24 @@ class WindowViews(Augmenter):
         if not before and not after:
             return main
         neighbors = rng.choice(self.others, 2)
-        left, right = rng.uniform(0.4, 0.9), rng.uniform(0.1, 0.6)  # it ends, and the next one begins
+        left, right = (
+            rng.uniform(0.4, 0.9),
+            rng.uniform(0.1, 0.6),
+        )  # end of the previous sign, start of the next
         parts = [
             self._part(rng, bank, int(neighbors[0]), left - 0.02 * before, left, before),
             main,
             self._part(rng, bank, int(neighbors[1]), right, right + 0.02 * after, after),
         ]
-        return _joined(parts, gaps)
+        return _join(parts, gaps)
 
     def _plan(self, rng: np.random.Generator) -> tuple[int, int, int, tuple[int, int]]:
-        """Frames before, of and after the sign, and of the two movements between them; they fill the window."""
+        """Return the frames before, of and after the sign and of both transitions; they sum to the window."""
         v, total = self.views, self.frames
         if rng.random() >= v.context:
             return 0, total, 0, (0, 0)
         sign = int(rng.integers(max(2, round(v.sign * total)), total + 1))
-        # The sign covers the window's middle: the label is that of the sign there.
+        # The sign covers the middle of the window, since the label is that of the sign in the middle.
         low, high = max(0, total // 2 - sign + 1), min(total - sign, total // 2)
         begin = int(rng.integers(low, high + 1))
         end = total - begin - sign
@@ -88,7 +91,7 @@ class WindowViews(Augmenter):
     def _part(
         self, rng: np.random.Generator, bank: PreparedClips, index: int, first: float, last: float, frames: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``frames`` frames between two shares of a clip, in a tempo that drifts."""
+        """Return ``frames`` frames between two fractions of a clip, at a drifting speed."""
         if not frames:
             return bank.coordinates[:0], bank.present[:0]
         speed = np.exp(rng.normal(0, self.config.time_warp, frames - 1))
@@ -98,30 +101,33 @@ class WindowViews(Augmenter):
         return coordinates[0], present[0]
 
 
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]], gaps: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Three parts one after the other; the hands go straight from one to the next in ``gaps`` frames."""
+def _join(parts: list[tuple[np.ndarray, np.ndarray]], gaps: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return three parts joined by linear transitions of ``gaps`` frames."""
     (x0, p0), (x1, p1), (x2, p2) = parts
-    into = _between(x0[-1] if len(x0) else x1[0], x1[0], gaps[0])
-    out = _between(x1[-1], x2[0] if len(x2) else x1[-1], gaps[1])
-    seen_in, seen_out = np.repeat(p1[:1], gaps[0], 0), np.repeat(p1[-1:], gaps[1], 0)
-    return np.concatenate([x0, into, x1, out, x2]), np.concatenate([p0, seen_in, p1, seen_out, p2])
+    into = _interpolate(x0[-1] if len(x0) else x1[0], x1[0], gaps[0])
+    out = _interpolate(x1[-1], x2[0] if len(x2) else x1[-1], gaps[1])
+    present_in, present_out = np.repeat(p1[:1], gaps[0], 0), np.repeat(p1[-1:], gaps[1], 0)
+    return np.concatenate([x0, into, x1, out, x2]), np.concatenate([p0, present_in, p1, present_out, p2])
 
 
-def _between(start: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
+def _interpolate(start: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
     share = ((np.arange(frames) + 1) / (frames + 1)).astype(np.float32)[:, None, None]
     return start * (1 - share) + end * share
 
 
 class SegmentViews(Augmenter):
-    """Draws a window inside a segment of a clip, at the clip's own speed, then changed.
+    """Random windows inside segments of clips, at original speed, then augmented.
 
-    A view depends on (seed, epoch, position) alone.
+    A view depends only on (seed, epoch, position).
     """
 
     def of(
         self, bank: PreparedClips, segments: np.ndarray, epoch: int, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates float32 [B, F, P, 3] and presence bool [B, F, P] of ``segments`` int [B, 3]: clip, start, end."""
+        """Return coordinates float32 [B, F, P, 3] and presence bool [B, F, P].
+
+        ``segments`` int [B, 3] are clip, start and end.
+        """
         generators = [self._generator(epoch, int(position)) for position in positions]
         room = np.maximum(0, segments[:, 2] - segments[:, 1] - self.frames)
         first = segments[:, 1] + [int(rng.integers(0, r + 1)) for rng, r in zip(generators, room, strict=True)]

@@ -1,4 +1,4 @@
-"""Windows over continuous signing: where they lie, and their frames, cut from prepared clips without a loop."""
+"""Sliding windows over continuous signing: their positions and their frames."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from signatlas.pose.prepared_clips import PreparedClips
 
 
 def starts(num_frames: int, window: int = 16, stride: int = 1, limit: int | None = None) -> np.ndarray:
-    """First frames int [W] of a clip's windows: max(1, T - window + 1) of them at stride 1, ``limit`` kept (CiCo).
+    """Return first frames int [W] of a clip's windows: max(1, T - window + 1) at stride 1, up to ``limit`` (CiCo).
 
-    A clip shorter than a window has one, in which its last frame is repeated.
+    A clip shorter than a window has one window, in which its last frame is repeated.
     """
-    every = np.arange(0, max(1, num_frames - window + 1), stride)
-    return every[subsample(len(every), limit)]
+    all_first = np.arange(0, max(1, num_frames - window + 1), stride)
+    return all_first[subsample(len(all_first), limit)]
 
 
 def centers(num_frames: int, window: int = 16, stride: int = 1, limit: int | None = None) -> np.ndarray:
-    """Middle frames float [W] of the windows that :func:`starts` gives; inside the clip."""
+    """Return the middle frames float [W] of the windows of :func:`starts`, clipped to the clip."""
     return np.minimum(starts(num_frames, window, stride, limit) + (window - 1) / 2, max(0, num_frames - 1))
 
 
 def all_starts(
     lengths: np.ndarray, window: int = 16, stride: int = 1, limit: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clip numbers int [N] and first frames int [N] of the windows of clips of ``lengths`` frames, clip after clip."""
-    each = [starts(int(length), window, stride, limit) for length in lengths]
-    which = np.repeat(np.arange(len(each)), [len(s) for s in each])
-    return which, np.concatenate(each) if each else np.zeros(0, np.int64)
+    """Return clip indices int [N] and first frames int [N] of the windows of clips of ``lengths`` frames."""
+    per_clip = [starts(int(length), window, stride, limit) for length in lengths]
+    clip_indices = np.repeat(np.arange(len(per_clip)), [len(s) for s in per_clip])
+    return clip_indices, np.concatenate(per_clip) if per_clip else np.zeros(0, np.int64)
 
 
 def take(
-    bank: PreparedClips, which: np.ndarray, first: np.ndarray, window: int, frames: int
+    bank: PreparedClips, clip_indices: np.ndarray, first: np.ndarray, window: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates float32 [B, frames, P, 3] and presence [B, frames, P] of windows of ``window`` frames.
+    """Return coordinates float32 [B, frames, P, 3] and presence [B, frames, P] of windows of ``window`` frames.
 
-    Resampled to ``frames`` where that is another number; past a clip's end its last frame stands still.
+    Windows are resampled to ``frames``; past the end of a clip its last frame is repeated.
     """
     if window != frames:
-        return bank.at(which, first[:, None] + np.linspace(0, window - 1, frames)[None])
-    offsets = np.minimum(first[:, None] + np.arange(window)[None], (bank.lengths[which] - 1)[:, None])
-    rows = bank.starts[which][:, None] + offsets
+        return bank.at(clip_indices, first[:, None] + np.linspace(0, window - 1, frames)[None])
+    offsets = np.minimum(first[:, None] + np.arange(window)[None], (bank.lengths[clip_indices] - 1)[:, None])
+    rows = bank.starts[clip_indices][:, None] + offsets
     return bank.coordinates[rows], bank.present[rows]

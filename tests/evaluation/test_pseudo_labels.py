@@ -9,19 +9,19 @@ import pytest
 
 from signatlas.corpus.format import Corpus
 from signatlas.evaluation.pseudo_labels import class_of_gloss, score_segments, span_windows, true_spans
-from signatlas.features.pseudo_labels import Found
+from signatlas.features.pseudo_labels import PseudoLabel
 
 SPANS = {"x": [("rain", 0, 20), ("sun", 20, 30), ("rain", 40, 60)], "y": [("snow", 0, 16)]}
 
 
 def test_precision_recall_and_chance() -> None:
     segments = [
-        Found("x", "rain", 2, 18, 0.9),  # correct
-        Found("x", "rain", 4, 20, 0.9),  # correct, in the same span
-        Found("x", "sun", 2, 18, 0.9),  # in the span of another sign
-        Found("x", "sun", 27, 43, 0.9),  # between signs
-        Found("y", "snow", 8, 24, 0.9),  # its middle is the first frame after the span
-        Found("z", "rain", 0, 16, 0.9),  # of a clip without known spans
+        PseudoLabel("x", "rain", 2, 18, 0.9),  # correct
+        PseudoLabel("x", "rain", 4, 20, 0.9),  # correct, in the same span
+        PseudoLabel("x", "sun", 2, 18, 0.9),  # in the span of another sign
+        PseudoLabel("x", "sun", 27, 43, 0.9),  # between signs
+        PseudoLabel("y", "snow", 8, 24, 0.9),  # its middle is the first frame after the span
+        PseudoLabel("z", "rain", 0, 16, 0.9),  # of a clip without known spans
     ]
     scores = score_segments(segments, SPANS, ["rain", "sun"])
     assert (scores["segments"], scores["spans"], scores["spans_in_vocabulary"]) == (5, 4, 3)

@@ -1,4 +1,4 @@
-"""Windows over clips: how many, where, and that cutting them at once is cutting them one by one."""
+"""Sliding windows: their number, positions and frames."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from signatlas.pose.prepared_clips import PreparedClips
 
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 1), (15, 1), (16, 1), (17, 2), (100, 85)])
-def test_a_clip_has_as_many_windows_as_the_paper_says(frames: int, count: int) -> None:
+def test_number_of_windows_is_that_of_the_paper(frames: int, count: int) -> None:
     assert len(windows.starts(frames)) == max(1, frames - 15) == count
 
 
-def test_a_limit_keeps_windows_from_the_first_to_the_last() -> None:
-    kept = windows.starts(300, limit=64)
-    assert len(kept) == 64 and (kept[0], kept[-1]) == (0, 284)
-    assert (np.diff(kept) > 0).all() and np.diff(kept).max() - np.diff(kept).min() <= 1
+def test_a_limit_keeps_evenly_spaced_windows() -> None:
+    first = windows.starts(300, limit=64)
+    assert len(first) == 64 and (first[0], first[-1]) == (0, 284)
+    assert (np.diff(first) > 0).all() and np.diff(first).max() - np.diff(first).min() <= 1
     assert windows.starts(60, stride=4).tolist() == list(range(0, 45, 4))
 
 
@@ -33,14 +33,14 @@ def bank(continuous_corpus) -> PreparedClips:
     return PreparedClips.from_clips(Corpus.open(continuous_corpus), "nose_hands", {})
 
 
-def test_cutting_at_once_is_cutting_one_by_one(bank: PreparedClips) -> None:
-    which, first = windows.all_starts(bank.lengths, limit=10)
-    points, present = windows.take(bank, which, first, 16, 16)
+def test_batched_windows_equal_single_ones(bank: PreparedClips) -> None:
+    clip_indices, first = windows.all_starts(bank.lengths, limit=10)
+    points, present = windows.take(bank, clip_indices, first, 16, 16)
     assert len(points) == sum(min(10, max(1, n - 15)) for n in bank.lengths)
-    for row, (clip, start) in enumerate(zip(which, first, strict=True)):
+    for row, (clip, start) in enumerate(zip(clip_indices, first, strict=True)):
         begin, length = bank.starts[clip], bank.lengths[clip]
-        own = bank.coordinates[begin : begin + length][start : start + 16]
-        padded = np.concatenate([own, np.repeat(own[-1:], 16 - len(own), 0)])  # a short clip stands still at its end
+        window = bank.coordinates[begin : begin + length][start : start + 16]
+        padded = np.concatenate([window, np.repeat(window[-1:], 16 - len(window), 0)])  # last frame repeated
         np.testing.assert_array_equal(points[row], padded)
         assert present[row].any()
 
@@ -53,5 +53,5 @@ def test_windows_of_another_length_are_resampled(bank: PreparedClips) -> None:
 
 
 def test_no_clips_have_no_windows() -> None:
-    which, first = windows.all_starts(np.zeros(0, np.int64))
-    assert len(which) == len(first) == 0
+    clip_indices, first = windows.all_starts(np.zeros(0, np.int64))
+    assert len(clip_indices) == len(first) == 0

@@ -106,7 +106,7 @@ def test_the_commands(
     code, _, err = run(["features", "extract", small_model, *words[3:5], tmp_path / "x"], capsys)
     assert code == 2 and "not a sign classifier" in err
     code, _, err = run([*words[:5], tmp_path / "x", "--stream", "awake"], capsys)
-    assert code == 2 and "there are 'agnostic' and 'aware'" in err
+    assert code == 2 and "choose 'agnostic' or 'aware'" in err
     words = ["spot", small_classifier, continuous_corpus, "--out", tmp_path / "spotted"]
     code, _, err = run([*words, "--split", "dev", "--threshold", 0.999999], capsys)
     assert code == 2 and "lower the threshold" in err and not (tmp_path / "spotted").exists()

@@ -16,7 +16,7 @@ from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError
 from signatlas.evaluation.pseudo_labels import class_of_gloss, score_segments, true_spans
 from signatlas.features import pseudo_labels, windows
-from signatlas.features.pseudo_labels import Found
+from signatlas.features.pseudo_labels import PseudoLabel
 from signatlas.files import folder_atomically
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.recipe.pseudo_label import SpotConfig
@@ -84,11 +84,11 @@ def spot(
     classifier = SignClassifier.from_pretrained(model)
     window = classifier.config.frames
     done = [0, 0]
-    found: list[Found] = []
+    found: list[PseudoLabel] = []
     arguments = (absolute_model(model), window, settings.stride, None, threads, settings.threshold)
     for table in over_clips(corpus, ScoreSlider, arguments, splits=splits, workers=workers, gpus=gpus):
         for row in table.to_pylist():
-            found += _segments(row, classifier.classes, window, settings)
+            found += _pseudo_labels(row, classifier.classes, window, settings)
             done[0], done[1] = done[0] + 1, done[1] + row["windows"]
         if progress:
             progress(done[0], done[1])
@@ -114,7 +114,9 @@ def spot(
     return report
 
 
-def _segments(row: dict[str, Any], classes: tuple[str, ...], window: int, settings: SpotConfig) -> Iterator[Found]:
+def _pseudo_labels(
+    row: dict[str, Any], classes: tuple[str, ...], window: int, settings: SpotConfig
+) -> Iterator[PseudoLabel]:
     segments = pseudo_labels.greedy_segments(
         np.array(row["score"]),
         np.array(row["start"], np.int64),
@@ -125,7 +127,7 @@ def _segments(row: dict[str, Any], classes: tuple[str, ...], window: int, settin
         suppress=settings.suppress,
     )
     for s in segments:
-        yield Found(row["id"], classes[s.label], s.start, s.end, s.score)
+        yield PseudoLabel(row["id"], classes[s.label], s.start, s.end, s.score)
 
 
 def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:

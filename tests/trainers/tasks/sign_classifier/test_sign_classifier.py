@@ -80,8 +80,8 @@ def write_segments(folder: Path, corpus: Corpus, split: str, classes: tuple[str,
     """Write segments of the first and last frames of each clip, as 'signatlas spot' does; return the folder."""
     folder.mkdir(parents=True)
     rows = [row for row in corpus.metadata() if row["split"] == split and row["num_frames"] > 16]
-    segments = [pseudo_labels.Found(r["id"], classes[i % 5], 0, 17, 0.9) for i, r in enumerate(rows)]
-    segments += [pseudo_labels.Found(r["id"], classes[(i + 2) % 5], r["num_frames"] - 16, r["num_frames"], 0.8)
+    segments = [pseudo_labels.PseudoLabel(r["id"], classes[i % 5], 0, 17, 0.9) for i, r in enumerate(rows)]
+    segments += [pseudo_labels.PseudoLabel(r["id"], classes[(i + 2) % 5], r["num_frames"] - 16, r["num_frames"], 0.8)
                  for i, r in enumerate(rows)]  # fmt: skip
     pseudo_labels.write(folder, segments)
     report = {"corpus_fingerprint": corpus.info.fingerprint, "segments": len(segments), "classes": 5,
