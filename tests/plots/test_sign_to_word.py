@@ -1,4 +1,4 @@
-"""Pictures of maps and mined signs: what is bright lies at its word and time, clusters stay clusters."""
+"""Figures of sign-to-word maps and of mined signs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def yellow(path: Path) -> np.ndarray:
     return np.argwhere(hot)[:, ::-1] / np.array(picture.shape[1::-1])
 
 
-def test_a_word_is_bright_where_it_is_signed(tmp_path: Path) -> None:
+def test_maps_are_bright_at_word_and_time(tmp_path: Path) -> None:
     words = np.eye(4, dtype=np.float32)
     for order, early in (([0, 1, 2, 3], True), ([3, 2, 1, 0], False)):
         found = sign_to_word_map(words[order], words[:1], [("Regen", [0])], tau=0.07)
@@ -35,7 +35,7 @@ def test_a_word_is_bright_where_it_is_signed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # UMAP compiles itself for half a minute
-def test_mined_signs_lie_together_and_a_seed_is_a_picture(tmp_path: Path) -> None:
+def test_mined_signs_form_clusters_and_depend_on_the_seed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tokens = np.concatenate([np.eye(8)[n] + rng.normal(0, 0.05, (15, 8)) for n in range(3)])
     labels = np.repeat(np.arange(3), 15)
@@ -50,7 +50,7 @@ def test_mined_signs_lie_together_and_a_seed_is_a_picture(tmp_path: Path) -> Non
         layout(tokens[:3])
 
 
-def test_a_label_stands_above_its_cluster_whatever_lies_far_away() -> None:
+def test_labels_are_above_their_clusters_despite_outliers() -> None:
     cluster = np.array([[0.0, 0.0], [0.2, 0.1], [0.1, 0.3], [-0.1, 0.2], [0.0, 0.2]])
     stragglers = np.array([[9.0, 50.0], [12.0, 40.0]])
     x, y = label_position(np.concatenate([cluster, stragglers]))

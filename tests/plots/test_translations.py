@@ -1,4 +1,4 @@
-"""The picture of translation scores: groups by length, and a file that is drawn of any scores."""
+"""Translation scores by sentence length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from signatlas.plots.translations import length_groups, scores
 
 
-def test_groups_hold_every_sentence_once_and_keep_equal_lengths_together() -> None:
+def test_groups_partition_sentences_and_keep_equal_lengths_together() -> None:
     lengths = np.random.default_rng(0).integers(1, 25, 300)
     groups = length_groups(lengths)
     assert sorted(np.concatenate(groups).tolist()) == list(range(300))
@@ -23,7 +23,7 @@ def test_groups_hold_every_sentence_once_and_keep_equal_lengths_together() -> No
     assert [len(rows) for rows in length_groups(np.full(50, 7))] == [50]
 
 
-def test_draws_one_sentence_and_many(tmp_path: Path) -> None:
+def test_figures_of_one_and_of_many_sentences(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for count in (1, 200):
         values = {"model": rng.uniform(0, 100, count), "control": np.zeros(count)}

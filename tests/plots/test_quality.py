@@ -1,4 +1,4 @@
-"""The picture of a corpus' quality: drawn for one source or several, through the command too."""
+"""Quality figures of corpora, by function and by command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from signatlas.plots.quality import quality
 from signatlas.pose.quality import ClipQuality, Quality
 
 
-def test_sources_have_colors_and_the_worst_are_named(tmp_path: Path) -> None:
+def test_sources_have_colors_and_the_worst_clips_labels(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clips = [ClipQuality(f"clip/{n}", f"source {n % 3}", Quality(*rng.random(5).tolist())) for n in range(60)]
     quality(clips, tmp_path / "three.png", title="three")
@@ -28,7 +28,7 @@ def test_sources_have_colors_and_the_worst_are_named(tmp_path: Path) -> None:
         quality([], tmp_path / "none.png")
 
 
-def test_corpus_info_draws_it(small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corpus_info_saves_the_figure(small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["corpus", "info", str(small_corpus), "--plot", str(tmp_path / "quality.png")])
     assert not ended.value.code

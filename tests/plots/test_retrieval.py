@@ -1,4 +1,4 @@
-"""Recall curves: what is drawn, read from the figure itself."""
+"""Recall curves: lines and labels of the figure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_recall_curves_of_each_panel(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(shares[-1]) == pytest.approx(1.0)
 
 
-def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
+def test_empty_results_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no ranks"):
         retrieval.recall([], tmp_path / "x.png")
     with pytest.raises(ValueError, match="no ranks"):
