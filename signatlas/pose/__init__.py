@@ -1,1 +1,55 @@
 """Poses: the skeleton, normalization, features, augmentation, quality, video, MediaPipe, `.pose` files and JSON."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from signatlas.pose.augment import AugmentConfig, Augmenter
+    from signatlas.pose.normalize import Points
+    from signatlas.pose.normalize import normalize as normalize_poses
+    from signatlas.pose.prepared_clips import PreparedClips
+    from signatlas.pose.quality import Quality
+    from signatlas.pose.quality import measure as measure_quality
+    from signatlas.pose.serialization import from_json as poses_from_json
+    from signatlas.pose.serialization import read_npy, read_pose, write_pose
+    from signatlas.pose.serialization import to_json as poses_to_json
+
+__all__ = [
+    "AugmentConfig",
+    "Augmenter",
+    "Points",
+    "PreparedClips",
+    "Quality",
+    "measure_quality",
+    "normalize_poses",
+    "poses_from_json",
+    "poses_to_json",
+    "read_npy",
+    "read_pose",
+    "write_pose",
+]
+
+_TARGETS = {
+    "AugmentConfig": ("augment", "AugmentConfig"),
+    "Augmenter": ("augment", "Augmenter"),
+    "Points": ("normalize", "Points"),
+    "PreparedClips": ("prepared_clips", "PreparedClips"),
+    "Quality": ("quality", "Quality"),
+    "measure_quality": ("quality", "measure"),
+    "normalize_poses": ("normalize", "normalize"),
+    "poses_from_json": ("serialization", "from_json"),
+    "poses_to_json": ("serialization", "to_json"),
+    "read_npy": ("serialization", "read_npy"),
+    "read_pose": ("serialization", "read_pose"),
+    "write_pose": ("serialization", "write_pose"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a module, and torch or MediaPipe with it, only when one of its names is used."""
+    if name not in _TARGETS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _TARGETS[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
