@@ -15,12 +15,12 @@ PROBES = "probes.json"  # next to corpus.json; written by 'signatlas corpus doct
 
 
 def is_composed(made: Mapping[str, Any]) -> bool:
-    """Return whether ``CorpusInfo.made`` is that of a corpus composed of the signs of a lexicon."""
+    """Return whether ``made`` of a CorpusInfo describes a corpus composed from the signs of a lexicon."""
     return "lexicon" in made
 
 
 def load_probes(corpus: Corpus) -> dict[str, Any] | None:
-    """Return the content of probes.json; None if the corpus was not probed, or not in its present state."""
+    """Return the content of probes.json; None if the corpus was not probed, or has changed since."""
     if not is_composed(corpus.info.made):
         return None
     try:
@@ -36,7 +36,7 @@ def notes(corpus: Corpus) -> list[str]:
         return []
     probes = load_probes(corpus)
     if probes is None:
-        return [f"note: shortcuts of this corpus not measured; run 'signatlas corpus doctor --probes {corpus.path}'"]
+        return [f"note: shortcuts were not measured; run 'signatlas corpus doctor --probes {corpus.path}'"]
     return [f"note: OPEN SHORTCUT of this corpus: {line}" for line in probes["open"]]
 
 

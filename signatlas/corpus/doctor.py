@@ -16,8 +16,8 @@ from signatlas.corpus.splits import MIN_SIGNERS, poses_digest
 from signatlas.errors import CorpusError
 from signatlas.files import read_bytes
 
-GAP_SECONDS, GAP_FRAMES = 0.5, 12  # the frames are half a second at 25 fps, for clips of unknown frame rate
-NUM_EXAMPLES = 3  # clips that a line names
+GAP_SECONDS, GAP_FRAMES = 0.5, 12  # frames: for clips of unknown frame rate, at 25 fps
+NUM_EXAMPLES = 3  # clips listed per problem
 
 
 def examine(corpus: Corpus) -> list[str]:
@@ -135,8 +135,8 @@ def short_extractions(corpus: Corpus, lengths: Mapping[str, int]) -> list[str]:
 def _announced_frames(row: dict[str, Any]) -> int:
     """Return the frames that the source or the span in frames announces, 0 without either.
 
-    A span in seconds announces no number: with a variable frame rate only the recording has it, and extraction checks
-    it there.
+    A span in seconds has no fixed number of frames if the frame rate varies; extraction checks it against the
+    recording.
     """
     if row.get("frames"):
         return int(row["frames"])
@@ -149,4 +149,4 @@ def unaccounted_recordings(made: Mapping[str, Any], clips: int) -> list[str]:
     accounted = clips + len(made.get("missing") or ()) + len(made.get("quarantine") or ())
     if not isinstance(named, int) or accounted >= named:
         return []
-    return [f"{named} recordings listed, but only {accounted} are clips, missing or in quarantine"]
+    return [f"{named} recordings are listed, but only {accounted} are clips, missing or in quarantine"]

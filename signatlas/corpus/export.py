@@ -64,7 +64,7 @@ def _size(clip: Clip, size: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _file_name(id: str, used: set[str]) -> str:
-    """Return a path inside the folder for any id; names equal but for case get a number."""
+    """Return a path inside the folder for any id; names that differ only in case get a number."""
     parts = [re.sub(r"[^\w.@ -]+", "-", part).strip(". ") or "-" for part in id.split("/") if part]
     stem = "/".join(parts) or "clip"
     name, number = stem, 1

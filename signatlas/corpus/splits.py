@@ -86,7 +86,7 @@ def _connected(keys: Sequence[Sequence[object]]) -> list[list[int]]:
 
 
 def _by_stratum(groups: list[list[int]], ids: Sequence[str], strata: Sequence[str], seed: int) -> dict[int, str]:
-    """Systematic sampling: spread the groups of a stratum, in hash order, evenly on [0, 1) from a hashed offset."""
+    """Spread the groups of a stratum, in hash order, evenly on [0, 1) from a hashed offset (systematic sampling)."""
     by_stratum: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups:
         by_stratum[strata[group[0]]].append(group)

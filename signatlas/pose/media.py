@@ -52,7 +52,7 @@ def display_name(path: str | os.PathLike[str]) -> str:
 
 
 def exactly(number: float) -> Fraction:
-    """Return the shortest decimal that a float stands for, as a fraction: ``exactly(0.1)`` is 1/10."""
+    """Return a float as the fraction of its shortest decimal form: ``exactly(0.1)`` is 1/10."""
     return Fraction(repr(float(number)))
 
 

@@ -18,7 +18,7 @@ DEFAULT_FPS = 25.0  # if the frame rate is unknown
 ON_SCREEN_POINTS = (*range(sk.RIGHT_WRIST + 1), *range(sk.NUM_BODY, sk.NUM_POINTS))
 MEASURES = ("left", "right", "any", "jumps", "off_screen")
 BAD_IF_HIGH = ("jumps", "off_screen")
-NUM_WORST = 5  # clips that a summary names
+NUM_WORST = 5  # clips listed in a summary
 
 
 class Quality(NamedTuple):

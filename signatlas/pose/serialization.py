@@ -132,7 +132,7 @@ def write_pose(path: str | os.PathLike[str], poses: np.ndarray, fps: float, widt
 
 
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the poses [frames, 75, 3] in a `.npy` file. Raises PoseError when it is missing, damaged or of no use."""
+    """Return the poses [frames, 75, 3] in a `.npy` file. Raises PoseError when it is missing, damaged or unusable."""
     name = os.fspath(path)
     try:
         poses = np.load(path, allow_pickle=False)

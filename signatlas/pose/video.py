@@ -121,7 +121,7 @@ def frames(
     """Return an iterator over the upright frames, uint8 RGB [height, width, 3]; only one is in memory at a time.
 
     ``span`` (first frame, frame after the last) or ``seconds`` (from, to) select a part, exactly and without decoding
-    what lies before its key frame. ``target_fps`` takes the frame nearest to each tick of that rate, each at most once;
+    anything before its key frame. ``target_fps`` takes the frame nearest to each tick of that rate, each at most once;
     slower recordings keep all frames. ``box`` (left, top, right, bottom, in pixels) crops. ``fps`` is the frame rate of
     a folder of images. May yield fewer frames than announced: compare ``Reader.read`` with :func:`probe`.
 

@@ -1,4 +1,4 @@
-"""Extract the poses of one recording, or raise the reason why it cannot be used; needs no cluster."""
+"""Extract the poses of one recording, or raise an error that says why it cannot be used; needs no cluster."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def extract(
     """Return the clip of an item. ``holistic`` returns a detector if one is needed; it is reset here.
 
     ``progress`` is called with the number of each frame. Raises MediaError or PoseError for a recording to quarantine:
-    a file that is missing, damaged, of another sha256, too large or too long, that has fewer frames than announced, or
+    a file that is missing, damaged, too large or too long, that has a wrong sha256 or fewer frames than announced, or
     in which no hand is detected.
     """
     if item.sha256 is not None:
         _check_sha256(item)
     clip = (
-        _of_pose_file(item, options) if item.media.endswith(".pose") else _of_video(item, options, holistic, progress)
+        _read_poses(item, options) if item.media.endswith(".pose") else _detect_video(item, options, holistic, progress)
     )
     if not np.isfinite(clip.poses[:, sk.NUM_BODY :, 0]).any():
         raise MediaError(f"{display_name(item.media)}: no hand detected in {clip.num_frames} frames")
@@ -109,7 +109,9 @@ def _check_sha256(item: Item) -> None:
         raise MediaError(f"{name} has sha256 {digest[:12]}..., expected {str(item.sha256)[:12]}...: download it again")
 
 
-def _of_video(item: Item, options: Options, holistic: Callable[[], Holistic], progress: Callable[[int], None]) -> Clip:
+def _detect_video(
+    item: Item, options: Options, holistic: Callable[[], Holistic], progress: Callable[[int], None]
+) -> Clip:
     media = probe(item.media, fps=item.fps, limits=options.limits)
     announced = _announced(item, media, options.limits)
     if item.span is None and item.seconds is None and media.seconds and media.seconds > options.max_seconds:
@@ -166,7 +168,7 @@ def _true_size(item: Item, media: Media) -> tuple[int, int]:
     return round(width * media.shown_as[0] / media.width), round(height * media.shown_as[1] / media.height)
 
 
-def _of_pose_file(item: Item, options: Options) -> Clip:
+def _read_poses(item: Item, options: Options) -> Clip:
     """Read a `.pose` file, cut and resampled like a video; it has no face points."""
     from signatlas.pose.serialization import parse_pose
 

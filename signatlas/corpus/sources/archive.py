@@ -13,7 +13,7 @@ from pathlib import Path
 
 from signatlas.errors import CorpusError
 
-TIMEOUT_SECONDS = 8.0  # to connect, and between two packets
+TIMEOUT_SECONDS = 8.0  # for connecting, and between two packets
 ATTEMPTS = 4
 CHUNK_BYTES = 1 << 16
 ALTERNATIVES = "pass --mirror PATH for a local copy, or run 'signatlas corpus compose --kind procedural'"

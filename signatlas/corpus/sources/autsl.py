@@ -98,7 +98,7 @@ def _has_columns(location: str, row: dict[str, str]) -> bool:
 
 
 def gallery_query(items: Iterable[Item], seed: int = 0) -> GalleryQuery:
-    """Return four gallery recordings of each label and one query by a signer of none of the four.
+    """Return four gallery recordings of each label and one query by a signer who recorded none of the four.
 
     The result does not depend on the order of ``items``. This subset is ours, not the authors'.
     """

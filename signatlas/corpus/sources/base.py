@@ -40,7 +40,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Download:
-    """Where a corpus can be downloaded without an agreement, and how a local copy is found and verified.
+    """A download that needs no agreement, and how to find and verify a local copy of it.
 
     ``url`` is a zip of the authors' repository at a fixed commit, ``digest`` the :class:`PoseClips` digest of its
     content, and ``find`` returns the zip, checkout or .npz in a mirror folder, or None.

@@ -4,7 +4,7 @@ The release: `sentence_label/split_1.txt` (name|split), `sentence_label/video_ma
 word|postag, lists separated by spaces) and a folder of frame images per sentence. The labels are also released as a
 pickle, which is not read, because unpickling can run any code. The signer is the P part of the name
 S000001_P0004_T00. The name of the frame folder differs between editions. The folder in the archives, 30 frames per
-second and the signer in the name follow other programs that read the corpus; no document of the authors states them.
+second and the signer in the name follow other programs that read the corpus; the authors do not document them.
 """
 
 from __future__ import annotations

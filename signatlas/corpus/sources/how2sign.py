@@ -3,7 +3,7 @@
 The release: `how2sign_realigned_{train,val,test}.csv` (separated by tabs: VIDEO_ID, VIDEO_NAME, SENTENCE_ID,
 SENTENCE_NAME, START_REALIGNED, END_REALIGNED, SENTENCE; seconds) and the front view, either as clips
 SENTENCE_NAME.mp4 or as whole recordings VIDEO_NAME.mp4, which are cut into sentences here. The number before the view
-in VIDEO_NAME (abc-5-rgb_front) is used as the signer, as other programs do; no document of the authors states it.
+in VIDEO_NAME (abc-5-rgb_front) is used as the signer, as other programs do; the authors do not document it.
 """
 
 from __future__ import annotations

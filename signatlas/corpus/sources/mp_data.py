@@ -28,7 +28,7 @@ class Layout:
     """Name and labels of one such corpus."""
 
     name: str
-    marker: str  # a label that only this corpus has, to recognize a checkout
+    marker: str  # a label that only this corpus has, which identifies a checkout
     signer: str | None
     gloss: Callable[[str], str | None]  # of a label; None for a label that is not a sign
 
@@ -54,7 +54,7 @@ def read(layout: Layout, path: Path, track: Track) -> tuple[list[Clip], str]:
         for name in track(names):
             values = np.ascontiguousarray(load(name), "<f2")
             digest.update(f"{name}\t{hashlib.sha256(values.tobytes()).hexdigest()}\n".encode())
-            if values.any():  # else nobody is in view
+            if values.any():  # all zero: no person detected
                 clips.append(_clip(layout, name, values))
     except (ValueError, KeyError, OSError, PoseError) as error:
         raise CorpusError(f"{path} cannot be read as {layout.name} ({error}): download it again") from error

@@ -2,8 +2,8 @@
 
 The release: `annotations/manual/PHOENIX-2014-T.SPLIT.corpus.csv` (columns name|video|start|end|speaker|orth|
 translation) and frames `features/fullFrame-210x260px/SPLIT/NAME/images0001.png`, 25 per second. The images are stored
-squeezed; their true proportions are 210 x 300, as other programs stretch them (no document of the authors was found
-that states it). Two other editions are read too: annotations converted to SPLIT.jsonl with name, gloss, text by
+squeezed; their true proportions are 210 x 300, as other programs stretch them (the authors do not
+document it). Two other editions are read too: annotations converted to SPLIT.jsonl with name, gloss, text by
 language and num_frames, and videos SPLIT/NAME.mp4 instead of frames.
 """
 

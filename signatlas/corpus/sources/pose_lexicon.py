@@ -1,7 +1,7 @@
 """Read a lexicon of `.pose` files with an index.csv, the layout of spoken-to-signed translation.
 
-Columns of `index.csv`: path, spoken_language, signed_language, start, end (milliseconds into the file; end 0 is its
-end), words, glosses, priority (among entries of one word; ignored, each entry is a recording).
+Columns of `index.csv`: path, spoken_language, signed_language, start, end (milliseconds; end 0 is the end of the
+file), words, glosses, priority (among entries of one word; ignored, each entry is a recording).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The release: `WLASL_v0.3.json` (a list of glosses with their instances) and the videos that its scripts download:
 `videos/VIDEO_ID.mp4`, where `preprocess.py` has already cut YouTube videos with several signs; or the downloads in
 `raw_videos_mp4/` or `raw_videos/`, those from YouTube named by their YouTube id, which are cut here. `frame_start` and
-`frame_end` count from 1, both included, at 25 frames per second whatever the video has; a `frame_end` of -1 stands for
-the whole video. Many links are dead; such instances are listed as missing, with their link.
+`frame_end` count from 1, both included, at 25 frames per second, whatever the frame rate of the video; a `frame_end` of
+-1 stands for the whole video. Many links are dead; such instances are listed as missing, with their link.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _subset_splits(root: Path, subset: int) -> dict[str, str] | None:
 
 
 def _media(instance: _Instance, cut: dict[str, Path], raw: dict[str, Path]) -> tuple[Path | None, bool]:
-    """Return the video of an instance, or None, and whether it still has to be cut."""
+    """Return the video of an instance, or None, and whether it must be cut."""
     youtube = "youtube" in instance.url or "youtu.be" in instance.url
     if instance.video in cut:
         return cut[instance.video], not youtube
