@@ -52,7 +52,7 @@ def locate(name: str | os.PathLike[str]) -> Path:
         missing = [f for f in (CONFIG, WEIGHTS) if not (path / f).is_file()]
         if missing:
             raise ModelError(
-                f"{path} is not a model folder: {' and '.join(missing)} missing; name the folder 'model' of a run"
+                f"{path} is not a model folder: {' and '.join(missing)} missing; give the folder 'model' of a run"
             )
         return path
     text = os.fspath(name)

@@ -90,11 +90,11 @@ def read_config(name: str | os.PathLike[str], expected: str) -> tuple[Path, dict
 def _known_type(path: Path, config: Any) -> str:
     name = config.get("model_type") if isinstance(config, dict) else None
     if name is None:
-        raise ModelError(f"{path}/config.json has no model_type: name a model folder that signatlas has written")
+        raise ModelError(f"{path}/config.json has no model_type: give a model folder that signatlas wrote")
     if not isinstance(name, str) or name not in MODELS:
         raise ModelError(f"{path}/config.json has the unknown model_type {name!r}: supported are {', '.join(MODELS)}")
     return name
 
 
 def _wrong_type(name: str | os.PathLike[str], actual: str, expected: str) -> ModelError:
-    return ModelError(f"{os.fspath(name)} is {actual}, not {expected}: name {expected}")
+    return ModelError(f"{os.fspath(name)} is {actual}, not {expected}: give {expected}")

@@ -19,7 +19,7 @@ from signatlas.pose.prepared_clips import PreparedClips
 class SignClassifier(SignTrunk):
     """Windows, points [B, T, P, 3] and their presence [B, T, P], to scores [B, C] of ``classes``.
 
-    The scores are linear in :meth:`features`: the cached vector holds all that the classifier knows of a sign.
+    The scores are linear in :meth:`features`: the cached vector is all that a score depends on.
     """
 
     def __init__(self, config: SignEncoderConfig, classes: tuple[str, ...], record: dict[str, Any] | None = None):

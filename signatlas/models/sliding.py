@@ -28,7 +28,7 @@ class FeatureReader(Protocol):
 def own_encoders(folder: Path, model: FeatureReader) -> tuple[FeatureInfo, dict[str, Path]]:
     """Return how a model's training features were computed, and the folder of the sign encoder of each stream.
 
-    ``folder`` is that of ``model``. Raises FeatureError when it holds no sign encoders.
+    ``folder`` is that of ``model``. Raises FeatureError when it contains no sign encoders.
     """
     settings = model.record.get("features_made", _UNKNOWN)
     info = FeatureInfo.model_validate({"width": model.features, "corpus": "", "corpus_fingerprint": "", **settings})
@@ -37,7 +37,7 @@ def own_encoders(folder: Path, model: FeatureReader) -> tuple[FeatureInfo, dict[
     if info.kind != "windows" or set(folders) != set(info.streams):
         raise FeatureError(
             f"the model in {folder} has no sign encoders of its own, so it cannot take poses: "
-            "name clip features with --features"
+            "pass clip features with --features"
         )
     return info, folders
 
@@ -46,7 +46,7 @@ class SlidingEncoder:
     """A model's own sign encoders, slid over clips as for its training features.
 
     ``folder`` is that of ``model``, which mixes streams by ``alpha`` and takes at most ``limit`` windows. Raises
-    FeatureError when it holds no sign encoders.
+    FeatureError when it contains no sign encoders.
     """
 
     def __init__(self, folder: Path, model: FeatureReader, *, alpha: float, limit: int):

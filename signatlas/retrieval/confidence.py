@@ -18,7 +18,7 @@ LEAST_ABSENT = 100  # with fewer, the 99th percentile depends on a single record
 
 
 class Confidence(BaseModel):
-    """Score thresholds of one index; None where it holds fewer than two glosses and cannot be calibrated."""
+    """Score thresholds of one index; None where it has fewer than two glosses and cannot be calibrated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ def calibrate(
     """Compute thresholds from the unit vectors [N, E] of an index, their glosses, and ``absent`` [M, E].
 
     ``absent`` are recordings whose sign the index lacks: the 99th percentile of their best scores is a score that one
-    in a hundred such queries reaches, with a result that can only be wrong. With fewer than ``LEAST_ABSENT`` of them,
+    in a hundred such queries reaches, although all of its results are wrong. With fewer than ``LEAST_ABSENT`` of them,
     at most ``sample`` indexed recordings are used instead, each with its own gloss left out. That is too optimistic
     where the model was trained on the indexed recordings, because training has pushed these glosses apart.
     """

@@ -33,7 +33,7 @@ def check_features(store: FeatureStore, corpus: Corpus, model: DualEncoder) -> N
     """Raise FeatureError unless the features are of this corpus and fit the model."""
     if store.info.corpus_fingerprint != corpus.info.fingerprint:
         raise FeatureError(
-            f"{store.path} holds features of another corpus ({store.info.corpus}) than {corpus.path}: "
+            f"{store.path} contains features of another corpus ({store.info.corpus}) than {corpus.path}: "
             "compute them with 'signatlas features extract'"
         )
     check_model_features(store, corpus.info.fingerprint, model)
@@ -43,13 +43,13 @@ def check_model_features(store: FeatureStore, corpus_fingerprint: str, model: Du
     """Raise FeatureError for features of another width, or other features of the training corpus, than the model's."""
     if store.info.width != model.features:
         raise FeatureError(
-            f"{store.path} holds features of width {store.info.width}, the model takes {model.features}: "
-            "name the features it was trained on"
+            f"{store.path} contains features of width {store.info.width}, the model takes {model.features}: "
+            "give the features it was trained on"
         )
     trained = model.record.get("features_fingerprint")
     if trained and model.record.get("corpus_fingerprint") == corpus_fingerprint and trained != store.fingerprint:
         raise FeatureError(
-            f"{store.path} holds other features than the model was trained on ({model.record.get('features')}): name "
+            f"{store.path} contains features that differ from those in training ({model.record.get('features')}): give "
             "those, or compute them again with the same sign encoders"
         )
 
@@ -81,13 +81,13 @@ def encode(
 ) -> Entries:
     """Encode ``rows``; clips need their features. Raises IndexVersionError when there is nothing to encode."""
     if len(rows) == 0:
-        raise IndexVersionError(f"nothing to index: no {kind} were chosen; see --source, --split and --language")
+        raise IndexVersionError(f"nothing to index: no {kind} were selected; see --source, --split and --language")
     if kind == "texts":
         batches = _text_batches(model, [texts[0]["text"] for texts in rows["texts"].to_pylist()])
     elif store is not None:
         batches = clip_batches(model, store, rows["id"].to_pylist())
     else:
-        raise IndexVersionError("clips are indexed from their features: name them with --features")
+        raise IndexVersionError("clips are indexed from their features: pass them with --features")
     vectors: list[np.ndarray] = []
 
     def pool() -> Iterator[Tokens]:

@@ -216,7 +216,7 @@ def write(
     factory does not fit or there is nothing to index.
     """
     if len(rows) == 0:
-        raise IndexVersionError(f"nothing to index: no clip of {corpus.path} was chosen; see --source and --split")
+        raise IndexVersionError(f"nothing to index: no clip of {corpus.path} was selected; see --source and --split")
     if not 1 <= shards <= len(rows):
         raise IndexVersionError(
             f"cannot split {len(rows)} {'texts' if kind == 'texts' else 'clips'} into {shards} shards; "
@@ -257,7 +257,7 @@ def write(
 
 
 def versions(root: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the versions in an index folder, sorted: names made of the time are oldest first."""
+    """Return the sorted version names in an index folder: default names start with a time, so the oldest is first."""
     return sorted(p.parent.name for p in Path(root).glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
 
 
@@ -364,5 +364,5 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _check_name(version: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", version) or version == CURRENT:
-        raise IndexVersionError(f"'{version}' cannot name a version: use letters, digits, '.', '_' and '-'")
+        raise IndexVersionError(f"'{version}' is not a valid version name: use letters, digits, '.', '_' and '-'")
     return version

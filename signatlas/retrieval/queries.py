@@ -39,7 +39,7 @@ class PoseQuery(NamedTuple):
 
 
 class UnknownClip(CorpusError):
-    """An id that the corpus does not hold."""
+    """The corpus has no clip with this id."""
 
 
 class ClipReader:
@@ -53,7 +53,7 @@ class ClipReader:
         if fingerprint not in (None, self.corpus.info.fingerprint):
             raise CorpusError(
                 f"{self.corpus.path} is not the corpus that the index was built from (its fingerprint differs): "
-                "build the index again or name that corpus"
+                "build the index again or give that corpus"
             )
 
     @cached_property
@@ -91,7 +91,7 @@ class ClipReader:
 
 
 def read_clip(id: str, corpus: str | os.PathLike[str], fingerprint: str | None = None) -> PoseQuery:
-    """Read a clip of a corpus, whose fingerprint is checked where one is given. Raises CorpusError."""
+    """Read a clip of a corpus, checking the fingerprint if one is given. Raises CorpusError."""
     clip = ClipReader(corpus, fingerprint).clip(id)
     return PoseQuery(clip.id, clip.poses, clip.width, clip.height, clip.source, clip.id, clip.gloss)
 

@@ -63,7 +63,7 @@ class SentenceSearch:
     def search_text(
         self, text: str, *, k: int = 10, candidates: int = CANDIDATES, language: str | None = None
     ) -> SentenceResult:
-        """Return the ``k`` clips that fit a text best. Raises TextError for a language the model has not learned."""
+        """Return the ``k`` clips that match a text best. Raises TextError for a language not in training."""
         if language is not None:
             check_language(language, self.model.record.get("languages", ()))
         return self._search(self.encode_texts([text])[0], k, candidates, None)
@@ -77,7 +77,7 @@ class SentenceSearch:
         language: str | None = None,
         features: str | os.PathLike[str] | None = None,
     ) -> SentenceResult:
-        """Return the ``k`` texts that fit a clip best, all of ``language`` where one is given.
+        """Return the ``k`` texts that match a clip best; only texts of ``language``, if given.
 
         The clip's features come from the folder ``features``, else from the one the index was built with, else they
         are computed from its poses. Raises FeatureError, PoseError, TextError.
@@ -116,7 +116,7 @@ class SentenceSearch:
         store, sign = FeatureStore.open(folder), self.model.config.sign
         fingerprint = self.index_version.manifest.corpus.fingerprint
         if store.info.corpus_fingerprint != fingerprint:
-            raise FeatureError(f"{folder} holds features of another corpus ({store.info.corpus}) than the index")
+            raise FeatureError(f"{folder} contains features of another corpus ({store.info.corpus}) than the index")
         check_model_features(store, fingerprint, self.model)
         return store.of(int(store.positions([id])[0]), alpha=sign.alpha, limit=sign.max_windows)
 
@@ -133,7 +133,7 @@ class SentenceSearch:
             )
             return encoder.features(clip.poses, clip.aspect, clip.source)
         if clip.id is None:
-            raise FeatureError(f"{folder} holds features of a corpus's clips, not of a file: omit --features")
+            raise FeatureError(f"{folder} contains features of a corpus's clips, not of a file: omit --features")
         return self.stored_features(folder, clip.id)
 
     def _search(self, query: Query, k: int, candidates: int, accept: Accept | None) -> SentenceResult:
@@ -150,7 +150,7 @@ def accept_language(language: str | None) -> Accept | None:
 
 
 def text_notes(model: DualEncoder, text: str) -> list[str]:
-    """Return notes on the parts of a text that the model does not use or does not know."""
+    """Return notes on truncation and on tokens that did not occur in training."""
     encoder: Any = model.text
     notes = []
     if encoder.long_rate([text]) > 0:

@@ -56,7 +56,7 @@ def test_another_type_than_expected_is_one_line(folders: dict[str, Path]) -> Non
     path = folders[registry.SIGN_ENCODER]
     with pytest.raises(ModelError) as caught:
         models.load(path, models.Translator)
-    assert str(caught.value) == f"{path} is a sign encoder, not a translator: name a translator"
+    assert str(caught.value) == f"{path} is a sign encoder, not a translator: give a translator"
     with pytest.raises(ModelError, match="is a sign encoder, not a dual encoder"):
         models.DualEncoder.from_pretrained(path)
 
@@ -64,7 +64,7 @@ def test_another_type_than_expected_is_one_line(folders: dict[str, Path]) -> Non
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "has no model_type: name a model folder that signatlas has written"),
+        ({}, "has no model_type: give a model folder that signatlas wrote"),
         ([1], "has no model_type"),
         ({"model_type": "bert"}, r"has the unknown model_type 'bert': supported are signatlas\.sign_encoder, "),
         ({"model_type": ["bert"]}, "has the unknown model_type"),

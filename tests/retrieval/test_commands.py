@@ -62,7 +62,7 @@ def test_mistakes_end_in_one_line(root: Path, tmp_path: Path, capsys: pytest.Cap
     for arguments, message in [
         (("--index", root, "--clip", "nothing"), "no clip 'nothing' in"),
         (("--index", tmp_path / "none", "--clip", "x"), "no index at"),
-        (("--index", root), "name one query: --clip ID, --pose FILE"),
+        (("--index", root), "give one query: --clip ID, --pose FILE"),
         (("--clip", "x"), "either --index FOLDER or --url"),
         (("--index", root, "--pose", tmp_path / "cut.pose"), "not a valid .pose file"),
         (("--index", root, "--pose", tmp_path / "missing.pose"), "cannot be read"),

@@ -182,7 +182,7 @@ def test_other_features_than_those_of_training_are_refused(
     model.record = {**model.record, **trained}
     entries.check_features(features, corpus, model)
     model.record["features_fingerprint"] = "another"
-    with pytest.raises(FeatureError, match="other features than the model was trained on"):
+    with pytest.raises(FeatureError, match="features that differ from those in training"):
         entries.check_features(features, corpus, model)
     model.record["corpus_fingerprint"] = "elsewhere"  # features of another corpus always differ
     entries.check_features(features, corpus, model)

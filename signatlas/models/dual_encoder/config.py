@@ -14,7 +14,7 @@ class SignConfig(Strict):
     """The sign side: clip features into CLIP's vision transformer, pretrained (ViT-B/32) or of any size."""
 
     pretrained: LocalPath | None = Field(None, description="a CLIP model, Hub name or folder, whose sizes then apply")
-    features: int | None = Field(None, ge=1, description="width of the clip features; by default that of their folder")
+    features: int | None = Field(None, ge=1, description="width of the clip features; default: that of their folder")
     max_windows: int = Field(64, ge=1, description="longer sequences of windows are subsampled evenly")
     alpha: float = Field(
         0.8, ge=0, le=1, description="weight of the domain-agnostic features, x = (1-alpha) aware + alpha agnostic"
@@ -23,7 +23,7 @@ class SignConfig(Strict):
     depth: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     feedforward: int = Field(256, ge=8)
-    dropout: float = Field(0.0, ge=0, lt=1, description="of the attention; the paper has none")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the attention; the paper uses none")
     mask_cls: bool = Field(
         False,
         description="treat CLS as padding: no window attends to it, and under padding released it is a key of the "

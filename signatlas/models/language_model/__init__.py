@@ -1,1 +1,1 @@
-"""mBART, as a translator needs it and as a model of its own, with low-rank adapters."""
+"""mBART, as part of a translator and as a separate model, with low-rank adapters."""

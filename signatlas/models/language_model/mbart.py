@@ -67,7 +67,7 @@ def load(name: str | os.PathLike[str], *, dropout: float | None = None) -> Langu
         raise ModelError(f"no language model at {path}: train one with 'signatlas train recipes/mbart_*.yaml'")
     sizes = fetched(path, "language model", lambda: AutoConfig.from_pretrained(path, trust_remote_code=False))
     if sizes.model_type != "mbart":
-        raise ModelError(f"{path} is a model of type '{sizes.model_type}': name an mBART")
+        raise ModelError(f"{path} is a model of type '{sizes.model_type}': give an mBART")
     model, info = fetched(path, "mBART", lambda: _load_weights(path, dropout))
     missing = sorted(info["missing_keys"])
     if missing:
@@ -181,7 +181,7 @@ def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalG
 def _shape_decoder(model: MBartForConditionalGeneration, config: LanguageConfig) -> None:
     """Keep the decoder's first layers, or initialize its layers randomly; embeddings stay.
 
-    Raises ModelError for more layers than there are.
+    Raises ModelError if it has fewer layers than configured.
     """
     decoder = model.model.decoder
     if config.decoder_layers is not None:

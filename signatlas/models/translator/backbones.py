@@ -113,7 +113,7 @@ class ResNetBackbone(nn.Module):
         return vectors.masked_scatter(mask_BL[..., None], torch.cat(parts)) if parts else vectors
 
     def _parts(self, images: Tensor) -> list[Tensor]:
-        """Split into at most ``chunk`` images each; in training, into equally many parts on every rank.
+        """Split into parts of at most ``chunk`` images; in training, into equally many parts on every rank.
 
         ZeRO-3 gathers weights whenever a layer runs: a rank with fewer frames would leave the others waiting.
         """
@@ -125,7 +125,7 @@ class ResNetBackbone(nn.Module):
         return list(images.tensor_split(count)) if count else []
 
     def _chunk(self, images: Tensor) -> Tensor:
-        if not len(images):  # another rank has more parts than this one has images: encode a gray one and discard it
+        if not len(images):  # other ranks have more parts than this one has images: encode a gray image and discard it
             return self._chunk(images.new_full((1, *images.shape[1:]), 128))[:0]
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters()):
             return checkpoint(self._encode, images, use_reentrant=False)

@@ -29,7 +29,7 @@ class BackboneConfig(Strict):
     """
 
     kind: Literal["features", "pose", "resnet"] = "features"
-    features: int | None = Field(None, ge=1, description="features: their width; by default that of their folder")
+    features: int | None = Field(None, ge=1, description="features: their width; default: that of their folder")
     alpha: float = Field(0.8, ge=0, le=1, description="features: weight of the domain-agnostic stream")
     points: PointSet = Field("all", description="pose: set of points")
     dims: Literal[2, 3] = 2

@@ -20,13 +20,13 @@ from signatlas.pose import video
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-RESIZED = 256 / 224  # the short side after resizing, in sides of the cropped square
+RESIZED = 256 / 224  # short side after resizing / side of the cropped square
 ROTATION, TRANSLATION = 30.0, 10  # degrees; pixels for a square of 224
-CHANCE = 0.5  # of each of the two, drawn once per clip
+CHANCE = 0.5  # probability of rotation and of translation, each drawn once per clip
 
 
 class ImageSource:
-    """Images uint8 [T, 3, size, size] of clips whose video, or folder of images, lies in a folder.
+    """Images uint8 [T, 3, size, size] of clips whose videos or image folders are in a folder.
 
     Recordings are named by the clip's id, ``source/split/name.mp4``, or by its last parts, ``split/name.mp4``,
     ``name/0001.png``; the longest matching name is used.
@@ -42,7 +42,7 @@ class ImageSource:
         paths = dict(find_recordings(folder, [row["id"] for row in metadata]))
         if not paths:
             raise FeatureError(
-                f"{folder} holds no video and no folder of images named by a clip of {corpus.path}, such as "
+                f"{folder} contains no video and no image folder named by a clip of {corpus.path}, such as "
                 f"{metadata[0]['id'].rsplit('/', 1)[-1]}.mp4"
             )
         rows = [row for row in metadata if row["id"] in paths]

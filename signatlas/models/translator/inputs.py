@@ -179,7 +179,7 @@ class _FeatureSource:
             )
         if backbone.features not in (None, info.width):
             raise FeatureError(
-                f"{folder} has features of width {info.width}, the recipe says {backbone.features}: correct "
+                f"{folder} has features of width {info.width}, but the recipe has {backbone.features}: correct "
                 "backbone.features"
             )
         self.ids = [row["id"] for row in corpus.metadata() if row["id"] in self.store]

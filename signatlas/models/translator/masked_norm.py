@@ -16,7 +16,7 @@ def in_backward() -> bool:
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """Sum ``x`` over all ranks, in place, and return it. Every rank must call it; without a process group it stays."""
+    """Sum ``x`` over all ranks, in place, and return it; a no-op without a process group. Every rank must call it."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(x)
     return x
@@ -87,7 +87,7 @@ def _moments(x_BCT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Normalize(torch.autograd.Function):
-    """(x - mean) * scale, where mean and scale are functions of x across ranks, as the gradient respects."""
+    """(x - mean) * scale, with gradients through mean and scale, which depend on x of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, mean: Tensor, scale: Tensor, count: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def read_file(path: Path, model: str | os.PathLike[str], translator: Translator)
     if backbone.kind != "resnet":
         return read_poses(_detect_poses(path), model, translator)
     if path.suffix.lower() in (".pose", ".npy"):
-        raise FeatureError(f"{path} has no images, which this translator reads: name the video")
+        raise FeatureError(f"{path} has no images, which this translator reads: give the video")
     return Recording(*prepare_video(backbone, path), [])
 
 
@@ -82,7 +82,7 @@ def read_poses(clip: Clip, model: str | os.PathLike[str], translator: Translator
         count = frames_read(backbone, clip.num_frames, clip.fps)
         return Recording(x, mask, _subsampling_notes(count, x.shape[1], "frames"))
     if backbone.kind == "resnet":
-        raise FeatureError(f"{clip.id}: this translator reads images, not poses: name the video, or --frames")
+        raise FeatureError(f"{clip.id}: this translator reads images, not poses: give the video, or --frames")
     encoder = SlidingEncoder(model_folder.locate(model), translator, alpha=backbone.alpha, limit=backbone.max_frames)
     x = encoder.features(clip.poses, aspect, clip.source)[None]
     notes = _subsampling_notes(encoder.count_windows(clip.num_frames), x.shape[1], "windows")

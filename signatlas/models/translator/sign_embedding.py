@@ -132,7 +132,7 @@ def input_width(config: BackboneConfig, features: int | None) -> int:
         return pose_features.width(config.points, config.dims, config.streams)
     if features is None and config.features is None:
         raise ModelError(
-            "the backbone 'features' needs their width: name a folder of clip features, or set backbone.features"
+            "the backbone 'features' needs their width: give a folder of clip features, or set backbone.features"
         )
     return features or config.features or 0
 

@@ -161,7 +161,7 @@ class Translator(LogitScale):
         return self.language.model.encoder(inputs_embeds=tokens, attention_mask=mask).last_hidden_state, mask
 
     def check_length(self, frames: int) -> None:
-        """Raise ModelError when a clip of so many frames or windows has more tokens than mBART has positions."""
+        """Raise ModelError when a clip with this many frames or windows has more tokens than mBART has positions."""
         self._check_positions(self.sign.output_length(frames) + (self.cls is not None))
 
     def _check_positions(self, tokens: int) -> None:
@@ -266,7 +266,7 @@ class Translator(LogitScale):
                     length_penalty=length_penalty,
                     early_stopping=True if beams > 1 else None,
                     do_sample=False,
-                    # Tokens that occur in no text.
+                    # Special tokens that never occur in texts.
                     suppress_tokens=[self.vocabulary.bos, self.vocabulary.pad, self.vocabulary.mask],
                 )
                 texts += self.vocabulary.decode(ids)
@@ -297,7 +297,7 @@ class Translator(LogitScale):
         path, raw = registry.read_config(name, registry.TRANSLATOR)
         try:
             config = folder.parse_config(path, TranslatorConfig, raw["translator"])
-            # Layers of the sign side are removed after the text side was copied: the saved sizes are those of before.
+            # Layers of the sign side are removed after the text side was copied: saved sizes are those before removal.
             model = cls(
                 config, mbart.from_architecture(raw["mbart"]), Vocabulary.load(path / TEXT), raw["language"],
                 raw["features"], with_text=raw["text_side"], record=raw["record"],

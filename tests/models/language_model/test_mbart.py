@@ -188,7 +188,7 @@ def test_a_missing_model_is_one_line(name, tmp_path, monkeypatch):
 
 def test_another_architecture_is_one_line(tmp_path):
     write_t5(tmp_path)
-    with pytest.raises(ModelError, match="type 't5': name an mBART") as caught:
+    with pytest.raises(ModelError, match="type 't5': give an mBART") as caught:
         mbart.load(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="type 't5', not mBART"):

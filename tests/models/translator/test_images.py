@@ -59,7 +59,7 @@ def test_errors_of_missing_and_damaged_videos_name_clip_and_file(corpus, film, t
         SignInputs.open(RESNET, corpus)
     with pytest.raises(FeatureError, match="is not a folder"):
         SignInputs.open(RESNET, corpus, frames=str(tmp_path / "none"))
-    with pytest.raises(FeatureError, match="holds no video"):
+    with pytest.raises(FeatureError, match="contains no video"):
         SignInputs.open(RESNET, corpus, frames=str(tmp_path))
     ids = [row["id"] for row in corpus.metadata()][:2]
     names = [id.rsplit("/", 1)[1] for id in ids]

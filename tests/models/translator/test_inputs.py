@@ -50,7 +50,7 @@ def test_clip_features_are_mixed_subsampled_and_padded(corpus, folder):
 def test_features_that_do_not_fit_are_refused(corpus, folder, tmp_path):
     with pytest.raises(FeatureError, match=r"data\.features"):
         SignInputs.open(BackboneConfig(), corpus)
-    with pytest.raises(FeatureError, match=r"width 6, the recipe says 7"):
+    with pytest.raises(FeatureError, match=r"width 6, but the recipe has 7"):
         SignInputs.open(BackboneConfig(features=7), corpus, features=folder)
     clips = list(corpus)[:3]
     other = write_corpus(tmp_path / "other", CorpusInfo("o", "1", "x", "x", ("gsg",)), clips)
