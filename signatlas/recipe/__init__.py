@@ -51,7 +51,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise RecipeError(f"{path} is not a YAML file: {str(error).splitlines()[0]}") from error
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path} is not a recipe: it holds no settings")
+        raise RecipeError(f"{path} is not a recipe: it has no settings")
     for override in overrides:
         try:
             _apply(raw, override)
@@ -64,7 +64,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse(model: type[R], raw: dict[str, Any], where: str) -> R:
-    """Return validated settings; ``where`` begins the message of an error. Raises RecipeError for the first one."""
+    """Return validated settings; error messages start with ``where``. Raises RecipeError for the first one."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -48,7 +48,7 @@ class Recipe(Strict):
 
 
 class SelectionConfig(Strict):
-    """How the best checkpoint is chosen; always on dev."""
+    """Selection of the best checkpoint, always on dev."""
 
     evaluate_every: int = Field(5, ge=1, description="epochs between evaluations and checkpoints")
 

@@ -17,7 +17,7 @@ class SentenceDataConfig(Strict):
     features: LocalPath = Field(description="folder of clip features, see 'signatlas features'")
     languages: tuple[str, ...] = Field(("de",), min_length=1, description="BCP-47; several: 1-to-K over all of them")
     epoch_over: Literal["clip", "text"] = Field(
-        "clip", description="items of an epoch; text: clips with equal texts are videos of one item"
+        "clip", description="items of an epoch; text: clips with equal texts form one item"
     )
     limit: int | None = Field(None, ge=2, description="use this many training clips, the first by id")
     shuffle_pairs: bool = Field(False, description="control: train on the texts of other clips")
@@ -33,7 +33,7 @@ class ContrastiveLossConfig(Strict):
         "mask", description="mask: not negatives; share: positives; none: negatives"
     )
     duplicate_threshold: float = Field(
-        1.0, gt=0, le=1, description="share of common words from which texts count as identical"
+        1.0, gt=0, le=1, description="minimum share of common words of texts that count as identical"
     )
     queue_size: int = Field(0, ge=0, description="past texts per language as further negatives")
     backend: Literal["auto", "reference", "tiled", "triton"] = "auto"
@@ -60,7 +60,7 @@ class ContrastiveRecipe(RunRecipe):
     def _check(self) -> ContrastiveRecipe:
         languages = self.data.languages
         if len(set(languages)) < len(languages):
-            raise ValueError(f"data.languages names one language twice: {', '.join(languages)}")
+            raise ValueError(f"data.languages lists a language twice: {', '.join(languages)}")
         if self.loss.backend == "triton" and not (self.scaling.gpu and self.model.similarity.aggregation == "mean"):
             raise ValueError("loss.backend triton needs a GPU (scaling.gpu: true) and aggregation mean: use auto")
         if self.loss.batch_size % self.scaling.workers:

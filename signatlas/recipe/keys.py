@@ -1,4 +1,4 @@
-"""Keys of recipes: what renamed ones are called now, and guesses for misspelled ones."""
+"""Recipe keys: present names of renamed keys, and suggestions for misspelled ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-# Former keys, after the present name of the block that holds them; None: removed.
+# Former keys, by the present name of their block; None: removed.
 RENAMED: dict[str, str | None] = {
     "optimiser": "optimizer",
     "optimizer.clip": "max_grad_norm",
@@ -63,7 +63,7 @@ def renamed(path: str) -> str | None:
 
 
 def hint(path: str, model: type[BaseModel]) -> str:
-    """Return what to append to a message on the unknown key at a dotted path: its present name, or a guess."""
+    """Return a hint on the unknown key at a dotted path, to append to a message: its present name, or a similar key."""
     present = renamed(path)
     if present:
         return f": it is now '{present}'"

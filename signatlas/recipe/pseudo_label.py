@@ -12,7 +12,7 @@ from signatlas.recipe.base import OptimizerConfig, RunRecipe, SelectionConfig
 
 
 class SpotConfig(Strict):
-    """How windows become segments; the defaults are those of CiCo."""
+    """Merging of windows into segments; the defaults are those of CiCo."""
 
     threshold: float = Field(0.6, ge=0, lt=1, description="minimum softmax probability of a window's best class")
     merge: int = Field(3, ge=0, description="merge windows of a class that start at most this many frames apart")
@@ -21,7 +21,7 @@ class SpotConfig(Strict):
 
 
 class PseudoLabelDataConfig(Strict):
-    corpus: LocalPath = Field(description="of continuous signing; trains on its train split, selects on its dev split")
+    corpus: LocalPath = Field(description="continuous signing; trains on the train split, selects on the dev split")
     model: LocalPath = Field(description="the sign classifier to start from: a folder or a Hub name")
     segments: LocalPath | None = Field(None, description="folder of 'signatlas spot' on train; default: spotted first")
     dev_segments: LocalPath | None = Field(None, description="the same for dev")

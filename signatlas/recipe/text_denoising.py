@@ -15,7 +15,7 @@ class DenoisingDataConfig(Strict):
     corpus: LocalPath
     languages: tuple[str, ...] = Field(("de",), min_length=1, description="of the texts, BCP 47")
     texts: dict[str, tuple[LocalPath, ...]] = Field(
-        {}, description="further texts by language: files, a sentence a line"
+        {}, description="further texts by language: files with one sentence per line"
     )
     limit: int | None = Field(None, ge=2, description="use this many training clips, the first by id")
     max_glosses: int | None = Field(None, ge=1, description="use clips of at most this many glosses")
@@ -23,7 +23,7 @@ class DenoisingDataConfig(Strict):
     @model_validator(mode="after")
     def _known_languages(self) -> DenoisingDataConfig:
         if len(set(self.languages)) < len(self.languages):
-            raise ValueError("data.languages names a language twice")
+            raise ValueError("data.languages lists a language twice")
         other = sorted(set(self.texts) - set(self.languages))
         if other:
             raise ValueError(f"data.texts has files in '{other[0]}', which is not in data.languages")

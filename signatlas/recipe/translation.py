@@ -15,9 +15,9 @@ class TranslationDataConfig(Strict):
     corpus: LocalPath
     features: LocalPath | None = Field(None, description="folder of clip features, for backbone 'features'")
     frames: LocalPath | None = Field(
-        None, description="folder of videos or picture folders, named by clip id, for 'resnet'"
+        None, description="folder of videos or image folders, named by clip id, for 'resnet'"
     )
-    readers: int = Field(4, ge=1, description="threads per worker that decode pictures, for 'resnet'")
+    readers: int = Field(4, ge=1, description="threads per worker that decode images, for 'resnet'")
     language: str = Field("de", description="of the texts, BCP 47")
     limit: int | None = Field(None, ge=2, description="use this many training clips, the first by id")
     max_glosses: int | None = Field(None, ge=1, description="use clips of at most this many glosses")
@@ -69,7 +69,7 @@ class TranslationStageConfig(Strict):
 
 
 class NegativeSelectionConfig(Strict):
-    """Which negatives share a batch (SCL-SLT, Algorithm 1)."""
+    """Selection of the negatives in a batch (SCL-SLT, Algorithm 1)."""
 
     reference: LocalPath | None = Field(None, description="folder of a reference run; default: trained first")
     reference_epochs: int | None = Field(None, ge=2, description="of the reference run; default: those of stage 1")
@@ -106,11 +106,9 @@ class TranslationRecipe(Recipe):
     init_from: LocalPath | None = Field(
         None, description="folder of a translator to start from, such as that of stage 1"
     )
-    alignment: AlignmentConfig | None = Field(AlignmentConfig(), description="stage 1; null leaves it out")
+    alignment: AlignmentConfig | None = Field(AlignmentConfig(), description="stage 1; null skips it")
     negative_selection: NegativeSelectionConfig = NegativeSelectionConfig()
-    translation: TranslationStageConfig | None = Field(
-        TranslationStageConfig(), description="stage 2; null leaves it out"
-    )
+    translation: TranslationStageConfig | None = Field(TranslationStageConfig(), description="stage 2; null skips it")
     label_smoothing: float = Field(0.2, ge=0, lt=1)
     checkpoint_selection: TranslationSelectionConfig = TranslationSelectionConfig()
 

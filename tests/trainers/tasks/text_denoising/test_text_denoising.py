@@ -200,7 +200,7 @@ def test_workers_get_absolute_paths_and_cards_name_no_folder(settings, tmp_path,
     ("changes", "message"),
     [
         ({"data__languages": ["fr"]}, "no texts in language 'fr': there are de, en"),
-        ({"data__languages": ["de", "de"]}, "names a language twice"),
+        ({"data__languages": ["de", "de"]}, "lists a language twice"),
         ({"data__texts": {"en": ["a.txt"]}}, "has files in 'en', which is not in data.languages"),
         ({"data__texts": {"de": ["no_such.txt"]}}, "no_such.txt cannot be read"),
         ({"model__vocabulary": 16}, "is too small for"),
