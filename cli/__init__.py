@@ -1,1 +1,1 @@
-"""The command line: one file a command group; each command parses, calls and prints."""
+"""The command line: one file per command group; commands parse arguments, call functions and print results."""

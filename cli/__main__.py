@@ -1,4 +1,4 @@
-"""`python -m cli` is `signatlas`."""
+"""Run `signatlas` as `python -m cli`."""
 
 from cli.main import main
 

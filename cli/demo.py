@@ -1,4 +1,4 @@
-"""signatlas demo: runs the commands from data to service, each in its own process, and searches over HTTP."""
+"""signatlas demo: run the commands from data to service, each in its own process, and search over HTTP."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def search(plan: Plan, url: str) -> tuple[int, int]:
-    """Search every held-out recording and print a table; return the number with the correct word first, and of all."""
+    """Search every held-out recording and print a table; return the numbers of correct first results and of queries."""
     from signatlas.corpus import Corpus
     from signatlas.pose.serialization import to_json
 

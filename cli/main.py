@@ -1,4 +1,4 @@
-"""The `signatlas` command: finds the function of a command, imports it, and runs it with typer."""
+"""The `signatlas` command: find the function of a command, import it, and run it with typer."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="Beyond loopback, SIGNATLAS_API_KEY is required.")] = "127.0.0.1",
     version: Annotated[
-        str | None, typer.Option(help="Index version to serve; by default the live one, also when it changes.")
+        str | None, typer.Option(help="Index version to serve (default: the live one, also after it changes).")
     ] = None,
     corpus: Annotated[str | None, typer.Option(help="Path of the index's corpus, if it has moved.")] = None,
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of the encoder.")] = 1,
-    num_cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray; all by default.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or a local one by default.")] = None,
+    num_cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray (default: all).")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
 ) -> None:
     """Serve an index over HTTP with Ray Serve, until Ctrl-C.
 

@@ -12,16 +12,16 @@ from cli.shared import console
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="a recipe file, see recipes/")],
-    set: Annotated[list[str], typer.Option("--set", help="override a setting: --set optimizer.lr=3e-4")] = [],  # noqa: B006
-    workers: Annotated[int | None, typer.Option(help="Ray Train workers")] = None,
-    gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="one GPU per worker")] = None,
-    name: Annotated[str | None, typer.Option(help="name of the run; default: that of the recipe")] = None,
-    storage_path: Annotated[str | None, typer.Option(help="folder or URI for runs; default: runs/")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default: start a local one")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="delete an earlier run of this name")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="show the logs of Ray and the workers")] = False,
-    json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
+    recipe: Annotated[str, typer.Argument(help="Recipe file, see recipes/.")],
+    set: Annotated[list[str], typer.Option("--set", help="Override a setting: --set optimizer.lr=3e-4")] = [],  # noqa: B006
+    workers: Annotated[int | None, typer.Option(help="Number of Ray Train workers.")] = None,
+    gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="Use one GPU per worker.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run (default: that of the recipe).")] = None,
+    storage_path: Annotated[str | None, typer.Option(help="Folder or URI for runs (default: runs/).")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run with this name.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Ray and the workers.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Train a recipe with Ray Train and DeepSpeed.
 

@@ -19,7 +19,7 @@ def trajectories(
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("trajectories.png"),
     clips: Annotated[int, typer.Option(min=2, help="Number of clips, drawn at random, whose pairs to compare.")] = 500,
     quantile: Annotated[
-        float | None, typer.Option(min=0, max=1, help="High is above this quantile. [default: above the mean]")
+        float | None, typer.Option(min=0, max=1, help="High is above this quantile. (default: above the mean)")
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="High is above this similarity, early and late.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check all files against their checksums first.")] = False,

@@ -21,22 +21,22 @@ SUFFIXES = (".pose", ".npy", ".mp4", ".mov", ".mkv", ".webm", ".avi")
 def translate(
     signing: Annotated[str, typer.Argument(help="A video, a .pose or .npy file, or the id of a clip.", metavar="CLIP")],
     model: Annotated[str, typer.Option(help="Translator: a model folder or a Hub name.")],
-    corpus: Annotated[str | None, typer.Option(help="Corpus of the clip. [that of the model's training]")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus of the clip (default: the training corpus).")] = None,
     num_beams: Annotated[int, typer.Option(min=1, help="Beams of the search.")] = 8,
-    n_best: Annotated[int, typer.Option(min=1, help="Number of texts, best first.")] = 1,
+    n_best: Annotated[int, typer.Option(min=1, help="Number of alternative texts, the best first.")] = 1,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Largest number of pieces of a text.")] = 60,
-    length_penalty: Annotated[float, typer.Option(help="Above 1 for longer texts.")] = 1.0,
+    length_penalty: Annotated[float, typer.Option(help="Above 1 favors longer texts.")] = 1.0,
     features: Annotated[
-        Path | None, typer.Option(help="Clip features of a corpus's clip. [those of the model's training]")
+        Path | None, typer.Option(help="Clip features of a corpus's clip (default: as in training).")
     ] = None,
     frames: Annotated[
-        Path | None, typer.Option(help="Folder of the corpus's videos. [that of the model's training]")
+        Path | None, typer.Option(help="Folder of the corpus's videos (default: as in training).")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Translate a video, a file of poses or a clip of a corpus into text.
 
-    A machine translation can be wrong and read well: ask a person where it matters.
+    Machine translations can be fluent and wrong: have important ones checked by a person.
 
     Example: signatlas translate recording.mp4 --model runs/scl_slt/model --n-best 3
     """
@@ -80,7 +80,7 @@ def _read(
         raise UserError(f"{signing}: no such file")
     corpus = corpus or translator.record.get("corpus_path")
     if not corpus:
-        raise UserError(f"'{signing}' is not a file, and the model's record names no corpus: name one with --corpus")
+        raise UserError(f"'{signing}' is not a file, and the model's record has no corpus: give one with --corpus")
     return recordings.read_clip(signing, Corpus.open(corpus), model, translator, features=features, frames=frames)
 
 

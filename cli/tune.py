@@ -12,13 +12,13 @@ import typer
 def tune(
     study: Annotated[str, typer.Argument(help="Study file, see tune/studies/.")],
     set: Annotated[list[str], typer.Option("--set", help="Fix a setting of the recipe: optimizer.epochs=5")] = [],  # noqa: B006
-    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials; that of the study by default.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials (default: that of the study).")] = None,
     concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Concurrent trials; as many as fit the cluster by default.")
+        int | None, typer.Option(min=1, help="Concurrent trials (default: as many as fit the cluster).")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the study; that in the file by default.")] = None,
-    storage_path: Annotated[str | None, typer.Option(help="Folder or URI for results; runs/tune by default.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; RAY_ADDRESS or a local one by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study (default: that in the file).")] = None,
+    storage_path: Annotated[str | None, typer.Option(help="Folder or URI for results (default: runs/tune).")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study with this name.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Resolve where runs store checkpoints: a local folder, or a URI that every node can reach."""
+"""Resolve the storage path of runs: a local folder, or a URI that every node can reach."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Limits(BaseModel):
 
 
 class ServeConfig(BaseModel):
-    """Configuration of a service. It holds the sha256 of the API key, never the key itself."""
+    """Configuration of a service. It contains the sha256 of the API key, never the key itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -32,7 +32,7 @@ class Recording(NamedTuple):
 
 
 class LoadedVersions(Generic[T]):
-    """What a replica has loaded, by index version: the newest and, for a while, the one before.
+    """The index versions that a replica has loaded: the newest and, for a while, the one before.
 
     Replicas switch one after the other, so a router may ask for either version until all have switched.
     """

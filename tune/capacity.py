@@ -1,4 +1,4 @@
-"""How many trials of a recipe a cluster can run concurrently."""
+"""Compute how many trials of a recipe a cluster can run concurrently."""
 
 from __future__ import annotations
 

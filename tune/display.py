@@ -1,4 +1,4 @@
-"""Terminal output of a study: a live table of its trials, and what Ray prints on stderr."""
+"""Terminal output of a study: a live table of its trials, and filtering of what Ray prints on stderr."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ class Trial:
     hand_set: bool
     status: str = "running"  # then finished (trained to its end), stopped (by the scheduler) or failed
     reason: str = ""
-    values: dict[int, float] = field(default_factory=dict)  # the metric by completed epochs
+    values: dict[int, float] = field(default_factory=dict)  # metric by number of completed epochs
     seconds: float = 0.0  # running time over all attempts
     reported: list[str] = field(default_factory=list)  # reported metrics, if the study's metric is not among them
 
     def best(self, mode: str) -> tuple[float, int] | None:
-        """Return the best value and after how many epochs it was first reached."""
+        """Return the best value and the number of epochs after which it was first reached."""
         best: tuple[float, int] | None = None
         for epochs, value in sorted(self.values.items()):
             if value == value and (best is None or better(value, best[0], mode) != best[0]):

@@ -64,7 +64,7 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
 
 
 def _description(study: Study, base: Recipe) -> str:
-    """Return what must be equal for a study to be resumed: everything but the number of concurrent trials."""
+    """Return the settings that must be equal to resume a study: all but the number of concurrent trials."""
     same = study.model_copy(update={"concurrent": None})
     return f"# Settings of the study, then the hand-set recipe.\n{dump(same)}---\n{dump(base)}"
 

@@ -1,4 +1,4 @@
-"""Study files: which settings of a recipe to search, over which values, with how many trials."""
+"""Study files: the settings of a recipe to search, their values, and the number of trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from signatlas.recipe import Recipe, Strict, load, parse
 from signatlas.recipe.keys import renamed
 
 Point = dict[str, Any]  # a value for each path of a study's space
-METRIC, TIME = "best", "epochs"  # keys of a trial's reports: the best value so far, after so many epochs
+METRIC, TIME = "best", "epochs"  # keys of a trial's reports: the best value so far, and the completed epochs
 REFERENCE_ONLY = ("negative_selection.reference_epochs", "negative_selection.keep_every")
 KINDS = ("choice", "uniform", "loguniform", "randint", "lograndint")
 
@@ -77,7 +77,7 @@ class Values(Strict):
 
 
 class SearcherConfig(Strict):
-    """What proposes settings: Optuna's tree-structured Parzen estimator, random draws, or a grid of all choices."""
+    """The source of settings: Optuna's tree-structured Parzen estimator, random draws, or a grid of all choices."""
 
     name: Literal["optuna", "random", "grid"] = "optuna"
     seed: int = Field(0, ge=0)

@@ -98,7 +98,7 @@ def autsl(
 
 
 def __getattr__(name: str) -> Callable[..., None]:
-    """Return the command that imports the public corpus ``name``, one without options of its own."""
+    """Return the import command of the public corpus ``name``, for corpora without options of their own."""
     if name not in sources.names("import"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -25,19 +25,20 @@ def search(
     clip: Annotated[str | None, typer.Option(help="Id of a clip of the index's corpus or of --corpus.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus folder or URI of --clip.")] = None,
     pose: Annotated[Path | None, typer.Option(help="A .pose file, or a .npy array [frames, 75, 3].")] = None,
-    text: Annotated[str | None, typer.Option(help="A sentence, to find clips of it.")] = None,
+    text: Annotated[str | None, typer.Option(help="A sentence, to search clips by.")] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of --text, or of the texts to find: de, en ...")
     ] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Clip features of --clip, for an index of texts. [those of the index]")
+        Path | None, typer.Option(help="Clip features of --clip, for an index of texts (default: those of the index).")
     ] = None,
     candidates: Annotated[
         int, typer.Option(min=1, help="Sentences: entries of each shard that are scored token by token.")
     ] = 200,
     top: Annotated[int, typer.Option(min=1, max=1000, help="Number of results.")] = 10,
     either_hand: Annotated[
-        bool, typer.Option("--either-hand/--same-hand", help="Also search as a signer of the other hand would sign it.")
+        bool,
+        typer.Option("--either-hand/--same-hand", help="Also search with the mirrored query (other signing hand)."),
     ] = True,
     url: Annotated[str | None, typer.Option(help="Search through this running service instead of a folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -49,9 +50,9 @@ def search(
     Example: signatlas search --index indexes/cico --text "morgen regen im norden"
     """
     if [clip, pose, text].count(None) != 2:
-        raise UserError("name one query: --clip ID, --pose FILE or --text TEXT")
+        raise UserError("give one query: --clip ID, --pose FILE or --text TEXT")
     if (index is None) == (url is None):
-        raise UserError("name where to search: either --index FOLDER or --url http://HOST:PORT")
+        raise UserError("give the index to search: either --index FOLDER or --url http://HOST:PORT")
     if url is not None:
         if text is not None or language is not None or features is not None:
             raise UserError("text search is not supported by this service: search the folder with --index")
@@ -154,7 +155,7 @@ def _sentence_answer(searcher: SentenceSearch, result: SentenceResult) -> Answer
 def _search_service(
     url: str, clip: str | None, corpus: str | None, pose: Path | None, top: int, either_hand: bool
 ) -> tuple[str, Answer]:
-    """Return the query's title and the service's answer; a clip without a corpus is one that the service knows."""
+    """Return the query's title and the service's answer; without a corpus, the service looks the clip up."""
     from cli.search import service
 
     mirror = "best" if either_hand else "none"
@@ -182,9 +183,9 @@ def _print_signs(title: str, answer: Answer) -> None:
     output = console()
     output.print(table)
     if answer["verdict"] == "not found":
-        output.print("Not found: no recording in this index is closer than wrong results usually are.")
+        output.print("Not found: no recording in this index is more similar than wrong results usually are.")
     if answer["synthetic"]:
-        output.print("This index holds synthetic signs: these are not results on real signing.")
+        output.print("This index contains synthetic signs: these are not results on real signing.")
     output.print(f"index {answer['index_version']}", style="dim")
 
 
@@ -203,6 +204,6 @@ def _print_sentences(title: str, answer: Answer) -> None:
     output = console()
     output.print(table)
     if answer["synthetic"]:
-        output.print("This index holds synthetic signing: these are not results on real signing.")
+        output.print("This index contains synthetic signing: these are not results on real signing.")
     scored = f"{answer['scored']:,} scored token by token, " if answer["scored"] else ""
     output.print(f"{scored}{answer['entries']:,} entries, index {answer['index_version']}", style="dim")
