@@ -46,7 +46,8 @@ def evaluate(
         list[str] | None, typer.Option(help="Sentences: languages of the texts, such as de,en; may be repeated.")
     ] = None,
     pictures: Annotated[
-        int | None, typer.Option(help="Signs: draw nearest neighbors of so many queries; sentences: recall.png.")
+        int | None,
+        typer.Option(help="Signs: number of queries to draw with nearest neighbors; sentences: recall.png."),
     ] = None,
     beams: Annotated[int | None, typer.Option(min=1, help="Translation: beams of the search (default: 8).")] = None,
     max_new_tokens: Annotated[
@@ -84,9 +85,9 @@ def evaluate(
         "max_new_tokens": max_new_tokens, "length_penalty": length_penalty, "workers": workers,
         "batch_size": batch_size, "frames": frames, "max_glosses": max_glosses,
     }  # fmt: skip
-    given = {name: value for name, value in options.items() if value is not None}
-    evaluator = _evaluator_for(model, given)
-    _print(evaluator(model, corpus, given, split=split, folder=out, seed=seed), json)
+    passed = {name: value for name, value in options.items() if value is not None}
+    evaluator = _evaluator_for(model, passed)
+    _print(evaluator(model, corpus, passed, split=split, folder=out, seed=seed), json)
 
 
 class Evaluator(NamedTuple):
@@ -109,7 +110,7 @@ def _evaluators() -> dict[str, Evaluator]:
     }
 
 
-def _evaluator_for(model: str, given: Options) -> Callable[..., Evaluation]:
+def _evaluator_for(model: str, passed: Options) -> Callable[..., Evaluation]:
     """Return the evaluation of a model's type. Raises UserError for an option that does not apply to it."""
     from signatlas.models import registry
 
@@ -120,7 +121,7 @@ def _evaluator_for(model: str, given: Options) -> Callable[..., Evaluation]:
             f"{model} is {registry.MODELS[model_type].description}, which has no evaluation: "
             f"name {', '.join(described.values())}"
         )
-    for name in given:
+    for name in passed:
         if name not in evaluators[model_type].options:
             owners = " or ".join(described[t] for t, evaluator in evaluators.items() if name in evaluator.options)
             option = f"--{name.replace('_', '-')}"
@@ -152,11 +153,11 @@ def _evaluate_sentences(model: str, corpus: str, options: Options, **common: Any
 
 def _evaluate_translations(model: str, corpus: str, options: Options, **common: Any) -> Evaluation:
     from signatlas.evaluation.translations.evaluator import TranslationSettings, evaluate
-    from trainers.pipelines.translate import spread
+    from trainers.pipelines.translate import decode_with_ray
 
     settings = TranslationSettings(**{name: options.get(name) for name in TranslationSettings._fields})
     workers = options.get("workers")
-    decode = None if workers == 0 else partial(spread, workers=workers)
+    decode = None if workers == 0 else partial(decode_with_ray, workers=workers)
     with progress_bars() as progress:
         return evaluate(
             model, corpus, settings=settings, batch_size=options.get("batch_size", 32), decode=decode, **common,

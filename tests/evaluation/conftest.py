@@ -1,4 +1,4 @@
-"""Small corpora: one in two parts, as dgs has them (webcam recordings, a dictionary), and one of sentences."""
+"""Small corpora: one of webcam recordings and dictionary entries, like dgs, and one of sentences."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ALL_SHARED = WORDS[:8]  # words 8 and 9 have no dictionary entry
 
 
 def gesture(word: int, rng: np.random.Generator, noise: float) -> np.ndarray:
-    """A hand on a path that belongs to ``word``, with nose, float32 [T, 75, 3]."""
-    plan = np.random.default_rng(word)
+    """Return poses of a hand on a path of its own for each ``word``, with nose, float32 [T, 75, 3]."""
+    word_rng = np.random.default_rng(word)
     frames = int(rng.integers(10, 20))
     time = np.linspace(0, 1, frames)[:, None]
-    start, end, bend = plan.uniform(0.2, 0.8, (3, 2))
+    start, end, bend = word_rng.uniform(0.2, 0.8, (3, 2))
     path = start * (1 - time) + end * time + np.sin(np.pi * time) * (bend - 0.5)
-    hand = plan.normal(0, 0.05, (sk.NUM_HAND, 2))
+    hand = word_rng.normal(0, 0.05, (sk.NUM_HAND, 2))
     poses = np.full((frames, sk.NUM_POINTS, 3), np.nan, np.float32)
     poses[:, sk.NOSE, :2] = (0.5, 0.2)
     poses[:, sk.RIGHT_HAND, :2] = path[:, None] + hand + rng.normal(0, noise, (frames, sk.NUM_HAND, 2))
@@ -50,7 +50,7 @@ def two_part_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return write_corpus(folder, info, clips())
 
 
-# Sentences of four words, in two languages that say the same; a word is a vector of features.
+# Sentences of four words in two languages, word by word the same; each word is a feature vector.
 GERMAN = ("hund", "katze", "haus", "baum", "ball", "kind", "mann", "frau")
 ENGLISH = ("dog", "cat", "house", "tree", "ball", "child", "man", "woman")
 
@@ -83,7 +83,7 @@ def sentence_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def sentence_features(sentence_corpus: Corpus) -> FeatureStore:
-    """One-hot words with noise: what a perfect sign encoder would give."""
+    """One-hot words with noise, as of a perfect sign encoder."""
     rng = np.random.default_rng(1)
     rows = sentence_corpus.metadata()
     values = [np.eye(8)[[GERMAN.index(g) for g in row["glosses"]]] + rng.normal(0, 0.1, (4, 8)) for row in rows]
@@ -108,8 +108,8 @@ def dual_encoders(sentence_corpus: Corpus, sentence_features: FeatureStore) -> P
     texts = [text["text"] for row in sentence_corpus.split("train").metadata() for text in row["texts"]]
     record = {"languages": ["de"], "corpus_fingerprint": sentence_corpus.info.fingerprint, "shuffle_pairs": True,
               "features": str(sentence_features.path), "features_fingerprint": "another"}  # fmt: skip
-    place = Path(sentence_corpus.path).parent
+    folder = Path(sentence_corpus.path).parent
     for number, name in enumerate(("first", "second")):
         torch.manual_seed(number)
-        DualEncoder.build(config, texts, 8, record=record).save_pretrained(place / name / "model", "# Its card\n")
-    return place
+        DualEncoder.build(config, texts, 8, record=record).save_pretrained(folder / name / "model", "# Its card\n")
+    return folder

@@ -18,3 +18,10 @@ def test_tables_show_brackets_and_bars() -> None:
         console.print(rich_table(ReportTable("[mouth]", ["", "[b]"], [["[all]", ".5"]])))
     assert all(name in capture.get() for name in ("[mouth]", "[b]", "[all]"))
     assert markdown_table(["a"], [["x|y\nz"]]) == ["| a |", "|---|", "| x\\|y z |"]
+
+
+def test_the_package_exports_what_it_lists() -> None:
+    from signatlas import evaluation
+
+    assert evaluation.__all__ == sorted(evaluation.__all__)
+    assert all(callable(getattr(evaluation, name)) for name in evaluation.__all__)

@@ -23,7 +23,7 @@ from signatlas.evaluation.translations.report import HYPOTHESES, PROTOCOL, read_
 from signatlas.evaluation.translations.scoring import MODEL, TESTED, resample
 from signatlas.metrics import translation as metrics
 
-Arm = Sequence[int]  # places of the seeds of one run among the evaluations
+Arm = Sequence[int]  # indices of the seeds of one run among the evaluations
 
 
 class SavedEvaluation(NamedTuple):

@@ -101,9 +101,9 @@ def nearest(
     for start in range(0, len(queries), BLOCK):
         block = slice(start, start + BLOCK)
         cosine = _unit(queries[block]) @ normalized.T
-        for q, own in enumerate(own_rows[block] if own_rows else ()):
-            if own is not None:
-                cosine[q, own] = -np.inf
+        for q, own_row in enumerate(own_rows[block] if own_rows else ()):
+            if own_row is not None:
+                cosine[q, own_row] = -np.inf
         # Identical clips should tie: beyond six digits rounding would decide.
         best = np.round(cosine, 6).argmax(1)
         rows[block], cosines[block] = best, cosine[np.arange(len(best)), best]

@@ -26,7 +26,7 @@ from signatlas.evaluation.translations.report import read_hypotheses
 from signatlas.features.store import FeatureStore, write
 from signatlas.metrics import translation as metrics
 from tests.evaluation.translations.tiny_translator import train
-from trainers.pipelines.translate import Worker, spread
+from trainers.pipelines.translate import DecodingActor, decode_with_ray
 
 
 def run(function: Any, *arguments: object) -> Any:
@@ -204,7 +204,7 @@ def lacking(model: Path, sentence_corpus: Corpus, sentence_features: FeatureStor
 
 def test_a_worker_returns_an_error_message_instead_of_raising(lacking: DecodingJob) -> None:
     rows = [{"number": 4, "ids": ["satz 55"], "translate": True}, {"number": 2, "ids": ["satz 45"], "translate": True}]
-    answers = Worker(lacking)(pa.Table.from_pylist(rows)).to_pylist()
+    answers = DecodingActor(lacking)(pa.Table.from_pylist(rows)).to_pylist()
     assert answers[0]["number"] == 4 and "clip satz 55 has no inputs" in answers[0]["problem"]
     assert answers[1]["problem"] is None and len(answers[1]["texts"]) == 1 and answers[1]["vectors"]
 
@@ -212,7 +212,7 @@ def test_a_worker_returns_an_error_message_instead_of_raising(lacking: DecodingJ
 @pytest.mark.slow
 def test_an_error_on_a_worker_is_one_line(lacking: DecodingJob, ray_session: None) -> None:
     with pytest.raises(UserError, match=r"clip satz 55 has no inputs"):
-        list(spread(lacking, [Batch(["satz 55"], True)], 1))
+        list(decode_with_ray(lacking, [Batch(["satz 55"], True)], 1))
 
 
 @pytest.fixture(scope="module")

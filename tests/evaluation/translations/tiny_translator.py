@@ -1,4 +1,4 @@
-"""A translator that learns a few sentences in seconds, for tests of what uses one."""
+"""A tiny translator that learns a few sentences in seconds."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def train(
     steps: int = 60,
     record: dict[str, Any] | None = None,
 ) -> Translator:
-    """Train on the whole training split at once and save; batches of everything, so no order matters."""
+    """Train on the whole training split as one batch, so that no order matters, and save."""
     torch.manual_seed(0)
     sign = {"width": 32, "blocks": 1, "kernel": 3, "pool": 1, "backbone": backbone}
     config = TranslatorConfig.model_validate({"tuning": "full", "sign": sign, "language": LANGUAGE})
-    held, seen = (None if place is None else str(place) for place in (features, frames))
-    inputs = SignInputs.open(config.sign.backbone, corpus, features=held, frames=seen)
+    features_path, frames_path = (None if path is None else str(path) for path in (features, frames))
+    inputs = SignInputs.open(config.sign.backbone, corpus, features=features_path, frames=frames_path)
     rows = corpus.split("train").metadata()
     texts = [text_in(row, "de") for row in rows]
     model = Translator.build(config, texts, "de", inputs.width, with_text=False)
     model.record = {
         "recipe": "tiny", "seed": 0, "corpus_path": corpus.path, "corpus_fingerprint": corpus.info.fingerprint,
-        "features": held, "frames": seen, "language": "de", "max_glosses": None, "limit": None,
+        "features": features_path, "frames": frames_path, "language": "de", "max_glosses": None, "limit": None,
         "inputs_fingerprint": inputs.fingerprint, "features_made": inputs.feature_settings(), **(record or {}),
     }  # fmt: skip
     x, mask = (torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.batch([row["id"] for row in rows]))
