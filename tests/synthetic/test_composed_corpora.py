@@ -20,7 +20,7 @@ def signatlas(*arguments: object, cwd: Path) -> int:
     """Run the command in a subprocess; return its peak memory in bytes (of its largest process)."""
     code = (
         "import resource, subprocess, sys\n"
-        "done = subprocess.run([sys.executable, '-m', 'signatlas', *sys.argv[1:]])\n"
+        "done = subprocess.run([sys.executable, '-m', 'cli', *sys.argv[1:]])\n"
         "print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)\n"
         "sys.exit(done.returncode)\n"
     )
