@@ -81,7 +81,8 @@ def extract(
         print(json_.dumps(summary))
         return
     print(f"{out}: {len(features):,} clips, {count:,} windows of {features.info.window} frames, "
-          f"{features.info.width} wide, {' and '.join(features.info.streams)}; {seconds:.0f} s, {count / seconds:,.0f} windows/s")  # fmt: skip
+          f"width {features.info.width}, {' and '.join(features.info.streams)}; {seconds:.0f} s, "
+          f"{count / seconds:,.0f} windows/s")  # fmt: skip
 
 
 def glosses(

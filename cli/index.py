@@ -28,26 +28,28 @@ def build(
     model: Annotated[str, typer.Argument(help="Model folder or Hub name: a sign encoder or a dual encoder.")],
     corpus: Annotated[str, typer.Argument(help="Corpus folder or URI.")],
     out: Annotated[Path, typer.Option(help="Index folder; each build adds a version to it.")],
-    shards: Annotated[int, typer.Option(min=1, help="Parts that are searched in parallel.")] = 2,
+    shards: Annotated[int, typer.Option(min=1, help="Number of shards, which are searched in parallel.")] = 2,
     factory: Annotated[str, typer.Option(help="FAISS index_factory string: Flat, HNSW32, ...")] = "Flat",
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated.")] = None,
     features: Annotated[
         Path | None,
         typer.Option(
-            help="Dual encoder: clip features of the corpus. [computed from the poses by the model's sign encoders]"
+            help="Dual encoder: clip features of the corpus (default: computed by the model's sign encoders)."
         ),
     ] = None,
     entries: Annotated[
         Kind | None,
-        typer.Option(help="Dual encoder: index clips, for search by text, or texts, for search by clip. [clips]"),
+        typer.Option(
+            help="Dual encoder: index clips, for search by text, or texts, for search by clip (default: clips)."
+        ),
     ] = None,
     language: Annotated[list[str] | None, typer.Option(help="Only texts of this language; may be repeated.")] = None,
-    version: Annotated[str | None, typer.Option(help="Name of the version. [time and hash]")] = None,
+    version: Annotated[str | None, typer.Option(help="Name of the version (default: time and hash).")] = None,
     activate: Annotated[bool, typer.Option(help="Make it the live version.")] = True,
     workers: Annotated[int, typer.Option(min=1, help="Embedding actors.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor.")] = 0,
-    address: Annotated[str | None, typer.Option(help="Ray cluster. [RAY_ADDRESS or a local one]")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
     json: AsJson = False,
 ) -> None:
     """Embed a corpus and write a sharded index with checksums.
@@ -61,7 +63,7 @@ def build(
     from signatlas.corpus.format import Corpus
     from signatlas.models import registry
 
-    # Find mistakes in the arguments before Ray starts, which takes seconds.
+    # Report mistakes in the arguments before Ray starts, which takes seconds.
     Corpus.open(corpus)
     options: dict[str, Any] = {
         "shards": shards,
@@ -95,7 +97,7 @@ def build(
 
 def verify(
     root: Root,
-    version: Annotated[str | None, typer.Option(help="Version to check. [the live one]")] = None,
+    version: Annotated[str | None, typer.Option(help="Version to check (default: the live one).")] = None,
     json: AsJson = False,
 ) -> None:
     """Check every file of an index version against its checksum.
@@ -159,7 +161,7 @@ def _build_from_poses(
                 progress=lambda clips, windows: show(f"{clips:,} clips, {windows:,} windows"),
             )  # fmt: skip
             features = stack.enter_context(computed)
-        return _build_sentences(model, corpus, out, features=features, keeps=False, **options)
+        return _build_sentences(model, corpus, out, features=features, record_features=False, **options)
 
 
 def _print_json(index_version: IndexVersion) -> None:

@@ -1,4 +1,4 @@
-"""signatlas show map and mine: which part of the signing answers to which word."""
+"""Commands for sign-to-word alignment: maps of single clips and mined dictionaries."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 MODEL = typer.Argument(help="Folder of a dual encoder.")
 CORPUS = typer.Argument(help="Corpus folder or URI.")
 FEATURES = typer.Option(help="Clip features of the corpus.")
-LANGUAGE = typer.Option(help="Of the texts.")
-JSON = typer.Option("--json", help="Print it as JSON.")
-SHOWN_WORDS = 12
+LANGUAGE = typer.Option(help="Language of the texts.")
+JSON = typer.Option("--json", help="Print JSON.")
+PLOTTED_WORDS = 12
 
 
 def show_map(
@@ -31,17 +31,17 @@ def show_map(
     clip: Annotated[str, typer.Option(help="Id of the clip.")],
     features: Annotated[Path, FEATURES],
     language: Annotated[str, LANGUAGE] = "de",
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("map.png"),
+    out: Annotated[Path, typer.Option(help="Output image.")] = Path("map.png"),
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Draw which clip of the signing answers to which word of its text, with the true glosses above.
+    """Plot the similarity of the clips of a recording to the words of its text, with the true glosses.
 
     Example: signatlas show map runs/cico/model data/multi --clip multi/test/000001 --features data/features/multi
     """
     from signatlas.evaluation.sign_to_word.maps import gloss_spans
     from signatlas.plots.sign_to_word import plot_word_map
 
-    opened, rows = _rows(corpus, lambda row: row["id"] == clip)
+    opened, rows = _select_rows(corpus, lambda row: row["id"] == clip)
     if not rows:
         raise CorpusError(f"no clip '{clip}' in {opened.path}")
     pair = next(_pairs(model, opened, features, rows, language))
@@ -58,17 +58,17 @@ def mine(
     model: Annotated[str, MODEL],
     corpus: Annotated[str, CORPUS],
     features: Annotated[Path, FEATURES],
-    out: Annotated[Path, typer.Option(help="Folder of words.json and mined.png.")],
-    split: Annotated[str, typer.Option(help="Of the corpus.")] = "test",
+    out: Annotated[Path, typer.Option(help="Output folder of words.json and mined.png.")],
+    split: Annotated[str, typer.Option(help="Split of the corpus.")] = "test",
     language: Annotated[str, LANGUAGE] = "de",
-    least: Annotated[int, typer.Option(min=1, help="Clips that must say a word.")] = 5,
-    most: Annotated[int, typer.Option(min=1, help="Windows kept of a word, the best.")] = 20,
-    picture: Annotated[bool, typer.Option(help="Draw the windows of the commonest words.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of chance and of the picture.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    least: Annotated[int, typer.Option(min=1, help="Minimum clips per word.")] = 5,
+    most: Annotated[int, typer.Option(min=1, help="Maximum windows per word, best first.")] = 20,
+    picture: Annotated[bool, typer.Option(help="Plot the windows of the most frequent words.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the chance baseline and the plot.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Mine a dictionary: for each word of a corpus the windows of signing that answer to it best.
+    """Mine a dictionary: the windows of signing most similar to each word of a corpus.
 
     Example: signatlas mine runs/cico/model data/multi-composed --features data/features/multi --out mined
     """
@@ -76,36 +76,36 @@ def mine(
     from signatlas.files import folder_atomically
 
     check_output(out, overwrite)
-    opened, rows = _rows(corpus, lambda row: row["split"] == split)
+    opened, rows = _select_rows(corpus, lambda row: row["split"] == split)
     if not rows:
         raise CorpusError(f"{opened.path} has no split '{split}', only {', '.join(opened.info.counts)}")
-    mined = DictionaryMiner(least, most)
+    miner = DictionaryMiner(least, most)
     for pair in _pairs(model, opened, features, rows, language):
-        mined.add(pair)
-    found = mined.words(seed)
-    if not found:
-        raise UserError(f"no word is said by {least} clips of {opened.path}: choose a smaller --least")
+        miner.add(pair)
+    mined_words = miner.words(seed)
+    if not mined_words:
+        raise UserError(f"no word occurs in {least} clips of {opened.path}: lower --least")
     document = {
         "model": model, "corpus": opened.info.name, "corpus_fingerprint": opened.info.fingerprint, "split": split,
         "language": language, "least": least, "most": most, "seed": seed, "synthetic": opened.info.synthetic,
-        **summarize([word for word, _ in found]), "words_found": [word.model_dump() for word, _ in found],
+        **summarize([word for word, _ in mined_words]), "words_found": [word.model_dump() for word, _ in mined_words],
     }  # fmt: skip
     with output_errors(out), folder_atomically(out, overwrite=overwrite) as partial:
         text = json_.dumps(document, ensure_ascii=False, indent=1)
         (partial / "words.json").write_text(text + "\n", encoding="utf-8")
         if picture:
-            _draw(found, partial / "mined.png", seed)
+            _plot(mined_words, partial / "mined.png", seed)
     if json:
         print(text)
     else:
-        _table([word for word, _ in found], document, out)
+        _print_words([word for word, _ in mined_words], document, out)
 
 
-def _rows(corpus: str, keep: Any) -> tuple[Any, list[dict[str, Any]]]:
+def _select_rows(corpus: str, condition: Any) -> tuple[Any, list[dict[str, Any]]]:
     from signatlas.corpus.format import Corpus
 
     opened = Corpus.open(corpus)
-    return opened, [row for row in opened.metadata() if keep(row)]
+    return opened, [row for row in opened.metadata() if condition(row)]
 
 
 def _pairs(model: str, opened: Any, features: Path, rows: list[dict[str, Any]], language: str) -> Any:
@@ -123,19 +123,19 @@ def _as_data(pair: MappedVideo) -> dict[str, Any]:
     return {"id": pair.row["id"], "text": pair.text, "words": pair.map.words, "frames": pair.frames.tolist(), **numbers}
 
 
-def _draw(found: list[tuple[MinedWord, np.ndarray]], path: Path, seed: int) -> None:
-    """The commonest words, those that name a gloss before all others."""
+def _plot(mined_words: list[tuple[MinedWord, np.ndarray]], path: Path, seed: int) -> None:
+    """Plot the most frequent words, words that name a gloss first."""
     import numpy as np
 
     from signatlas.plots.mined_signs import MIN_TOKENS, plot_mined_signs
 
-    chosen = sorted(found, key=lambda f: f[0].named is None)[:SHOWN_WORDS]  # stable: most frequent first
-    tokens = np.concatenate([tokens for _, tokens in chosen])
+    plotted = sorted(mined_words, key=lambda pair: pair[0].named is None)[:PLOTTED_WORDS]  # stable: most frequent first
+    tokens = np.concatenate([tokens for _, tokens in plotted])
     if len(tokens) >= MIN_TOKENS:
-        plot_mined_signs(tokens, [word.word for word, t in chosen for _ in t], path, seed=seed)
+        plot_mined_signs(tokens, [word.word for word, t in plotted for _ in t], path, seed=seed)
 
 
-def _table(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:
+def _print_words(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     table = Table()
@@ -149,15 +149,17 @@ def _table(words: list[MinedWord], document: dict[str, Any], out: Path) -> None:
         shares = (word.purity, word.chance, word.named, word.named_chance)
         table.add_row(word.word, str(word.count), f"{word.score:.2f}", word.majority or "",
                       *("" if s is None else f"{s:.0%}" for s in shares))  # fmt: skip
-    output = console()
-    output.print(table)
+    terminal = console()
+    terminal.print(table)
     if document["purity"] is not None:
-        output.print(f"mean of {len(words)} words: purity {document['purity']:.1%}, by chance {document['chance']:.1%}")
+        terminal.print(
+            f"mean of {len(words)} words: purity {document['purity']:.1%}, by chance {document['chance']:.1%}"
+        )
     if document["named"] is not None:
-        output.print(
+        terminal.print(
             f"mean of {document['named_words']} words that name a gloss: in its span {document['named']:.1%}, "
             f"by chance {document['named_chance']:.1%}"
         )
     if document["synthetic"]:
-        output.print("Synthetic signing: none of this is a result on real signing.")
-    output.print(f"{out}/words.json has the windows", style="dim")
+        terminal.print("Synthetic signing: not a result on real signing.")
+    terminal.print(f"windows: {out}/words.json", style="dim")

@@ -16,10 +16,10 @@ from signatlas.errors import MediaError
 
 if TYPE_CHECKING:
     from signatlas.corpus.sources.base import Listing
-    from trainers.pipelines.extract import Extracted, Progress
+    from trainers.pipelines.extract import ExtractionResult, Progress
 
 
-MAX_LINES = 20  # recordings that the summary names
+MAX_LINES = 20  # recordings listed in the summary
 
 
 def extract(
@@ -82,12 +82,12 @@ def _listing(
 
 def run(
     listing: Listing, out: str, *, address: str | None = None, workers: int | None = None, **settings: Any
-) -> Extracted:
-    """Call :func:`trainers.pipelines.extract.run_listing` on a cluster or a local Ray, with progress on stderr."""
+) -> ExtractionResult:
+    """Run :func:`trainers.pipelines.extract.run_listing` on a cluster or a local Ray, with progress on stderr."""
     from cluster.connect import connected
-    from trainers.pipelines.extract import refuse, run_listing
+    from trainers.pipelines.extract import check_request, run_listing
 
-    refuse(listing, out, settings.get("overwrite", False))  # before Ray starts, which takes seconds
+    check_request(listing, out, settings.get("overwrite", False))  # before Ray starts, which takes seconds
     # Ray prints to stdout when it restarts a lost worker; stdout is for the summary.
     try:
         with redirect_stdout(sys.stderr), connected(address, worker_logs=False), _progress(len(listing)) as progress:
@@ -97,7 +97,7 @@ def run(
         raise
 
 
-def print_summary(extracted: Extracted, json: bool) -> None:
+def print_summary(extracted: ExtractionResult, json: bool) -> None:
     """Print the summary; exit with code 1 if recordings are missing or in quarantine."""
     corpus, quarantined, missing = extracted.corpus, extracted.quarantined, extracted.missing
     if json:

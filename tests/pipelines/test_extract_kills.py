@@ -1,4 +1,4 @@
-"""corpus extract, killed in the middle: nothing that is finished is lost or done again."""
+"""Extraction that is killed resumes without losing or repeating finished clips."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIPS = 8
 
 @pytest.fixture(scope="module")
 def manifest(mirror: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Eight cuts of the two real clips, each a recording of its own."""
+    """Return a manifest of eight cuts of the two real clips."""
     if mirror is None or not (mirror / "video").is_dir():
         return None
     rows = []
@@ -45,15 +45,15 @@ def start(manifest: Path, out: Path, workers: int) -> subprocess.Popen[str]:
     )
 
 
-def wait(until: Callable[[], bool], what: str, seconds: float = 240) -> None:
+def wait(condition: Callable[[], bool], description: str, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, what
+    while not condition():
+        assert time.monotonic() < end, description
         time.sleep(0.05)
 
 
 def finished(out: Path) -> dict[str, int]:
-    """Finished clips and when they were written."""
+    """Return the modification times of finished clips."""
     return {path.name: path.stat().st_mtime_ns for path in Path(f"{out}.partial/clips").glob("[!.]*.parquet")}
 
 
@@ -62,33 +62,33 @@ def begun(out: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(manifest: Path | None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The fingerprint of a run that nobody kills."""
+def uninterrupted(manifest: Path | None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the fingerprint of an uninterrupted run."""
     if manifest is None:
         return ""
-    out = tmp_path_factory.mktemp("undisturbed") / "corpus"
-    said, err = start(manifest, out, 2).communicate(timeout=400)
-    told = json.loads(said or "{}")
-    assert told.get("clips") == CLIPS, err
-    return str(told["fingerprint"])
+    out = tmp_path_factory.mktemp("uninterrupted") / "corpus"
+    output, err = start(manifest, out, 2).communicate(timeout=400)
+    summary = json.loads(output or "{}")
+    assert summary.get("clips") == CLIPS, err
+    return str(summary["fingerprint"])
 
 
-def test_the_whole_command_is_killed(manifest: Path | None, undisturbed: str, tmp_path: Path) -> None:
+def test_a_killed_command_resumes(manifest: Path | None, uninterrupted: str, tmp_path: Path) -> None:
     if manifest is None:
         pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     out = tmp_path / "corpus"
     process = start(manifest, out, 1)
     try:
         wait(lambda: len(finished(out)) >= 3 or process.poll() is not None, "three clips")
-        family = psutil.Process(process.pid).children(recursive=True)
+        children = psutil.Process(process.pid).children(recursive=True)
     finally:
         process.send_signal(signal.SIGKILL)
     process.communicate()
-    psutil.wait_procs(family, timeout=60)
+    psutil.wait_procs(children, timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert not out.exists()
-    kept, notes = finished(out), begun(out)
-    assert 3 <= len(kept) < CLIPS
+    before, notes = finished(out), begun(out)
+    assert 3 <= len(before) < CLIPS
 
     again = start(manifest, out, 1)
     mtimes: dict[str, int] = {}
@@ -97,19 +97,19 @@ def test_the_whole_command_is_killed(manifest: Path | None, undisturbed: str, tm
             notes |= begun(out)
             mtimes |= finished(out)
         time.sleep(0.05)
-    said, err = again.communicate()
-    told = json.loads(said)
+    output, err = again.communicate()
+    summary = json.loads(output)
     assert again.returncode == 0, err
-    assert (told["clips"], told["reused"]) == (CLIPS, len(kept))
-    assert told["fingerprint"] == undisturbed
-    assert {name: mtimes[name] for name in kept} == kept
-    keys = {name.removesuffix(".parquet") for name in kept}
+    assert (summary["clips"], summary["reused"]) == (CLIPS, len(before))
+    assert summary["fingerprint"] == uninterrupted
+    assert {name: mtimes[name] for name in before} == before
+    keys = {name.removesuffix(".parquet") for name in before}
     assert {name for name in notes if name.split(".")[0] in keys} == {f"{key}.0" for key in keys}
     assert not Path(f"{out}.partial").exists()
     assert len(list(Corpus.open(out, verify=True))) == CLIPS
 
 
-def test_a_worker_is_killed(manifest: Path | None, undisturbed: str, tmp_path: Path) -> None:
+def test_killed_workers_are_replaced(manifest: Path | None, uninterrupted: str, tmp_path: Path) -> None:
     if manifest is None:
         pytest.skip("needs the mirror of the public sources: SIGNATLAS_MIRROR")
     out = tmp_path / "corpus"
@@ -124,10 +124,10 @@ def test_a_worker_is_killed(manifest: Path | None, undisturbed: str, tmp_path: P
         assert len(workers) == 2
         for worker in workers:
             worker.kill()
-        said, err = process.communicate(timeout=400)
+        output, err = process.communicate(timeout=400)
     finally:
         process.kill()
     assert process.returncode == 0, err
-    told = json.loads(said)
-    assert (told["clips"], told["quarantine"], told["reused"]) == (CLIPS, [], 0)
-    assert told["fingerprint"] == undisturbed
+    summary = json.loads(output)
+    assert (summary["clips"], summary["quarantine"], summary["reused"]) == (CLIPS, [], 0)
+    assert summary["fingerprint"] == uninterrupted

@@ -1,4 +1,4 @@
-"""Features and segments by Ray Data: those that the model gives clip by clip; mistakes leave nothing half."""
+"""Features and segments from Ray Data equal those computed clip by clip; errors leave no partial output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainers.pipelines.spot import read_report, spot
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def test_features_are_those_of_the_model_in_the_corpus_order(
+def test_features_equal_those_of_the_model_in_corpus_order(
     small_classifier: Path, continuous_corpus: Path, tmp_path: Path
 ) -> None:
     corpus, seen = Corpus.open(continuous_corpus), []
@@ -32,35 +32,41 @@ def test_features_are_those_of_the_model_in_the_corpus_order(
     assert store.ids == [row["id"] for row in corpus.metadata()]
     assert store.info.streams == ("aware",) and store.info.made["aware"] == "made in the test"
     assert seen[-1] == (24, int(store.counts.sum()))
-    kept = tmp_path / "out" / "models" / "aware"
-    model = SignClassifier.from_pretrained(kept)  # the model travels with the features
-    for place, clip in enumerate(corpus):
+    saved = tmp_path / "out" / "models" / "aware"
+    model = SignClassifier.from_pretrained(saved)  # the model is saved with the features
+    for position, clip in enumerate(corpus):
         bank = PreparedClips([(clip.poses, 1.0)], "nose_hands")
         expected = model.window_features(bank, *windows.all_starts(bank.lengths, limit=8))
-        np.testing.assert_allclose(store.of(place, alpha=0.5), expected, atol=2e-3)
+        np.testing.assert_allclose(store.of(position, alpha=0.5), expected, atol=2e-3)
 
 
-def test_segments_are_those_of_the_rule(small_classifier: Path, continuous_corpus: Path, tmp_path: Path) -> None:
+def test_segments_equal_greedy_segments_of_each_clip(
+    small_classifier: Path, continuous_corpus: Path, tmp_path: Path
+) -> None:
     corpus = Corpus.open(continuous_corpus)
     settings = SpotConfig(threshold=0.4, merge=2, suppress=9, stride=2)
     report = spot(str(small_classifier), corpus, tmp_path / "out", splits=("train", "dev"), settings=settings)
     model, expected = SignClassifier.from_pretrained(small_classifier), []
     for clip in corpus.where(lambda row: row["split"] != "test"):
         bank = PreparedClips([(clip.poses, 1.0)], "nose_hands")
-        which, first = windows.all_starts(bank.lengths, stride=2)
-        features = torch.from_numpy(model.window_features(bank, which, first))
+        clip_indices, first = windows.all_starts(bank.lengths, stride=2)
+        features = torch.from_numpy(model.window_features(bank, clip_indices, first))
         score, label = (a.detach().numpy() for a in model.scores(features).softmax(-1).max(-1))
-        found = pseudo_labels.greedy_segments(score, first, label, threshold=0.4, merge=2, suppress=9)
-        expected += [(clip.id, model.classes[s.label], s.start, s.end, pytest.approx(s.score, abs=1e-4)) for s in found]
+        segments = pseudo_labels.greedy_segments(score, first, label, threshold=0.4, merge=2, suppress=9)
+        expected += [
+            (clip.id, model.classes[s.label], s.start, s.end, pytest.approx(s.score, abs=1e-4)) for s in segments
+        ]
     assert len(expected) > 10
-    found = [(f.id, f.name, f.start, f.end, f.score) for f in pseudo_labels.read(tmp_path / "out")]
-    assert found == expected
+    labels = [(f.id, f.name, f.start, f.end, f.score) for f in pseudo_labels.read(tmp_path / "out")]
+    assert labels == expected
     assert report == read_report(tmp_path / "out")
     assert report["segments"] == len(expected) and report["clips"] == 19
     assert report["judged"]["spans"] == 38 and 0 <= report["judged"]["precision"] <= 1
 
 
-def test_one_bad_clip_leaves_nothing_half(small_classifier: Path, continuous_corpus: Path, tmp_path: Path) -> None:
+def test_an_unusable_clip_leaves_no_partial_output(
+    small_classifier: Path, continuous_corpus: Path, tmp_path: Path
+) -> None:
     corpus = Corpus.open(continuous_corpus)
     clips = list(corpus)
     clips[7] = replace(clips[7], poses=np.full_like(clips[7].poses, np.nan))
@@ -70,7 +76,9 @@ def test_one_bad_clip_leaves_nothing_half(small_classifier: Path, continuous_cor
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus"]
 
 
-def test_streams_of_two_widths_are_refused(small_classifier: Path, continuous_corpus: Path, tmp_path: Path) -> None:
+def test_streams_of_different_widths_are_rejected(
+    small_classifier: Path, continuous_corpus: Path, tmp_path: Path
+) -> None:
     model = SignClassifier.from_pretrained(small_classifier)
     SignClassifier(model.config.model_copy(update={"width": 32}), model.classes).save_pretrained(tmp_path / "wide")
     models = {"agnostic": str(small_classifier), "aware": str(tmp_path / "wide")}
@@ -78,39 +86,39 @@ def test_streams_of_two_widths_are_refused(small_classifier: Path, continuous_co
         extract(models, Corpus.open(continuous_corpus), tmp_path / "out")
 
 
-def test_early_arrays_wait() -> None:
+def test_early_arrays_are_buffered() -> None:
     pairs = [(id, np.array([n])) for n, id in enumerate("badce")]
     assert [int(a[0]) for a in in_order(pairs, "abcde")] == [1, 0, 3, 2, 4]
     with pytest.raises(FeatureError, match="clip c"):
         list(in_order(pairs[:3], "abcde"))
 
 
-def run(words: list[object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(word) for word in words])
-    said = capsys.readouterr()
-    return int(ended.value.code or 0), said.out, said.err
+def run(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_info:
+        main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return int(exit_info.value.code or 0), output.out, output.err
 
 
 @pytest.mark.slow
-def test_the_commands(
+def test_extract_info_and_spot_commands(
     small_classifier: Path, continuous_corpus: Path, small_model: Path, tmp_path: Path, capsys
 ) -> None:
-    words = ["features", "extract", small_classifier, continuous_corpus, "--out", tmp_path / "features"]
-    code, out, _ = run([*words, "--limit", 4, "--aware", small_classifier, "--json"], capsys)
+    arguments = ["features", "extract", small_classifier, continuous_corpus, "--out", tmp_path / "features"]
+    code, out, _ = run([*arguments, "--limit", 4, "--aware", small_classifier, "--json"], capsys)
     assert code == 0 and json.loads(out)["clips"] == 24 and json.loads(out)["streams"] == ["agnostic", "aware"]
     code, out, _ = run(["features", "info", tmp_path / "features"], capsys)
-    assert code == 0 and "16 frames, stride 1, at most 4 a clip" in out
-    code, _, err = run(words, capsys)
+    assert code == 0 and "16 frames, stride 1, at most 4 per clip" in out
+    code, _, err = run(arguments, capsys)
     assert code == 2 and "already exists" in err
-    code, _, err = run(["features", "extract", small_model, *words[3:5], tmp_path / "x"], capsys)
+    code, _, err = run(["features", "extract", small_model, *arguments[3:5], tmp_path / "x"], capsys)
     assert code == 2 and "not a sign classifier" in err
-    code, _, err = run([*words[:5], tmp_path / "x", "--stream", "awake"], capsys)
+    code, _, err = run([*arguments[:5], tmp_path / "x", "--stream", "awake"], capsys)
     assert code == 2 and "choose 'agnostic' or 'aware'" in err
-    words = ["spot", small_classifier, continuous_corpus, "--out", tmp_path / "spotted"]
-    code, _, err = run([*words, "--split", "dev", "--threshold", 0.999999], capsys)
+    arguments = ["spot", small_classifier, continuous_corpus, "--out", tmp_path / "spotted"]
+    code, _, err = run([*arguments, "--split", "dev", "--threshold", 0.999999], capsys)
     assert code == 2 and "lower the threshold" in err and not (tmp_path / "spotted").exists()
-    code, out, _ = run([*words, "--split", "dev", "--threshold", 0.4], capsys)
+    code, out, _ = run([*arguments, "--split", "dev", "--threshold", 0.4], capsys)
     assert code == 0 and "recall %" in out and (tmp_path / "spotted" / "segments.parquet").is_file()
-    code, _, err = run([*words[:4], tmp_path / "x", "--split", "deb"], capsys)
+    code, _, err = run([*arguments[:4], tmp_path / "x", "--split", "deb"], capsys)
     assert code == 2 and "has no split 'deb'" in err

@@ -1,4 +1,4 @@
-"""Building an index with Ray Data: the same vectors as without Ray, and mistakes in one line."""
+"""Index builds with Ray Data: vectors equal those without Ray, and errors write nothing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from signatlas.errors import CorpusError, IndexVersionError, PoseError
 from signatlas.models.sign_encoder import SignEncoder
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.search import SignSearch
-from trainers.pipelines.embed import collect, embedded
+from trainers.pipelines.embed import collect, embed
 from trainers.pipelines.index.signs import build
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def test_vectors_and_rows_are_those_of_the_encoder(small_model: Path, small_corpus: Path) -> None:
+def test_vectors_and_rows_equal_those_of_the_encoder(small_model: Path, small_corpus: Path) -> None:
     corpus = Corpus.open(small_corpus)
-    vectors, rows = collect(embedded(small_model, corpus, batch_size=16))
+    vectors, rows = collect(embed(small_model, corpus, batch_size=16))
     clips = {c.id: c for c in corpus}
     ids = rows["id"].to_pylist()
     assert sorted(ids) == sorted(clips)
@@ -33,34 +33,36 @@ def test_vectors_and_rows_are_those_of_the_encoder(small_model: Path, small_corp
     assert rows["texts"].to_pylist()[0][1] == {"language": "en", "text": clips[ids[0]].text("en")}
 
 
-def test_a_part_of_a_corpus_in_shards(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
+def test_index_some_sources_and_splits_in_shards(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     built = build(small_model, small_corpus, tmp_path, shards=3, sources=("webcam",), splits=("train", "dev"),
                   progress=seen.append)  # fmt: skip
-    wanted = [c for c in Corpus.open(small_corpus) if c.source == "webcam" and c.split != "test"]
-    assert sorted(built.rows()["id"].to_pylist()) == sorted(c.id for c in wanted)
-    assert seen[-1] == len(wanted) == built.manifest.count
-    assert built.manifest.confidence.recordings == len(wanted)  # every word is in the index: no absent signs
+    selected = [c for c in Corpus.open(small_corpus) if c.source == "webcam" and c.split != "test"]
+    assert sorted(built.rows()["id"].to_pylist()) == sorted(c.id for c in selected)
+    assert seen[-1] == len(selected) == built.manifest.count
+    assert built.manifest.confidence.recordings == len(selected)  # every word is in the index: no absent signs
     assert built.manifest.corpus.sources == ("webcam",) and built.manifest.corpus.synthetic
     assert IndexVersion.open(tmp_path).version == built.version  # live
-    hits = SignSearch(built).search(wanted[0].poses, aspect=640 / 480, k=1)
-    assert hits[0].id == wanted[0].id
+    hits = SignSearch(built).search(selected[0].poses, aspect=640 / 480, k=1)
+    assert hits[0].id == selected[0].id
 
 
-def test_the_command(small_model: Path, small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["index", "build", small_model, small_corpus, "--out", tmp_path, "--version", "v1", "--no-activate"]
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in [*words, "--json"]])
-    assert not ended.value.code
+def test_build_command(
+    small_model: Path, small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["index", "build", small_model, small_corpus, "--out", tmp_path, "--version", "v1", "--no-activate"]
+    with pytest.raises(SystemExit) as exit_info:
+        main([str(w) for w in [*arguments, "--json"]])
+    assert not exit_info.value.code
     assert json.loads(capsys.readouterr().out)["count"] == 120
     assert not (tmp_path / "CURRENT").exists()
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in words])
-    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as exit_info:
+        main([str(w) for w in arguments])
+    assert exit_info.value.code == 2
     assert "already exists" in capsys.readouterr().err
 
 
-def test_mistakes_leave_nothing_behind(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
+def test_errors_write_nothing(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     with pytest.raises(IndexVersionError, match="no source 'film', only dictionary, webcam"):
         build(small_model, small_corpus, out, sources=("film",))

@@ -1,4 +1,4 @@
-"""Building an index of clips from poses alone, with the model's own sign encoders; needs Ray."""
+"""Index of clips from poses only, with the model's own sign encoders; needs Ray."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 SIZES = {"width": 16, "depth": 1, "heads": 2, "feedforward": 16}
 
 
-def run(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in words])
-    return int(ended.value.code or 0)
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as exit_info:
+        main([str(w) for w in arguments])
+    return int(exit_info.value.code or 0)
 
 
 def test_clips_are_indexed_from_their_poses(
     small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    made = {"kind": "windows", "streams": ("agnostic",), "window": 4, "stride": 1, "limit": 7}
+    feature_settings = {"kind": "windows", "streams": ("agnostic",), "window": 4, "stride": 1, "limit": 7}
     config = DualEncoderConfig.model_validate(
         {"sign": {"max_windows": 5, **SIZES}, "text": {"max_tokens": 6, **SIZES}, "embedding": 16}
     )
-    model = DualEncoder.build(config, ["word"], 16, record={"features_made": made})
+    model = DualEncoder.build(config, ["word"], 16, record={"features_made": feature_settings})
     model.save_pretrained(tmp_path / "dual")
     assert run("index", "build", tmp_path / "dual", small_corpus, "--out", tmp_path / "index") == 2
     assert "has no sign encoders of its own" in capsys.readouterr().err
@@ -47,12 +47,12 @@ def test_clips_are_indexed_from_their_poses(
     assert built.manifest.count == len(clips) == 24 and built.manifest.features is None
     assert not list((tmp_path / "index").glob(".features-*"))
     shard, sign = built.shard(0), model.config.sign
-    # The index takes poses by itself.
+    # The model in the index computes features from poses.
     slider = SlidingEncoder(built.path / "model", model, alpha=sign.alpha, limit=sign.max_windows)
     assert shard.tokens is not None
     for number, id in enumerate(shard.ids[:4]):
-        found = slider.features(clips[id].poses, 640 / 480)
-        encoded = model.embed_features([(found[None], np.ones((1, len(found)), bool))])
+        features = slider.features(clips[id].poses, 640 / 480)
+        encoded = model.embed_features([(features[None], np.ones((1, len(features)), bool))])
         stored = shard.index.reconstruct(number)
         np.testing.assert_allclose(stored, model.pooled(encoded)[0].numpy(), atol=2e-3)
-        assert shard.tokens.offsets[number + 1] - shard.tokens.offsets[number] == len(found)
+        assert shard.tokens.offsets[number + 1] - shard.tokens.offsets[number] == len(features)

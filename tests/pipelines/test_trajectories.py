@@ -23,8 +23,8 @@ from trainers.tasks.translation.stages import runs
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def translations(folder: Path) -> TranslationData:
-    """The clips of a run that selects its batches, over 56 training clips."""
+def translation_data(folder: Path) -> TranslationData:
+    """Return the data of a run with negative selection on 56 training clips."""
     corpus, features = write_sentences(folder)
     sizes = {"vocabulary": 60, "width": 16, "layers": 1, "heads": 2, "feedforward": 16}
     settings = {
@@ -38,61 +38,61 @@ def translations(folder: Path) -> TranslationData:
     return TranslationData(runs(parse(TranslationRecipe, settings, "recipe"))["alignment"])
 
 
-def snapshot(reference: Path, epoch: int, data: TranslationData, *, spoil: bool = False) -> Translator:
-    """A translator with random weights as the model of an epoch."""
+def save_checkpoint(reference: Path, epoch: int, data: TranslationData, *, diverged: bool = False) -> Translator:
+    """Save a translator with random weights as the kept checkpoint of an epoch."""
     torch.manual_seed(epoch)
     model = Translator.build(data.recipe.model, data.texts, "de", data.inputs.width)
-    if spoil:
+    if diverged:
         model.bridge.weight.data.fill_(torch.nan)
     model.save_pretrained(reference / KEPT_CHECKPOINTS / f"epoch_{epoch:04d}")
     return model
 
 
-def changed(folder: Path) -> dict[str, int]:
+def modification_times(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
 
 
-def test_every_snapshot_is_cached_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, out = translations(tmp_path), tmp_path / "reference" / "trajectories"
-    snapshot(tmp_path / "reference", 2, data)
+def test_every_kept_checkpoint_is_cached_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = translation_data(tmp_path), tmp_path / "reference" / "trajectories"
+    save_checkpoint(tmp_path / "reference", 2, data)
     with pytest.raises(FeatureError, match=r"^reference run without enough checkpoints: .*kept_checkpoints has 1"):
         cache(tmp_path / "reference", data, out)
-    model = snapshot(tmp_path / "reference", 4, data)
+    model = save_checkpoint(tmp_path / "reference", 4, data)
     monkeypatch.setattr(module, "BATCH", 20)
-    made = cache(tmp_path / "reference", data, out, quiet=True)
-    assert made.epochs == [2, 4]
-    assert made.ids == data.ids
+    trajectories = cache(tmp_path / "reference", data, out, quiet=True)
+    assert trajectories.epochs == [2, 4]
+    assert trajectories.ids == data.ids
     assert not (out / module.CLIPS).exists()
 
-    # What is cached is what the model says, up to half precision.
+    # Cached tokens equal those of the model, up to half precision.
     visual, text = model.visual_tokens(*data.inputs.batch(data.ids)), model.text_tokens(data.texts)
     expected = sum(fine_grained(visual.tokens, text.tokens, visual.mask, text.mask)) / 2  # type: ignore[call-overload]
-    everyone = np.arange(len(data.ids))
-    np.testing.assert_allclose(made.similarity(1, everyone, everyone), expected.numpy(), atol=1e-3)
+    all_clips = np.arange(len(data.ids))
+    np.testing.assert_allclose(trajectories.similarity(1, all_clips, all_clips), expected.numpy(), atol=1e-3)
     for side, tokens in (("visual", visual), ("text", text)):
         pooled = mean_pooled(tokens.tokens, tokens.mask).numpy()
-        np.testing.assert_allclose(made.token_caches[1].arrays[f"{side}_pooled"], pooled, atol=1e-3)
+        np.testing.assert_allclose(trajectories.token_caches[1].arrays[f"{side}_pooled"], pooled, atol=1e-3)
 
-    # What selection needs is there before workers ask for it; nothing is made twice.
-    before = changed(out)
+    # Similarity changes for negative selection are precomputed, and nothing is computed twice.
+    before = modification_times(out)
     assert sum(name.startswith("delta-endpoints-") for name in before) == 1
     cache(tmp_path / "reference", data, out, quiet=True)
-    assert changed(out) == before
+    assert modification_times(out) == before
 
 
-def test_a_stopped_caching_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    data, out = translations(tmp_path), tmp_path / "reference" / "trajectories"
-    snapshot(tmp_path / "reference", 2, data)
-    snapshot(tmp_path / "reference", 4, data, spoil=True)
+def test_interrupted_caching_resumes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data, out = translation_data(tmp_path), tmp_path / "reference" / "trajectories"
+    save_checkpoint(tmp_path / "reference", 2, data)
+    save_checkpoint(tmp_path / "reference", 4, data, diverged=True)
     with pytest.raises(FeatureError, match="not finite: has the reference model diverged"):
         cache(tmp_path / "reference", data, out, quiet=True)
     with pytest.raises(FeatureError, match="no trajectories at"):
-        store.read_info(out)  # half of it is not taken for the whole
-    first = changed(out)
+        store.read_info(out)  # incomplete caches are not readable
+    first = modification_times(out)
     assert set(first) == {f"epoch_0002/{name}.npy" for name in ("visual", "text", "visual_pooled", "text_pooled")}
-    snapshot(tmp_path / "reference", 4, data)
-    made = cache(tmp_path / "reference", data, out)
-    assert made.epochs == [2, 4]
+    save_checkpoint(tmp_path / "reference", 4, data)
+    trajectories = cache(tmp_path / "reference", data, out)
+    assert trajectories.epochs == [2, 4]
     assert "1 checkpoints, 56 clips" in capfd.readouterr().err
-    after = changed(out)
+    after = modification_times(out)
     assert {name: after[name] for name in first} == first

@@ -1,1 +1,1 @@
-"""Ray Data pipelines over signatlas functions: embed, index."""
+"""Ray Data pipelines: extract, compose, embed, index, spot and translate corpora."""

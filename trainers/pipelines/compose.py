@@ -1,4 +1,4 @@
-"""Compose a corpus with Ray Data: sentences in, clips out, in order, never all of them in memory."""
+"""Compose a corpus of continuous signing with Ray Data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ROW = pa.schema(
 
 @lru_cache(maxsize=1)
 def _composer(parts: Any) -> Composer:
-    """One composer for each worker process, from what the driver put into the object store."""
+    """Return the composer of this worker process, from the parts in the object store."""
     import ray
 
     lexicon, settings, words = ray.get(parts)
     return Composer(lexicon, settings, words)
 
 
-def _batch(table: pa.Table, parts: list[Any]) -> pa.Table:
+def _compose_batch(table: pa.Table, parts: list[Any]) -> pa.Table:
     composer = _composer(parts[0])
     return clips_to_table([composer.compose(_sentence(row)) for row in table.to_pylist()])
 
@@ -44,41 +44,41 @@ def compose(
     overwrite: bool = False,
     progress: Callable[[int], Any] | None = None,
 ) -> Corpus:
-    """Compose every sentence of ``plan`` and write the corpus ``out``; the same for any number of workers.
+    """Compose every sentence of ``plan`` and write the corpus ``out``; the result does not depend on ``workers``.
 
-    Needs a connected Ray. Raises CorpusError before the work for a sentence that cannot be signed.
+    Needs a connected Ray. Raises CorpusError before the work starts if a sentence cannot be signed.
     """
     composer = Composer(plan.lexicon, plan.settings, plan.words)
     for sentence in plan.sentences:
         composer.check(sentence)
     lengths: dict[str, int] = {}
-    made = dict(plan.info.made)
+    provenance = dict(plan.info.made)
 
     def clips() -> Iterator[Clip]:
-        for clip in _composed(plan, workers):
+        for clip in _compose_clips(plan, workers):
             lengths[clip.id] = clip.num_frames
             yield clip
             if progress:
                 progress(len(lengths))
-        made["frames"] = frame_counts(plan, lengths)  # corpus.json is written after the last clip
+        provenance["frames"] = frame_counts(plan, lengths)  # corpus.json is written after the last clip
 
-    return write_corpus(out, replace(plan.info, made=made), clips(), overwrite=overwrite)
+    return write_corpus(out, replace(plan.info, made=provenance), clips(), overwrite=overwrite)
 
 
-def _composed(plan: Plan, workers: int) -> Iterator[Clip]:
+def _compose_clips(plan: Plan, workers: int) -> Iterator[Clip]:
     import ray
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # the command shows a line of its own
+    context.enable_progress_bars = False  # the command prints its own progress
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     parts = ray.put((plan.lexicon, plan.settings, dict(plan.words)))
     rows = pa.Table.from_pylist([_row(sentence) for sentence in plan.sentences], schema=ROW)
     blocks = [rows.slice(start, BATCH) for start in range(0, len(rows), BATCH)]
     clips = ray.data.from_arrow(blocks).map_batches(
-        _batch,  # type: ignore[arg-type]  # Ray's hint forgets fn_kwargs
-        fn_kwargs={"parts": [parts]},  # in a list Ray passes the reference, not a copy for each task
+        _compose_batch,  # type: ignore[arg-type]  # Ray's type hint omits fn_kwargs
+        fn_kwargs={"parts": [parts]},  # inside a list, Ray passes the reference instead of a copy per task
         batch_format="pyarrow",
         batch_size=None,
         concurrency=workers,

@@ -1,4 +1,4 @@
-"""Embed a corpus with Ray Data: Parquet in, one unit vector and one metadata row a clip out."""
+"""Embed the clips of a corpus with Ray Data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VECTOR, PROBLEM = "vector", "problem"
 
 
 class Embedder:
-    """Turns Arrow batches of clips into Arrow batches of rows with vectors; one per Ray Data actor."""
+    """Ray Data actor that maps Arrow batches of clips to metadata rows with vectors."""
 
     def __init__(self, model: str | os.PathLike[str], threads: int = 1):
         import torch
@@ -35,7 +35,7 @@ class Embedder:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         clips = list(table_to_clips(table.combine_chunks()))
-        # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
+        # Errors are returned as values, since Ray Data would wrap an exception and bury its message.
         problems = [problem_of(clip) for clip in clips]
         usable = [clip for clip, problem in zip(clips, problems, strict=True) if problem is None]
         vectors = np.full((len(clips), self.encoder.config.embedding), np.nan, np.float32)
@@ -46,7 +46,7 @@ class Embedder:
 
 
 def problem_of(clip: Clip) -> str | None:
-    """Why a clip cannot be encoded; None for one that can."""
+    """Return why a clip cannot be encoded, or None if it can."""
     try:
         check(clip.poses, f"clip {clip.id}")
     except PoseError as error:
@@ -54,7 +54,7 @@ def problem_of(clip: Clip) -> str | None:
     return None
 
 
-def embedded(
+def embed(
     model: str | os.PathLike[str],
     corpus: Corpus,
     *,
@@ -65,15 +65,14 @@ def embedded(
     workers: int = 1,
     gpus: float = 0,
 ) -> ray.data.Dataset:
-    """A lazy dataset of ``ROW_SCHEMA``, ``vector`` (float32, fixed size) and ``problem``, why there is no vector.
+    """Return a lazy dataset of ``ROW_SCHEMA``, ``vector`` (float32, fixed size) and ``problem`` (null if encoded).
 
-    Poses never leave the workers.
+    Poses stay on the workers.
     """
     import ray.data
     from ray.data.expressions import col
 
-    # The command shows a line of its own.
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False  # the command prints its own progress
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = ray.data.read_parquet(corpus.files)
     rows = rows.select_columns([name for name in rows.schema().names if name in (*METADATA_COLUMNS, "poses")])
@@ -92,14 +91,14 @@ def embedded(
 
 
 def collect(dataset: ray.data.Dataset, progress: Callable[[int], Any] | None = None) -> tuple[np.ndarray, pa.Table]:
-    """Vectors float32 [N, E] and rows of ``ROW_SCHEMA``; ``progress`` is called with the clips done so far.
+    """Return vectors float32 [N, E] and rows of ``ROW_SCHEMA``; ``progress`` receives the number of clips so far.
 
-    Holds 4 x E bytes and one metadata row a clip in this process. Raises PoseError with the id of an unusable clip.
+    Needs 4 x E bytes and one metadata row per clip in this process. Raises PoseError for an unusable clip.
     """
     vectors: list[np.ndarray] = []
     rows: list[pa.Table] = []
     done = 0
-    batch: Any  # a pyarrow table; Ray's hint says what other formats would give
+    batch: Any  # a pyarrow table; Ray's type hint covers other formats too
     for batch in dataset.iter_batches(batch_size=1024, batch_format="pyarrow"):
         for problem in batch[PROBLEM].drop_null().to_pylist():
             raise PoseError(problem)

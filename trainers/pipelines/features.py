@@ -1,4 +1,4 @@
-"""Slide a sign classifier over a corpus with Ray Data: Parquet in, clip features of continuous signing out."""
+"""Extract clip features of continuous signing with a sliding sign classifier and Ray Data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], Any]  # clips and windows done so far
 
 
 class Slider:
-    """What each Ray Data actor holds: the model, and how windows lie."""
+    """Base of Ray Data actors that apply a sign classifier to sliding windows."""
 
     def __init__(self, model: str | os.PathLike[str], window: int, stride: int, limit: int | None, threads: int = 1):
         import torch
@@ -33,27 +33,27 @@ class Slider:
         self.window, self.stride, self.limit = window, stride, limit
 
     def prepare(self, table: pa.Table) -> tuple[list[Clip], list[str | None], PreparedClips]:
-        """The batch's clips, what is wrong with each, and a bank of those that are right."""
+        """Return the clips of the batch, the problem of each (or None), and the prepared usable clips."""
         clips = list(table_to_clips(table.combine_chunks()))
-        # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
+        # Errors are returned as values, since Ray Data would wrap an exception and bury its message.
         problems = [problem_of(clip) for clip in clips]
         usable = [clip for clip, problem in zip(clips, problems, strict=True) if problem is None]
         config = self.model.config
         if not usable:
-            # A bank of no clips has no array to cut from; one still clip keeps the shapes.
+            # PreparedClips needs at least one clip; a dummy clip keeps the shapes.
             usable = [Clip("", "train", np.zeros((1, 75, 3), np.float32), "", "")]
         return clips, problems, PreparedClips.from_clips(usable, config.points, config.aspect)
 
 
 class FeatureSlider(Slider):
-    """Arrow batches of clips to `id`, `problem`, `count`, and `features`: float16 [count, width] as bytes."""
+    """Maps Arrow batches of clips to `id`, `problem` and `features`: float16 [windows, width] as bytes."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         clips, problems, bank = self.prepare(table)
-        which, first = windows.all_starts(bank.lengths, self.window, self.stride, self.limit)
-        found = self.model.window_features(bank, which, first, window=self.window).astype(np.float16)
-        parts = iter(np.split(found, np.flatnonzero(np.diff(which)) + 1))
-        empty = found[:0]
+        clip_indices, first = windows.all_starts(bank.lengths, self.window, self.stride, self.limit)
+        features = self.model.window_features(bank, clip_indices, first, window=self.window).astype(np.float16)
+        parts = iter(np.split(features, np.flatnonzero(np.diff(clip_indices)) + 1))
+        empty = features[:0]
         rows = [empty if problem else next(parts) for problem in problems]
         return pa.table(
             {
@@ -64,7 +64,7 @@ class FeatureSlider(Slider):
         )
 
 
-def over_clips(
+def map_clips(
     corpus: Corpus,
     actor: type[Slider],
     arguments: tuple[Any, ...],
@@ -74,22 +74,22 @@ def over_clips(
     gpus: float = 0,
     batch_size: int = 32,
 ) -> Iterator[pa.Table]:
-    """Arrow tables of what ``actor``, made with ``arguments``, makes of the clips, about in the corpus's order.
+    """Yield the Arrow tables that actors ``actor(*arguments)`` return for the clips, roughly in corpus order.
 
-    Poses never leave the workers. Raises PoseError for a clip that no model can look at.
+    Poses stay on the workers. Raises PoseError for an unusable clip.
     """
     import ray.data
     from ray.data.expressions import col
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # the command shows a line of its own
+    context.enable_progress_bars = False  # the command prints its own progress
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = ray.data.read_parquet(corpus.files)
     rows = rows.select_columns([name for name in rows.schema().names if name in (*METADATA_COLUMNS, "poses")])
     if splits:
         rows = rows.filter(expr=col("split").is_in(list(splits)))
-    found = rows.map_batches(
+    results = rows.map_batches(
         actor,
         fn_constructor_args=arguments,
         batch_format="pyarrow",
@@ -98,25 +98,25 @@ def over_clips(
         num_cpus=1,
         num_gpus=gpus,
     )
-    batch: Any  # a pyarrow table; Ray's hint says what other formats would give
-    for batch in found.iter_batches(batch_size=256, batch_format="pyarrow"):
+    batch: Any  # a pyarrow table; Ray's type hint covers other formats too
+    for batch in results.iter_batches(batch_size=256, batch_format="pyarrow"):
         for problem in batch["problem"].drop_null().to_pylist():
             raise PoseError(problem)
         yield batch
 
 
 def in_order(pairs: Iterable[tuple[str, np.ndarray]], ids: Sequence[str]) -> Iterator[np.ndarray]:
-    """The arrays in the order of ``ids``; early ones wait. Raises FeatureError when one never comes."""
-    waiting: dict[str, np.ndarray] = {}
-    expected = iter(ids)
-    wanted = next(expected, None)
+    """Yield the arrays in the order of ``ids``, buffering early ones. Raises FeatureError if one is missing."""
+    buffer: dict[str, np.ndarray] = {}
+    remaining = iter(ids)
+    next_id = next(remaining, None)
     for id, array in pairs:
-        waiting[id] = array
-        while wanted in waiting:
-            yield waiting.pop(wanted)
-            wanted = next(expected, None)
-    if wanted is not None:
-        raise FeatureError(f"no features came for clip {wanted}: is the corpus being rewritten?")
+        buffer[id] = array
+        while next_id in buffer:
+            yield buffer.pop(next_id)
+            next_id = next(remaining, None)
+    if next_id is not None:
+        raise FeatureError(f"no features received for clip {next_id}: did the corpus change during extraction?")
 
 
 def extract(
@@ -133,14 +133,17 @@ def extract(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> store.FeatureStore:
-    """Clip features of a corpus, a stream a model (``agnostic``, ``aware``). Raises UserError; leaves nothing half.
+    """Extract clip features of a corpus with one model per stream (``agnostic``, ``aware``) and write them to ``out``.
 
-    Needs an initialized Ray. ``window`` frames are by default as many as the model takes.
+    Needs an initialized Ray. ``window``: frames per window, by default those of the model. Raises UserError, and then
+    writes nothing.
     """
     loaded = {stream: SignClassifier.from_pretrained(model) for stream, model in models.items()}
     widths = {stream: model.config.width for stream, model in loaded.items()}
     if len(set(widths.values())) > 1:
-        raise FeatureError(f"streams of different widths {widths} cannot be mixed: train both models at one width")
+        raise FeatureError(
+            f"streams of different widths {widths} cannot be combined: train both models with the same width"
+        )
     frames = window or next(iter(loaded.values())).config.frames
     rows = corpus.metadata()
     counts = [len(windows.starts(row["num_frames"], frames, stride, limit)) for row in rows]
@@ -150,11 +153,11 @@ def extract(
         corpus_fingerprint=corpus.info.fingerprint, window=frames, stride=stride, limit=limit,
         made={stream: str(model.record.get("recipe", models[stream])) for stream, model in loaded.items()},
     )  # fmt: skip
-    done = [0, 0]
+    done = [0, 0]  # clips, windows
 
     def stream(name: str) -> Iterator[tuple[str, np.ndarray]]:
         arguments = (absolute_model(models[name]), frames, stride, limit, threads)
-        for table in over_clips(corpus, FeatureSlider, arguments, workers=workers, gpus=gpus):
+        for table in map_clips(corpus, FeatureSlider, arguments, workers=workers, gpus=gpus):
             for id, raw in zip(table["id"].to_pylist(), table["features"].to_pylist(), strict=True):
                 yield id, np.frombuffer(raw, np.float16).reshape(-1, info.width)
                 done[0], done[1] = done[0] + 1, done[1] + len(raw) // (2 * info.width)
@@ -167,5 +170,5 @@ def extract(
 
 
 def absolute_model(model: str) -> str:
-    """The same folder or Hub name, seen from any folder."""
+    """Return a Hub name as it is, and a folder as an absolute path."""
     return os.path.abspath(model) if os.path.isdir(model) else model

@@ -1,4 +1,4 @@
-"""Find signs in continuous signing with Ray Data: a sliding classifier, then pseudo-labels, then their judgment."""
+"""Spot signs in continuous signing with Ray Data and score the resulting pseudo-labels."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ from signatlas.features.pseudo_labels import PseudoLabel
 from signatlas.files import folder_atomically
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.recipe.pseudo_label import SpotConfig
-from trainers.pipelines.features import Progress, Slider, absolute_model, over_clips
+from trainers.pipelines.features import Progress, Slider, absolute_model, map_clips
 
 REPORT = "report.json"
 
+SCORE_SCHEMA = pa.schema(
+    [("id", pa.string()), ("problem", pa.string()), ("windows", pa.int64()), ("start", pa.list_(pa.int32())),
+     ("label", pa.list_(pa.int32())), ("score", pa.list_(pa.float32()))]
+)  # fmt: skip
+
 
 class ScoreSlider(Slider):
-    """Arrow batches of clips to `id`, `problem`, and of windows that score above the threshold lists of `start`,
-    `label` and `score`; `windows` says how many there were."""
+    """Maps Arrow batches of clips to `id`, `problem`, the number of `windows`, and `start`, `label` and `score` of the
+    windows that score above the threshold."""
 
     def __init__(self, model: str, window: int, stride: int, limit: int | None, threads: int, threshold: float):
         super().__init__(model, window, stride, limit, threads)
@@ -35,32 +40,26 @@ class ScoreSlider(Slider):
 
     def __call__(self, table: pa.Table) -> pa.Table:
         clips, problems, bank = self.prepare(table)
-        which, first = windows.all_starts(bank.lengths, self.window, self.stride, self.limit)
-        score, label = self._best(self.model.window_features(bank, which, first, window=self.window))
-        places = iter(range(len(bank)))
+        clip_indices, first = windows.all_starts(bank.lengths, self.window, self.stride, self.limit)
+        score, label = self._top_class(self.model.window_features(bank, clip_indices, first, window=self.window))
+        indices = iter(range(len(bank)))
         rows: list[dict[str, Any]] = []
         for clip, problem in zip(clips, problems, strict=True):
-            mine = which == (next(places) if problem is None else -1)
-            kept = mine & (score > self.threshold)
-            rows.append({"id": clip.id, "problem": problem, "windows": int(mine.sum()), "start": first[kept],
-                         "label": label[kept], "score": score[kept]})  # fmt: skip
-        return pa.Table.from_pylist(rows, schema=_SCORES)
+            in_clip = clip_indices == (next(indices) if problem is None else -1)
+            selected = in_clip & (score > self.threshold)
+            rows.append({"id": clip.id, "problem": problem, "windows": int(in_clip.sum()), "start": first[selected],
+                         "label": label[selected], "score": score[selected]})  # fmt: skip
+        return pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
 
     @torch.no_grad()
-    def _best(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The softmax's largest value and its class, of each window."""
+    def _top_class(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest softmax value [N] and its class [N] of each window."""
         device = self.model.head.weight.device
         parts = [
             self.model.scores(torch.from_numpy(part).to(device)).softmax(-1).max(-1)
             for part in np.array_split(features, max(1, len(features) // 4096))
         ]
         return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))  # type: ignore[return-value]
-
-
-_SCORES = pa.schema(
-    [("id", pa.string()), ("problem", pa.string()), ("windows", pa.int64()), ("start", pa.list_(pa.int32())),
-     ("label", pa.list_(pa.int32())), ("score", pa.list_(pa.float32()))]
-)  # fmt: skip
 
 
 def spot(
@@ -76,23 +75,23 @@ def spot(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write segments.parquet and report.json into ``out``, whole or not at all; returns the report.
+    """Write segments.parquet and report.json to ``out`` atomically and return the report.
 
-    Needs an initialized Ray. Raises UserError, and FeatureError where nothing is found.
+    Needs an initialized Ray. Raises UserError, and FeatureError if no sign is found.
     """
     settings = settings or SpotConfig()
     classifier = SignClassifier.from_pretrained(model)
     window = classifier.config.frames
-    done = [0, 0]
-    found: list[PseudoLabel] = []
+    done = [0, 0]  # clips, windows
+    labels: list[PseudoLabel] = []
     arguments = (absolute_model(model), window, settings.stride, None, threads, settings.threshold)
-    for table in over_clips(corpus, ScoreSlider, arguments, splits=splits, workers=workers, gpus=gpus):
+    for table in map_clips(corpus, ScoreSlider, arguments, splits=splits, workers=workers, gpus=gpus):
         for row in table.to_pylist():
-            found += _pseudo_labels(row, classifier.classes, window, settings)
+            labels += _pseudo_labels(row, classifier.classes, window, settings)
             done[0], done[1] = done[0] + 1, done[1] + row["windows"]
         if progress:
             progress(done[0], done[1])
-    if not found:
+    if not labels:
         raise FeatureError(
             f"no window of {corpus.path} ({', '.join(splits)}) scores above {settings.threshold}: lower the threshold"
         )
@@ -100,14 +99,14 @@ def spot(
     report = {
         "model": absolute_model(model), "corpus": corpus.info.name, "corpus_fingerprint": corpus.info.fingerprint,
         "splits": list(splits), "clips": done[0], "windows": done[1], "settings": settings.model_dump(),
-        "segments": len(found), "classes": len({f.name for f in found}),
+        "segments": len(labels), "classes": len({label.name for label in labels}),
         "judged": None,
     }  # fmt: skip
     if spans := true_spans(rows, class_of_gloss(corpus)):
-        report["judged"] = score_segments(found, spans, classifier.classes)
+        report["judged"] = score_segments(labels, spans, classifier.classes)
     try:
         with folder_atomically(out, overwrite=overwrite) as partial:
-            pseudo_labels.write(partial, found)
+            pseudo_labels.write(partial, labels)
             (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise FeatureError(f"{error}: choose another folder or pass --overwrite") from error
@@ -131,9 +130,9 @@ def _pseudo_labels(
 
 
 def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The report beside the segments. Raises FeatureError when there is none."""
+    """Return the report of spotted segments. Raises FeatureError if it is missing or damaged."""
     try:
         report: dict[str, Any] = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FeatureError(f"{folder} holds no segments ({error}): make them with 'signatlas spot'") from error
+        raise FeatureError(f"{folder} contains no segments ({error}): create them with 'signatlas spot'") from error
     return report

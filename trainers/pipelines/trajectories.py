@@ -1,4 +1,4 @@
-"""Token features of a reference run's checkpoints with Ray Data: snapshots and clips in, trajectories on disk out."""
+"""Cache token features of the kept checkpoints of a reference run with Ray Data."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from trainers.run_folder import KEPT_CHECKPOINTS
 if TYPE_CHECKING:
     from trainers.tasks.translation.data import TranslationData
 
-CLIPS = "clips.parquet"  # what the actors are to encode, while they do
-BATCH = 64  # clips that an actor encodes at a time
-Progress = Callable[[int, int], Any]  # epoch of the snapshot, clips of it that are done
+CLIPS = "clips.parquet"  # ids and texts for the actors, deleted at the end
+BATCH = 64  # clips per batch of an actor
+Progress = Callable[[int, int], Any]  # epoch of the checkpoint, number of encoded clips
 
 
 class TokenEncoder:
-    """What each Ray Data actor holds: inputs and texts of all clips, and the snapshot that it is at."""
+    """Ray Data actor that encodes batches of clips with one checkpoint at a time."""
 
     def __init__(self, backbone: dict[str, Any], paths: dict[str, str | None], clips: str, threads: int):
         import torch
@@ -44,21 +44,21 @@ class TokenEncoder:
         self.clips = pq.read_table(clips)
         self.inputs: Any = None
         self.model: Any = None
-        self.at: str | None = None
+        self.model_path: str | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return rows of `problem` and the bytes of :class:`store.EncodedClips` of rows `model`, `first`, `last`."""
+        """Return `problem` and the arrays of :class:`store.EncodedClips` as bytes per row `model`, `first`, `last`."""
         rows: list[dict[str, Any]] = []
         for row in table.to_pylist():
             try:
-                rows.append({"problem": None} | _as_bytes(self._encoded(**row)))
+                rows.append({"problem": None} | _as_bytes(self._encode(**row)))
             except (UserError, ValueError) as error:
-                # An exception would lose its cause on the way through Ray Data, and its line among Ray's reports.
+                # Errors are returned as values, since Ray Data would wrap an exception and bury its message.
                 rows.append({"problem": f"{row['model']}: {error}"} | dict.fromkeys(store.EncodedClips._fields, b""))
         columns: list[tuple[str, Any]] = [(name, pa.large_binary()) for name in store.EncodedClips._fields]
         return pa.Table.from_pylist(rows, schema=pa.schema([("problem", pa.string()), *columns]))
 
-    def _encoded(self, model: str, first: int, last: int) -> store.EncodedClips:
+    def _encode(self, model: str, first: int, last: int) -> store.EncodedClips:
         import torch
 
         self._prepare(model)
@@ -86,17 +86,16 @@ class TokenEncoder:
             self.inputs = SignInputs.open(
                 self.backbone, corpus, features=self.paths["features"], frames=self.paths["frames"]
             )
-        if self.at != model:
-            self.model, self.at = Translator.from_pretrained(model), model
+        if self.model_path != model:
+            self.model, self.model_path = Translator.from_pretrained(model), model
             if torch.cuda.is_available():
                 self.model.cuda()
 
 
 def pooled(tokens: Any, similarity: SimilarityConfig) -> Any:
-    """The one vector [B, D] that stands for each row: the CLS, or the mean of the tokens, each of length one.
+    """Return one vector [B, D] per row: the CLS token, or the mean of the normalized tokens.
 
-    They are of length one where they are what is compared; for ``fine_grained`` their product is the mean of all
-    cosines.
+    Vectors are normalized unless the similarity is ``fine_grained``, where their product is the mean of all cosines.
     """
     import torch
 
@@ -128,57 +127,61 @@ def cache(
     gpus: float = 0,
     quiet: bool = False,
 ) -> Trajectories:
-    """Write the token features of the training clips under every snapshot of a reference run; what is there stays.
+    """Write the token features of the training clips for every kept checkpoint of a reference run.
 
-    Needs an initialized Ray. ``workers`` actors, by default as many as train. Where the recipe selects batches, what
-    its selection needs is computed too. Raises UserError; a snapshot is whole on disk or not there.
+    Existing token caches are reused, and each is written atomically. Also computes the similarity changes that the
+    recipe's negative selection needs. Needs an initialized Ray; ``workers`` defaults to the training workers. Raises
+    UserError.
     """
-    with _alone(Path(out)):
-        return _cached(Path(reference), data, Path(out), workers, gpus, quiet)
+    with _exclusive_lock(Path(out)):
+        return _cache_missing(Path(reference), data, Path(out), workers, gpus, quiet)
 
 
 @contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One process at a time: another run over the same reference waits, and finds everything there."""
+def _exclusive_lock(out: Path) -> Iterator[None]:
+    """Lock ``out``, so that a second run with the same reference waits and then reuses the caches."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given up by the system when the process ends
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when the process ends
         yield
 
 
-def _cached(
+def _cache_missing(
     reference: Path, data: TranslationData, out: Path, workers: int | None, gpus: float, quiet: bool
 ) -> Trajectories:
-    snapshots = _snapshots(reference)
-    missing, info = _wanted(snapshots, data, out)
+    checkpoints = _kept_checkpoints(reference)
+    missing, info = _plan(checkpoints, data, out)
     if missing is not None:
         (out / store.INFO).unlink(missing_ok=True)
-        # Beside the features, since actors on other machines read it, and read it again where one is restarted.
+        # In the shared folder, since actors on other machines read it, also after a restart.
         clips = out.absolute() / CLIPS
         pq.write_table(pa.table({"id": data.ids, "text": data.texts}), clips)
-        started, told = time.monotonic(), _teller(quiet)
-        rows = _encoded({epoch: snapshots[epoch] for epoch in missing}, data, clips, workers, gpus)
-        for made in missing.values():
-            store.write_token_cache(out, made, data.ids, data.groups, _parts(rows, made, len(data.ids), told))
+        started, progress = time.monotonic(), _progress_printer(quiet)
+        rows = _encode_checkpoints({epoch: checkpoints[epoch] for epoch in missing}, data, clips, workers, gpus)
+        for cache_info in missing.values():
+            parts = _checkpoint_parts(rows, cache_info, len(data.ids), progress)
+            store.write_token_cache(out, cache_info, data.ids, data.groups, parts)
         clips.unlink()
         _finish(out, info)
         if not quiet and missing:
             seconds = time.monotonic() - started
             print(f"{out}: {len(missing)} checkpoints, {len(data.ids):,} clips, {seconds:.0f} s", file=sys.stderr)
-    return _computed(Trajectories.open(out), data, quiet)
+    return _precompute_selection(Trajectories.open(out), data, quiet)
 
 
-def _snapshots(reference: Path) -> dict[int, Path]:
-    """Model folders by the epochs that were done. Raises FeatureError for fewer than two."""
-    found = {int(path.name.removeprefix("epoch_")): path for path in (reference / KEPT_CHECKPOINTS).glob("epoch_*")}
-    check_checkpoints(len(found), reference / KEPT_CHECKPOINTS)
-    return dict(sorted(found.items()))
+def _kept_checkpoints(reference: Path) -> dict[int, Path]:
+    """Return model folders by epoch. Raises FeatureError for fewer than two."""
+    checkpoints = {
+        int(path.name.removeprefix("epoch_")): path for path in (reference / KEPT_CHECKPOINTS).glob("epoch_*")
+    }
+    check_checkpoints(len(checkpoints), reference / KEPT_CHECKPOINTS)
+    return dict(sorted(checkpoints.items()))
 
 
-def _wanted(
-    snapshots: dict[int, Path], data: TranslationData, out: Path
+def _plan(
+    checkpoints: dict[int, Path], data: TranslationData, out: Path
 ) -> tuple[dict[int, store.TokenCacheInfo] | None, store.TrajectoriesInfo]:
-    """What there is to encode, None when everything is there; and what trajectories.json is to say."""
+    """Return the token caches to write (None if all exist and trajectories.json is current) and its new content."""
     from pyarrow.fs import LocalFileSystem
 
     from signatlas.models import folder
@@ -186,37 +189,37 @@ def _wanted(
 
     clips = store.digest(value for pair in zip(data.ids, data.texts, strict=True) for value in pair)
     infos, similarity = {}, None
-    for epoch, path in snapshots.items():
+    for epoch, path in checkpoints.items():
         model = Translator.from_pretrained(path)
         if similarity not in (None, model.config.similarity):
-            raise FeatureError(f"{path} compares otherwise than the snapshots before it: not of one run")
+            raise FeatureError(f"{path} has another similarity than earlier checkpoints: they are not from one run")
         similarity = model.config.similarity
         if similarity != data.recipe.model.similarity:
-            raise FeatureError(f"{path} compares otherwise than the recipe (model.similarity): name another reference")
-        made = {
+            raise FeatureError(f"{path} has another model.similarity than the recipe: choose another reference")
+        sources = {
             "model": sha256_file(LocalFileSystem(), str(path / folder.WEIGHTS))[:16],
             "settings": store.digest([(path / "config.json").read_text(encoding="utf-8")]),
             "clips": clips, "corpus": data.info.fingerprint, "inputs": data.inputs.fingerprint,
         }  # fmt: skip
         width = model.config.projection or model.language.config.d_model
-        infos[epoch] = store.TokenCacheInfo(epoch=epoch, width=width, sources=made)
+        infos[epoch] = store.TokenCacheInfo(epoch=epoch, width=width, sources=sources)
     info = store.TrajectoriesInfo(
         epochs=tuple(infos), similarity=similarity or SimilarityConfig(), corpus=data.info.name,
         sources=tuple(i.sources for i in infos.values()),
     )  # fmt: skip
     missing = {epoch: i for epoch, i in infos.items() if not store.is_cached(out, i)}
     try:
-        said = store.read_info(out)
+        previous = store.read_info(out)
     except FeatureError:
         return missing, info
-    return (missing if missing or said.model_copy(update={"moments": {}}) != info else None), info
+    return (missing if missing or previous.model_copy(update={"moments": {}}) != info else None), info
 
 
-def _encoded(
-    snapshots: dict[int, Path], data: TranslationData, clips: Path, workers: int | None, gpus: float
+def _encode_checkpoints(
+    checkpoints: dict[int, Path], data: TranslationData, clips: Path, workers: int | None, gpus: float
 ) -> Iterator[dict]:
-    """What the actors make of every snapshot and batch, in order."""
-    if not snapshots:
+    """Yield the encoded batches of every checkpoint, in order."""
+    if not checkpoints:
         return
     import ray.data
 
@@ -230,10 +233,10 @@ def _encoded(
     firsts = range(0, len(data.ids), BATCH)
     blocks = [
         pa.table({"model": [str(path.absolute())], "first": [first], "last": [min(first + BATCH, len(data.ids))]})
-        for path in snapshots.values()
+        for path in checkpoints.values()
         for first in firsts
     ]
-    found = ray.data.from_arrow(blocks).map_batches(
+    results = ray.data.from_arrow(blocks).map_batches(
         TokenEncoder,
         fn_constructor_args=(backbone, paths, str(clips), recipe.scaling.threads),
         batch_format="pyarrow",
@@ -242,8 +245,8 @@ def _encoded(
         num_cpus=recipe.scaling.cpus_per_worker,
         num_gpus=gpus,
     )
-    batch: Any  # a pyarrow table; Ray's hint says what other formats would give
-    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
+    batch: Any  # a pyarrow table; Ray's type hint covers other formats too
+    for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
         for problem in batch["problem"].drop_null().to_pylist():
             raise FeatureError(problem)
         yield from batch.to_pylist()
@@ -253,57 +256,57 @@ _PATHS = ("corpus", "features", "frames")
 
 
 def _absolute_backbone(backbone: BackboneConfig) -> dict[str, Any]:
-    found = backbone.model_dump(mode="json")
+    settings = backbone.model_dump(mode="json")
     if backbone.pretrained and os.path.isdir(backbone.pretrained):
-        found["pretrained"] = os.path.abspath(backbone.pretrained)
-    return found
+        settings["pretrained"] = os.path.abspath(backbone.pretrained)
+    return settings
 
 
-def _parts(
-    rows: Iterator[dict], made: store.TokenCacheInfo, clips: int, told: Progress
+def _checkpoint_parts(
+    rows: Iterator[dict], info: store.TokenCacheInfo, clips: int, progress: Progress
 ) -> Iterator[store.EncodedClips]:
-    """The rows of one snapshot."""
+    """Yield the encoded batches of one checkpoint."""
     done = 0
     while done < clips:
-        part = _from_bytes(next(rows), made.width)
+        part = _from_bytes(next(rows), info.width)
         done += len(part.visual_counts)
-        told(made.epoch, done)
+        progress(info.epoch, done)
         yield part
 
 
 def _finish(out: Path, info: store.TrajectoriesInfo) -> None:
-    """Write trajectories.json, last; take away what belongs to no checkpoint of it."""
-    kept = {store.folder_name(epoch) for epoch in info.epochs}
+    """Write trajectories.json as the last file and delete caches of other checkpoints."""
+    current = {store.folder_name(epoch) for epoch in info.epochs}
     for path in out.glob("epoch_*"):
-        if path.name not in kept:
+        if path.name not in current:
             shutil.rmtree(path)
     for path in out.glob("delta-*.npy"):
         path.unlink()
-    found = [similarity_moments(store.TokenCache.open(out / store.folder_name(epoch)), info) for epoch in info.epochs]
-    info = info.model_copy(update={"moments": {name: tuple(f[name] for f in found) for name in found[0]}})
+    moments = [similarity_moments(store.TokenCache.open(out / store.folder_name(epoch)), info) for epoch in info.epochs]
+    info = info.model_copy(update={"moments": {name: tuple(m[name] for m in moments) for name in moments[0]}})
     store.write_info(out, info)
 
 
-def _computed(trajectories: Trajectories, data: TranslationData, quiet: bool) -> Trajectories:
-    """What the recipe's selection needs is computed now, once, before any worker asks for it."""
+def _precompute_selection(trajectories: Trajectories, data: TranslationData, quiet: bool) -> Trajectories:
+    """Compute what the recipe's negative selection needs, before workers read it."""
     settings = data.recipe.negative_selection
     if settings is not None:
-        told = _teller(quiet, "changes of similarity: ")
+        progress = _progress_printer(quiet, "changes of similarity: ")
         trajectories.source(
             trajectory=settings.trajectory, zscore=settings.zscore, low_rank=settings.low_rank, pool=settings.pool_size,
-            progress=lambda done: told(trajectories.epochs[-1], done),
+            progress=lambda done: progress(trajectories.epochs[-1], done),
         )  # fmt: skip
     return trajectories
 
 
-def _teller(quiet: bool, what: str = "token features: ") -> Progress:
-    """Says on stderr how far it is, every ten seconds."""
+def _progress_printer(quiet: bool, prefix: str = "token features: ") -> Progress:
+    """Return a function that prints progress on stderr every ten seconds."""
     last = time.monotonic()
 
-    def told(epoch: int, done: int) -> None:
+    def report(epoch: int, done: int) -> None:
         nonlocal last
         if not quiet and time.monotonic() - last > 10:
             last = time.monotonic()
-            print(f"{what}epoch {epoch}, {done:,} clips", file=sys.stderr, flush=True)
+            print(f"{prefix}epoch {epoch}, {done:,} clips", file=sys.stderr, flush=True)
 
-    return told
+    return report

@@ -1,1 +1,1 @@
-"""Building index versions from a corpus and a model."""
+"""Pipelines that build index versions from a corpus and a model."""

@@ -28,7 +28,7 @@ def build(
     *,
     kind: entries.Kind = "clips",
     features: str | os.PathLike[str] | None = None,
-    keeps: bool = True,
+    record_features: bool = True,
     languages: tuple[str, ...] | None = None,
     shards: int = 1,
     factory: str = "Flat",
@@ -40,22 +40,23 @@ def build(
 ) -> IndexVersion:
     """Encode the clips of ``corpus`` from their features, or its distinct texts, and write a version under ``out``.
 
-    ``languages`` narrows the texts; the index names the features if their folder ``keeps``. Raises CorpusError,
-    ModelError, FeatureError, TextError or IndexVersionError; then nothing was written.
+    ``languages`` filters the texts. ``record_features`` stores the path of the features in the index; use False for
+    temporary features. Raises CorpusError, ModelError, FeatureError, TextError or IndexVersionError, and then writes
+    nothing.
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
     check_version(out, version)
-    chosen = _chosen(opened, sources, splits)
+    rows_to_index = _select_rows(opened, sources, splits)
     encoder = DualEncoder.from_pretrained(source_model)
     store = FeatureStore.open(features) if features else None
     if store is not None:
         entries.check_features(store, opened, encoder)
     if kind == "texts":
-        _check_languages(languages, chosen, opened.path)
-        rows = entries.text_rows(chosen, languages)
+        _check_languages(languages, rows_to_index, opened.path)
+        rows = entries.text_rows(rows_to_index, languages)
     else:
-        rows = entries.clip_rows(chosen)
+        rows = entries.clip_rows(rows_to_index)
     encoded = entries.encode(encoder, kind, rows, store, progress)
     written = index_version.write(
         out,
@@ -68,7 +69,7 @@ def build(
         version=version,
         kind=kind,
         tokens=encoded.tokens,
-        features=_part(store) if store is not None and keeps else None,
+        features=_features_part(store) if store is not None and record_features else None,
     )
     if activate:
         index_version.activate(out, written.version)
@@ -85,24 +86,26 @@ def temporary_features(
     gpus: float = 0,
     progress: Progress | None = None,
 ) -> Iterator[Path]:
-    """Features of the whole corpus by the model's own sign encoders, beside ``out`` until the block ends.
+    """Yield a temporary folder in ``out`` with features of the corpus from the model's own sign encoders.
 
-    Needs a connected Ray. Raises FeatureError when the model has no sign encoders.
+    Needs a connected Ray. Raises FeatureError if the model has no sign encoders.
     """
     folder = model_folder.locate(model)
-    made, encoders = own_encoders(folder, DualEncoder.from_pretrained(folder))
+    settings, encoders = own_encoders(folder, DualEncoder.from_pretrained(folder))
     Path(out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".features-") as temporary:
         models = {stream: str(path) for stream, path in encoders.items()}
         target = Path(temporary) / "features"
         extract(
-            models, Corpus.open(corpus), target, window=made.window, stride=made.stride or 1, limit=made.limit,
-            workers=workers, gpus=gpus, progress=progress,
+            models, Corpus.open(corpus), target, window=settings.window, stride=settings.stride or 1,
+            limit=settings.limit, workers=workers, gpus=gpus, progress=progress,
         )  # fmt: skip
         yield target
 
 
-def _chosen(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None) -> list[dict[str, Any]]:
+def _select_rows(
+    corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None
+) -> list[dict[str, Any]]:
     metadata = corpus.metadata()
     check_names("source", sources, {row["source"] for row in metadata}, corpus.path)
     check_names("split", splits, set(corpus.info.counts), corpus.path)
@@ -110,13 +113,13 @@ def _chosen(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, 
 
 
 def _check_languages(languages: tuple[str, ...] | None, rows: list[dict[str, Any]], path: str) -> None:
-    have = {text["language"] for row in rows for text in row["texts"] or []}
-    if not have:
-        raise IndexVersionError(f"nothing to index: the chosen clips of {path} have no texts")
+    available = {text["language"] for row in rows for text in row["texts"] or []}
+    if not available:
+        raise IndexVersionError(f"nothing to index: the selected clips of {path} have no texts")
     for language in languages or ():
-        if language not in have:
-            raise TextError(f"{path} has no texts in '{language}', only in {', '.join(sorted(have))}")
+        if language not in available:
+            raise TextError(f"{path} has no texts in '{language}', only in {', '.join(sorted(available))}")
 
 
-def _part(store: FeatureStore) -> FeaturesPart:
+def _features_part(store: FeatureStore) -> FeaturesPart:
     return FeaturesPart(path=str(store.path.absolute()), fingerprint=store.fingerprint, kind=store.info.kind)

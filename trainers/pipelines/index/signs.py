@@ -1,4 +1,4 @@
-"""Build an index version from a corpus and a model."""
+"""Build an index of isolated signs from a corpus and a sign encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from signatlas.models import folder as model_folder
 from signatlas.retrieval import index_version
 from signatlas.retrieval.confidence import LEAST_ABSENT
 from signatlas.retrieval.index_version import CorpusPart, IndexVersion
-from trainers.pipelines.embed import collect, embedded
+from trainers.pipelines.embed import collect, embed
 
 
 def build(
@@ -33,7 +33,7 @@ def build(
 ) -> IndexVersion:
     """Embed ``corpus`` (or some sources and splits of it) with Ray Data and write a version under ``out``.
 
-    Needs a connected Ray. Raises CorpusError, ModelError or IndexVersionError; then nothing was written.
+    Needs a connected Ray. Raises CorpusError, ModelError or IndexVersionError, and then writes nothing.
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
@@ -41,9 +41,9 @@ def build(
     check_names("source", sources, {row["source"] for row in opened.metadata()}, opened.path)
     check_names("split", splits, set(opened.info.counts), opened.path)
     vectors, rows = collect(
-        embedded(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
+        embed(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
     )
-    absent = _absent(opened, set(rows["gloss"].to_pylist()))
+    absent = _absent_ids(opened, set(rows["gloss"].to_pylist()))
     written = index_version.write(
         out,
         vectors,
@@ -53,7 +53,7 @@ def build(
         factory=factory,
         shards=shards,
         version=version,
-        absent=collect(embedded(source_model, opened, ids=absent, workers=workers, gpus=gpus))[0] if absent else None,
+        absent=collect(embed(source_model, opened, ids=absent, workers=workers, gpus=gpus))[0] if absent else None,
     )
     if activate:
         index_version.activate(out, written.version)
@@ -61,7 +61,7 @@ def build(
 
 
 def corpus_part(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None) -> CorpusPart:
-    """What the manifest says of the corpus."""
+    """Return the manifest entry of the corpus."""
     return CorpusPart(
         name=corpus.info.name,
         path=corpus.path if "://" in corpus.path else str(Path(corpus.path).absolute()),
@@ -75,21 +75,21 @@ def corpus_part(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[s
 
 
 def check_version(out: str | os.PathLike[str], version: str | None) -> None:
-    """Before the work, not after it. Raises IndexVersionError when the version exists."""
+    """Raise IndexVersionError if the version exists, before the work starts."""
     if version and (Path(out) / version).exists():
-        raise IndexVersionError(f"{Path(out) / version} already exists: versions are never changed; choose another")
+        raise IndexVersionError(f"{Path(out) / version} already exists: versions are immutable; choose another")
 
 
-def check_names(what: str, wanted: tuple[str, ...] | None, have: set[str], path: str) -> None:
-    """Raises IndexVersionError for a source or split that the corpus does not have."""
-    for name in wanted or ():
-        if name not in have:
-            raise IndexVersionError(f"{path} has no {what} '{name}', only {', '.join(sorted(have))}")
+def check_names(column: str, names: tuple[str, ...] | None, available: set[str], path: str) -> None:
+    """Raise IndexVersionError for a source or split that the corpus does not have."""
+    for name in names or ():
+        if name not in available:
+            raise IndexVersionError(f"{path} has no {column} '{name}', only {', '.join(sorted(available))}")
 
 
-def _absent(corpus: Corpus, indexed: set[str | None], most: int = 1000) -> tuple[str, ...]:
-    """Ids of at most ``most`` recordings whose sign the index lacks, evenly over the corpus; none if there are few."""
+def _absent_ids(corpus: Corpus, indexed: set[str | None], limit: int = 1000) -> tuple[str, ...]:
+    """Return the ids of up to ``limit`` recordings of signs not in the index, evenly spaced; none if they are few."""
     ids = sorted(row["id"] for row in corpus.metadata() if row["gloss"] is not None and row["gloss"] not in indexed)
     if len(ids) < LEAST_ABSENT:
         return ()
-    return tuple(ids[i * len(ids) // most] for i in range(most)) if len(ids) > most else tuple(ids)
+    return tuple(ids[i * len(ids) // limit] for i in range(limit)) if len(ids) > limit else tuple(ids)
