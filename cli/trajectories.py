@@ -36,12 +36,12 @@ def trajectories(
 
     if quantile is not None and threshold is not None:
         raise FeatureError("--quantile and --threshold exclude each other: use one")
-    opened = Trajectories.open(trajectories_folder(run), verify=verify)
-    result = classify_negatives(opened, clips=clips, quantile=quantile, threshold=threshold, seed=seed)
+    store = Trajectories.open(trajectories_folder(run), verify=verify)
+    result = classify_negatives(store, clips=clips, quantile=quantile, threshold=threshold, seed=seed)
     with output_errors(out):
-        plot(result, out, title=f"{opened.info.corpus}: {result.clips:,} of {result.clips_of:,} clips and their texts")
+        plot(result, out, title=f"{store.info.corpus}: {result.clips:,} of {result.clips_of:,} clips and their texts")
     if json:
-        document = {"trajectories": str(opened.path), "fingerprint": opened.fingerprint, "seed": seed}
+        document = {"trajectories": str(store.path), "fingerprint": store.fingerprint, "seed": seed}
         print(json_.dumps(document | result.model_dump()))
         return
     print(f"{result.pairs:,} negatives of {result.clips:,} clips, epochs {', '.join(map(str, result.epochs))}")

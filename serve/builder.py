@@ -30,8 +30,8 @@ def build(config: ServeConfig | dict[str, Any], previous: str | None = None) -> 
     manifest = index_version.manifest
     # The version is passed as user_config, not as an argument: `serve deploy` can then switch it without a restart.
     fixed = config.model_copy(update={"version": None})
-    described = f"{signatlas.__version__} {len(manifest.shards)} {fixed.model_dump_json()}"
-    code = hashlib.sha256(described.encode()).hexdigest()
+    code_and_settings = f"{signatlas.__version__} {len(manifest.shards)} {fixed.model_dump_json()}"
+    code = hashlib.sha256(code_and_settings.encode()).hexdigest()
     version = {"version": manifest.version, "previous": previous}
     encoder = _deployment(Encoder, "Encoder", config.encoder, version, code).bind(fixed)
     shards = [_deployment(Shard, f"Shard{n}", config.shard, version, code).bind(fixed, n)

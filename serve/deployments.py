@@ -107,10 +107,10 @@ class Encoder:
             (encoders[version][0], []) for version, _ in requests
         ]
         for version, (loaded_version, encoder) in encoders.items():
-            chosen = [i for i, (requested, _) in enumerate(requests) if requested == version == loaded_version]
-            recordings = [recording for i in chosen for recording in requests[i][1]]
+            indices = [i for i, (requested, _) in enumerate(requests) if requested == version == loaded_version]
+            recordings = [recording for i in indices for recording in requests[i][1]]
             vectors = iter(await asyncio.to_thread(_embed, encoder, recordings))
-            for i in chosen:
+            for i in indices:
                 results[i] = version, [next(vectors) for _ in requests[i][1]]
         return results
 
@@ -122,14 +122,14 @@ def _embed(encoder: SignEncoder, recordings: list[Recording]) -> list[np.ndarray
     """Embed unmirrored and mirrored recordings in one batch each; if a batch fails, embed its recordings singly."""
     results: list[np.ndarray | PoseError] = [PoseError("not embedded")] * len(recordings)
     for mirror in (False, True):
-        chosen = [i for i, recording in enumerate(recordings) if recording.mirror is mirror]
-        poses = [recordings[i].poses for i in chosen]
-        aspects = [recordings[i].aspect or encoder.aspect_of(recordings[i].source, None, None) for i in chosen]
+        indices = [i for i, recording in enumerate(recordings) if recording.mirror is mirror]
+        poses = [recordings[i].poses for i in indices]
+        aspects = [recordings[i].aspect or encoder.aspect_of(recordings[i].source, None, None) for i in indices]
         try:
             vectors: list[Any] = list(encoder.embed(poses, aspect=aspects, mirror=mirror))
         except PoseError:
             vectors = [_embed_one(encoder, p, a, mirror) for p, a in zip(poses, aspects, strict=True)]
-        for i, vector in zip(chosen, vectors, strict=True):
+        for i, vector in zip(indices, vectors, strict=True):
             results[i] = vector
     return results
 
@@ -178,7 +178,7 @@ def _search(shard: ShardIndex, vectors: np.ndarray, ks: np.ndarray) -> list[Rank
     """Call FAISS once for each distinct k, so that a result never depends on the other queries of its batch."""
     results: list[Ranked] = [[] for _ in ks]
     for k in np.unique(ks):
-        chosen = np.flatnonzero(ks == k)
-        for i, ranked in zip(chosen, shard.search(vectors[chosen], int(k)), strict=True):
+        indices = np.flatnonzero(ks == k)
+        for i, ranked in zip(indices, shard.search(vectors[indices], int(k)), strict=True):
             results[i] = ranked
     return results

@@ -47,14 +47,14 @@ def write(study: Study, base: Recipe, trials: list[Trial], folder: RunFolder) ->
         raise UserError(f"{folder}: no trial reached an evaluation; the first failure: {reason}")
     results = {
         "name": study.name, "study": study.model_dump(mode="json"), "folder": str(local), "metric": study.metric,
-        "best": _row(study, best), "trials": [_row(study, trial) for trial in trials],
+        "best": _table_row(study, best), "trials": [_table_row(study, trial) for trial in trials],
         "report": str(local / "report.html"), "best_recipe": str(local / "best_recipe.yaml"),
     }  # fmt: skip
     write_text_atomically(local / "results.json", json.dumps(results, indent=1) + "\n")
     return results
 
 
-def _row(study: Study, trial: Trial) -> dict[str, Any]:
+def _table_row(study: Study, trial: Trial) -> dict[str, Any]:
     best = trial.best(study.mode)
     return {
         "trial": trial.number, "id": trial.id, "hand_set": trial.hand_set, "settings": trial.settings,
@@ -69,7 +69,7 @@ def _write_table(study: Study, trials: list[Trial], folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [_row(study, trial) for trial in trials]
+    rows = [_table_row(study, trial) for trial in trials]
     columns: dict[str, Any] = {key: [row[key] for row in rows] for key in ("trial", "id", "hand_set")}
     for path in study.space:
         values = [trial.settings[path] for trial in trials]
@@ -156,11 +156,11 @@ def _summary(study: Study, trials: list[Trial]) -> list[str]:
 def _comparison(study: Study, trials: list[Trial], best: Trial) -> str:
     """Return a sentence that compares the best trial with the hand-set recipe."""
     best_value = best.best(study.mode)
-    hand = next((trial for trial in trials if trial.hand_set), None)
+    hand_set = next((trial for trial in trials if trial.hand_set), None)
     text = f"{study.metric} {best_value[0]:.4f} after epoch {best_value[1]}" if best_value else ""
-    if hand is best:
+    if hand_set is best:
         return text + ": the hand-set recipe is the best."
-    hand_value = hand.best(study.mode) if hand is not None else None
+    hand_value = hand_set.best(study.mode) if hand_set is not None else None
     return f"{text}; the hand-set recipe " + (f"{hand_value[0]:.4f}." if hand_value else "has no value.")
 
 

@@ -35,7 +35,7 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
     from trainers.fit import build_task
     from trainers.run_folder import RunFolder
 
-    base, hand = hand_set(study)
+    base, baseline = hand_set(study)
     # Reports mistakes that every trial would make.
     fingerprint = build_task(base).corpus_fingerprint
     folder = RunFolder(storage.resolve(study.storage_path), study.name)
@@ -56,10 +56,10 @@ def run(study: Study, *, address: str | None = None, fresh: bool = False, quiet:
 
     with redirected_output() as output, connected(address, num_cpus=cpus, worker_logs=False):
         concurrency = capacity.study_concurrency(
-            base, requested, local_trials if starts_ray else None, count(study, hand)
+            base, requested, local_trials if starts_ray else None, count(study, baseline)
         )
         base = with_shared_reference(study, base, folder.remote or str(folder.local), quiet)
-        _tune(study, base, hand, folder, concurrency, None if quiet else output)
+        _tune(study, base, baseline, folder, concurrency, None if quiet else output)
     return _finish(study, base, folder, quiet)
 
 
@@ -69,22 +69,22 @@ def _description(study: Study, base: Recipe) -> str:
     return f"# Settings of the study, then the hand-set recipe.\n{dump(same)}---\n{dump(base)}"
 
 
-def _tune(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurrency: int, output: Any) -> None:
+def _tune(study: Study, base: Recipe, baseline: Point, folder: RunFolder, concurrency: int, output: Any) -> None:
     from contextlib import nullcontext
 
     from tune import record
     from tune.display import Display
 
-    tuner = _tuner(study, base, hand, folder, concurrency)
-    with nullcontext() if output is None else Display(study, count(study, hand), output):
+    tuner = _tuner(study, base, baseline, folder, concurrency)
+    with nullcontext() if output is None else Display(study, count(study, baseline), output):
         tuner.fit()
     trials = record.read(folder.local)
     _require_metric(study, trials)
-    if len(trials) < count(study, hand) or any(trial.status not in record.ENDED for trial in trials):
+    if len(trials) < count(study, baseline) or any(trial.status not in record.ENDED for trial in trials):
         raise KeyboardInterrupt  # on Ctrl-C, Tune saves its state and returns
 
 
-def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurrency: int) -> Any:
+def _tuner(study: Study, base: Recipe, baseline: Point, folder: RunFolder, concurrency: int) -> Any:
     """Return a new Tuner, or restore that of an interrupted process."""
     from ray import tune
 
@@ -97,13 +97,13 @@ def _tuner(study: Study, base: Recipe, hand: Point, folder: RunFolder, concurren
     storage_path = folder.remote or str(folder.local)
     # The driver process only waits; Ray Train requests the resources of its workers.
     trainable = tune.with_resources(driver(study, base, f"{storage_path}/trials"), {"CPU": capacity.DRIVER_CPUS})
-    search_options = search(study, hand)
+    search_options = search(study, baseline)
     tune_config = tune.TuneConfig(
         metric=METRIC,
         mode=study.mode,
         search_alg=search_options["search_alg"],
         num_samples=search_options["num_samples"],
-        scheduler=scheduler(study, hand, epochs_of(base), folder.local),
+        scheduler=scheduler(study, baseline, epochs_of(base), folder.local),
         max_concurrent_trials=concurrency,  # otherwise trials take CPUs from each other, and all wait for workers
         trial_dirname_creator=_trial_folder,
     )

@@ -13,15 +13,15 @@ from tune.search import same, settings_of
 from tune.study import METRIC, TIME, Point, Study, better
 
 
-def scheduler(study: Study, hand: Point, epochs: int, folder: Path) -> TrialScheduler:
+def scheduler(study: Study, baseline: Point, epochs: int, folder: Path) -> TrialScheduler:
     """Return the scheduler that stops trials early.
 
-    ``hand`` are the settings of the hand-set recipe, ``epochs`` those of a whole trial, ``folder`` is that of the study
-    on this machine.
+    ``baseline`` are the settings of the hand-set recipe, ``epochs`` those of a whole trial; ``folder`` is that of the
+    study on this machine.
     """
     if study.scheduler.name == "none" or study.scheduler.grace >= epochs:
         return FIFOScheduler()
-    return StudyASHA(study, hand, epochs, folder)
+    return StudyASHA(study, baseline, epochs, folder)
 
 
 class StudyASHA(AsyncHyperBandScheduler):
@@ -32,7 +32,7 @@ class StudyASHA(AsyncHyperBandScheduler):
     earlier trials from ``folder``, so that new trials are compared with them.
     """
 
-    def __init__(self, study: Study, hand: Point, epochs: int, folder: Path):
+    def __init__(self, study: Study, baseline: Point, epochs: int, folder: Path):
         # Tune stops a trial at max_t, before it has written its results: hence one more.
         super().__init__(
             time_attr=TIME,
@@ -40,7 +40,7 @@ class StudyASHA(AsyncHyperBandScheduler):
             grace_period=study.scheduler.grace,
             reduction_factor=study.scheduler.reduction,
         )
-        self.study, self.hand, self.epochs, self.folder = study, hand, epochs, folder
+        self.study, self.baseline, self.epochs, self.folder = study, baseline, epochs, folder
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         super().on_trial_add(tune_controller, trial)
@@ -52,5 +52,5 @@ class StudyASHA(AsyncHyperBandScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         decision = super().on_trial_result(tune_controller, trial, result)
-        protected = result.get(TIME, 0) >= self.epochs or same(settings_of(trial.config, self.study), self.hand)
+        protected = result.get(TIME, 0) >= self.epochs or same(settings_of(trial.config, self.study), self.baseline)
         return TrialScheduler.CONTINUE if protected else decision

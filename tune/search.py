@@ -11,13 +11,13 @@ from typing import Any
 from tune.study import METRIC, Point, Study, Values, encoded
 
 
-def search(study: Study, hand: Point) -> dict[str, Any]:
+def search(study: Study, baseline: Point) -> dict[str, Any]:
     """Return param_space, search_alg and num_samples for Tune, with the hand-set point as the first trial."""
     if study.searcher.name != "optuna":
         from ray import tune
 
         # Drawn here and passed to Tune as a list, so that the settings of a trial depend on the seed alone.
-        points = grid(study, hand) if study.searcher.name == "grid" else random_points(study, hand)
+        points = grid(study, baseline) if study.searcher.name == "grid" else random_points(study, baseline)
         return {"param_space": {"settings": tune.grid_search(points)}, "search_alg": None, "num_samples": 1}
     import optuna
     from ray.tune.search.optuna import OptunaSearch
@@ -33,7 +33,7 @@ def search(study: Study, hand: Point) -> dict[str, Any]:
         sampler=optuna.samplers.TPESampler(
             seed=study.searcher.seed, n_startup_trials=study.searcher.startup, multivariate=False, constant_liar=True
         ),
-        points_to_evaluate=[{path: _categorical_name(study.space[path], value) for path, value in hand.items()}],
+        points_to_evaluate=[{path: _categorical_name(study.space[path], value) for path, value in baseline.items()}],
     )
     return {"param_space": None, "search_alg": algorithm, "num_samples": study.trials}
 
@@ -51,18 +51,18 @@ def settings_of(config: dict[str, Any], study: Study) -> Point:
     return point
 
 
-def random_points(study: Study, hand: Point) -> list[Point]:
+def random_points(study: Study, baseline: Point) -> list[Point]:
     """Return ``study.trials`` points: the hand-set one, then independent draws."""
     generator = random.Random(study.searcher.seed)
-    drawn = [{path: _draw(values, generator) for path, values in study.space.items()} for _ in range(study.trials - 1)]
-    return [hand, *drawn]
+    draws = [{path: _draw(values, generator) for path, values in study.space.items()} for _ in range(study.trials - 1)]
+    return [baseline, *draws]
 
 
-def grid(study: Study, hand: Point) -> list[Point]:
+def grid(study: Study, baseline: Point) -> list[Point]:
     """Return every combination of the choices, the hand-set one first."""
     choices = [values.choice or [] for values in study.space.values()]
     points = [dict(zip(study.space, combination, strict=True)) for combination in itertools.product(*choices)]
-    return [hand, *(point for point in points if not same(point, hand))]
+    return [baseline, *(point for point in points if not same(point, baseline))]
 
 
 def same(first: Point, second: Point) -> bool:
@@ -70,9 +70,9 @@ def same(first: Point, second: Point) -> bool:
     return {path: encoded(value) for path, value in first.items()} == {p: encoded(v) for p, v in second.items()}
 
 
-def count(study: Study, hand: Point) -> int:
+def count(study: Study, baseline: Point) -> int:
     """Return how many trials the study has."""
-    return len(grid(study, hand)) if study.searcher.name == "grid" else study.trials
+    return len(grid(study, baseline)) if study.searcher.name == "grid" else study.trials
 
 
 def _draw(values: Values, generator: random.Random) -> Any:
@@ -83,8 +83,8 @@ def _draw(values: Values, generator: random.Random) -> Any:
         return generator.randint(int(low), int(high))
     if values.kind == "uniform":
         return generator.uniform(low, high)
-    drawn = math.exp(generator.uniform(math.log(low), math.log(high)))
-    return min(max(drawn, low), high) if values.kind == "loguniform" else min(max(round(drawn), int(low)), int(high))
+    value = math.exp(generator.uniform(math.log(low), math.log(high)))
+    return min(max(value, low), high) if values.kind == "loguniform" else min(max(round(value), int(low)), int(high))
 
 
 def _distribution(values: Values) -> Any:

@@ -70,11 +70,11 @@ def info(
     from signatlas.pose.quality import ClipQuality
 
     corpus, clip_qualities = Corpus.open(path), list[ClipQuality]()
-    described = describe(corpus, clip_qualities)
+    description = describe(corpus, clip_qualities)
     if plot is not None:
         with output_errors(plot, "--plot"):
             quality(clip_qualities, plot, title=f"{corpus.info.name}: {len(clip_qualities)} clips")
-    print(dumps(described, indent=2, ensure_ascii=False) if json else as_text(described))
+    print(dumps(description, indent=2, ensure_ascii=False) if json else as_text(description))
 
 
 def doctor(

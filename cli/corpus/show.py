@@ -84,7 +84,7 @@ def show(
             f"one {'--video' if video else output.out.name} for {len(ids)} clips: give one clip, or a folder as --out"
         )
     try:
-        for subject in _subjects(path, ids, video):
+        for subject in _read_subjects(path, ids, video):
             for file in _draw(subject, output):
                 print(file)
             print(f"{subject.clip.id}: {_description(subject)}")
@@ -109,7 +109,7 @@ def _check_output(output: Output) -> Output:
     raise UserError(f"{output.out} is neither a folder nor a {suffixes} file: choose another --out")
 
 
-def _subjects(path: str, ids: list[str], video: str | None) -> Iterator[Subject]:
+def _read_subjects(path: str, ids: list[str], video: str | None) -> Iterator[Subject]:
     """Yield the clips to draw. Raises UserError for a missing path, clip or id."""
     from signatlas.render.footage import Footage
 
@@ -126,14 +126,14 @@ def _subjects(path: str, ids: list[str], video: str | None) -> Iterator[Subject]
             credit += "; synthetic, not for learning to sign"
         for id in ids:
             clip = corpus.clip(id)
-            yield Subject(clip, footage or _footage(clip, corpus), credit)
+            yield Subject(clip, footage or _find_footage(clip, corpus), credit)
         return
     if ids:
         raise CorpusError(f"{path} is not a corpus, so it has no clip '{ids[0]}': leave out the id to draw the file")
-    yield _pose_file(path, footage) if path.endswith(".pose") else _video(path)
+    yield _read_pose_file(path, footage) if path.endswith(".pose") else _video(path)
 
 
-def _footage(clip: Clip, corpus: Corpus) -> Footage | None:
+def _find_footage(clip: Clip, corpus: Corpus) -> Footage | None:
     """Return the video frames of a clip; warn if its video is missing."""
     from signatlas.pose.media import display_name
     from signatlas.render.footage import recorded
@@ -155,7 +155,7 @@ def _is_corpus(path: str) -> bool:
     return (folder / "corpus.json").exists() or not any(is_image)
 
 
-def _pose_file(path: str, footage: Footage | None) -> Subject:
+def _read_pose_file(path: str, footage: Footage | None) -> Subject:
     from signatlas.corpus.clips import Clip
     from signatlas.plots.animation import UNDETERMINED
     from signatlas.pose.serialization import read_pose
@@ -195,21 +195,21 @@ def _draw(subject: Subject, output: Output) -> Iterator[Path]:
     from signatlas.plots.filmstrip import filmstrip
     from signatlas.plots.movie import write_movie
 
-    shown = clip_view(subject.clip, output.aspect)
+    view = clip_view(subject.clip, output.aspect)
     stem = re.sub(r"[^\w.-]+", "-", subject.clip.id).strip("-") + ("-rgb" if output.rgb else "")
     if output.strip:
         target = output.out if output.single else output.out / f"{stem}.png"
         pictures = _strip_frames(subject, output)
-        figure = filmstrip(shown, frames=output.frames, pictures=pictures, whole=not output.rgb, credit=subject.credit)
+        figure = filmstrip(view, frames=output.frames, pictures=pictures, whole=not output.rgb, credit=subject.credit)
         with output_errors(target):
             save(figure, target)
         yield target
     if output.animation:
         target = output.out if output.single else output.out / f"{stem}.{output.format}"
         source = _video_frames(subject, output)
-        views = captioned(shown, source) if output.rgb and source is not None else animate(shown, source)
+        views = captioned(view, source) if output.rgb and source is not None else animate(view, source)
         with output_errors(target):
-            write_movie(target, views, shown.rate)
+            write_movie(target, views, view.rate)
         yield target
 
 

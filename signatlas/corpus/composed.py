@@ -40,9 +40,9 @@ def notes(corpus: Corpus) -> list[str]:
     return [f"note: OPEN SHORTCUT of this corpus: {line}" for line in probes["open"]]
 
 
-def as_lines(described: dict[str, Any]) -> list[str]:
+def as_lines(description: dict[str, Any]) -> list[str]:
     """Return lines of text on a composed corpus, given ``signatlas.corpus.report.describe``; none for other corpora."""
-    made, probes = described["made"], described["probes"]
+    made, probes = description["made"], description["probes"]
     if not is_composed(made):
         return []
     shared = [sign for sign in made["signs"].values() if sign["shared"]]
@@ -55,7 +55,7 @@ def as_lines(described: dict[str, Any]) -> list[str]:
     if made["coverage"]:
         lines += [f"  {line}" for line in coverage_lines(made["coverage"])]
     if not probes:
-        return [*lines, f"shortcuts not measured: run 'signatlas corpus doctor --probes {described['path']}'"]
+        return [*lines, f"shortcuts not measured: run 'signatlas corpus doctor --probes {description['path']}'"]
     return [*lines, "shortcuts (signatlas corpus doctor --probes)", *(f"  {line}" for line in probe_lines(probes))]
 
 

@@ -121,22 +121,25 @@ def describe_lengths(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return by_split
 
 
-def as_text(described: dict[str, Any]) -> str:
+def as_text(description: dict[str, Any]) -> str:
     """Return the result of :func:`describe` as lines of text."""
+    notice = (
+        f": {description['made'].get('notice', 'PROCEDURAL, not real signing')}" if description["synthetic"] else ""
+    )
     lines = [
-        f"{described['name']} {described['version']}: {', '.join(described['sign_languages'])}"
-        + (f": {described['made'].get('notice', 'PROCEDURAL, not real signing')}" if described["synthetic"] else ""),
-        f"  clips        {described['clips']} ({_join_counts(described['splits'])}), "
-        f"{described['duplicates']} duplicates",
-        f"  signs        {described['signs']}",
-        f"  signers      {described['signers']} known; {described['clips_of_unknown_signers']} clips without a signer",
-        f"  license      {described['license']}",
-        f"  source       {described['source']}",
-        f"  fingerprint  {described['fingerprint']}",
-        *signer_lines(described["by_signer"]),
-        *length_lines(described["lengths"]),
+        f"{description['name']} {description['version']}: {', '.join(description['sign_languages'])}{notice}",
+        f"  clips        {description['clips']} ({_join_counts(description['splits'])}), "
+        f"{description['duplicates']} duplicates",
+        f"  signs        {description['signs']}",
+        f"  signers      {description['signers']} known; "
+        f"{description['clips_of_unknown_signers']} clips without a signer",
+        f"  license      {description['license']}",
+        f"  source       {description['source']}",
+        f"  fingerprint  {description['fingerprint']}",
+        *signer_lines(description["by_signer"]),
+        *length_lines(description["lengths"]),
     ]
-    for source, part in described["sources"].items():
+    for source, part in description["sources"].items():
         frames, hands = part["frames"], part["hands"]
         lines += [
             f"{source}: {part['clips']} clips ({_join_counts(part['splits'])}) of {part['signs']} signs",
@@ -146,9 +149,9 @@ def as_text(described: dict[str, Any]) -> str:
             f"  face         {hands['face']:.1%} of frames; depth in {hands['clips_with_depth']} clips",
             f"  texts        {', '.join(part['texts']) or 'none'}",
         ]
-    lines += quality.as_lines(described["quality"])
-    lines += texts.as_lines(described["texts"], described["glosses"])
-    return "\n".join(lines + composed.as_lines(described))
+    lines += quality.as_lines(description["quality"])
+    lines += texts.as_lines(description["texts"], description["glosses"])
+    return "\n".join(lines + composed.as_lines(description))
 
 
 def signer_lines(signers: dict[str, Any] | None) -> list[str]:

@@ -49,7 +49,7 @@ class WindowViews(Augmenter):
         present = np.stack([p for _, p in rows])
         keep = np.ones(present.shape[:2], bool)
         for i, generator in enumerate(generators):
-            self._change(generator, coordinates[i], present[i], keep[i])
+            self._augment(generator, coordinates[i], present[i], keep[i])
         return coordinates, present, keep
 
     def still(self, bank: PreparedClips, index: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,5 +134,5 @@ class SegmentViews(Augmenter):
         coordinates, present = take(bank, segments[:, 0], first, self.frames, self.frames)
         keep = np.ones(present.shape[:2], bool)
         for i, generator in enumerate(generators):
-            self._change(generator, coordinates[i], present[i], keep[i])
+            self._augment(generator, coordinates[i], present[i], keep[i])
         return coordinates, present

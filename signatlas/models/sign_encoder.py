@@ -39,7 +39,7 @@ class SignEncoderConfig(Strict):
     embedding: int = Field(256, ge=2, description="width of the output vector")
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> SignEncoderConfig:
+    def _check_heads(self) -> SignEncoderConfig:
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         return self

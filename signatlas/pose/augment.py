@@ -51,18 +51,18 @@ class Augmenter:
         Returns coordinates float32 [B, F, P, 3], presence bool [B, F, P] and kept frames bool [B, F].
         """
         generators = [self._generator(epoch, int(position)) for position in positions]
-        times = np.stack([self._times(g, n) for g, n in zip(generators, clips.lengths[indices], strict=True)])
+        times = np.stack([self._draw_times(g, n) for g, n in zip(generators, clips.lengths[indices], strict=True)])
         coordinates, present = clips.at(indices, times)
         keep = np.ones(times.shape, bool)
         for i, generator in enumerate(generators):
-            self._change(generator, coordinates[i], present[i], keep[i])
+            self._augment(generator, coordinates[i], present[i], keep[i])
         return coordinates, present, keep
 
     def _generator(self, epoch: int, position: int) -> np.random.Generator:
         # The position is the highest word of the counter, so views would share numbers only after 2^192 blocks.
         return np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 0, position]))
 
-    def _times(self, rng: np.random.Generator, length: int) -> np.ndarray:
+    def _draw_times(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """Draw frame positions [F], increasing, with cropped ends and a drifting tempo."""
         c = self.config
         first, last = rng.uniform(0, c.crop), 1 - rng.uniform(0, c.crop)
@@ -71,12 +71,12 @@ class Augmenter:
         path = np.concatenate([[0.0], np.cumsum(speed)]) / speed.sum()
         return (first + path * (last - first)) * (length - 1)
 
-    def _change(self, rng: np.random.Generator, x: np.ndarray, present: np.ndarray, keep: np.ndarray) -> None:
+    def _augment(self, rng: np.random.Generator, x: np.ndarray, present: np.ndarray, keep: np.ndarray) -> None:
         """Augment one view in place: x [F, P, 3], present [F, P], keep [F]."""
         c = self.config
         detected = present.any(0)
-        self._hands(rng, x)
-        x[..., :2] = x[..., :2] @ self._camera(rng).T
+        self._augment_hands(rng, x)
+        x[..., :2] = x[..., :2] @ self._draw_camera(rng).T
         x[..., 2] *= np.exp(rng.normal(0, c.scale))
         x += rng.normal(0, c.noise, x.shape).astype(np.float32) if c.noise else 0.0
         x[:, ~detected] = 0.0
@@ -93,7 +93,7 @@ class Augmenter:
             keep[dropped] = False
             keep[rng.integers(len(keep))] = True  # at least one frame
 
-    def _camera(self, rng: np.random.Generator) -> np.ndarray:
+    def _draw_camera(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a 2 x 2 matrix of rotation, shear, scale and aspect."""
         c = self.config
         angle, shear = rng.normal(0, c.rotation), rng.normal(0, c.shear, 2)
@@ -102,7 +102,7 @@ class Augmenter:
         sheared = np.array([[1.0, shear[0]], [shear[1], 1.0]])
         return (rotation @ sheared @ np.diag([size * aspect, size / aspect])).astype(np.float32)
 
-    def _hands(self, rng: np.random.Generator, x: np.ndarray) -> None:
+    def _augment_hands(self, rng: np.random.Generator, x: np.ndarray) -> None:
         """Scale and shift the hands and change the lengths of finger bones, in place: x [F, P, 3]."""
         c = self.config
         if not (c.hand_scale or c.shift or c.jitter):

@@ -47,7 +47,7 @@ def probe(path: str | os.PathLike[str], *, fps: float | None = None, limits: Lim
         from signatlas.pose import images
 
         return images.probe(path, fps, limits)
-    with _opened(path, limits) as (container, stream):
+    with _open_video(path, limits) as (container, stream):
         first = next(container.decode(stream), None)
         if first is None:
             raise MediaError(f"{display_name(path)} contains no decodable frame: record or download it again")
@@ -56,16 +56,16 @@ def probe(path: str | os.PathLike[str], *, fps: float | None = None, limits: Lim
         if stream.duration is not None and stream.time_base is not None:
             length = float(stream.duration * stream.time_base)
         pixel_aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-        size, shown = (first.width, first.height), (round(first.width * pixel_aspect), first.height)
+        size, display_size = (first.width, first.height), (round(first.width * pixel_aspect), first.height)
         if first.rotation % 180:
-            size, shown = size[::-1], shown[::-1]
+            size, display_size = size[::-1], display_size[::-1]
         return Media(
             os.fspath(path),
             float(rate) if rate else None,
             *size,
             _announced_frames(stream, length, rate),
             length,
-            shown,
+            display_size,
         )
 
 
@@ -87,7 +87,7 @@ def count_frames(
     """
     if _is_folder(path):
         return None
-    with _opened(path, limits) as (container, stream):
+    with _open_video(path, limits) as (container, stream):
         origin, base = stream.start_time or 0, stream.time_base
         if base is None:
             return None
@@ -151,20 +151,22 @@ class Reader(Iterator[np.ndarray]):
 
     def __init__(self, timed: TimedFrames, name: str, target_fps: float | None, box: tuple[int, int, int, int] | None):
         self.read = 0
-        counted = self._counted(timed)
-        self._images = self._decoded(counted if target_fps is None else nearest(counted, exactly(target_fps)), name)
+        counted = self._count_frames(timed)
+        self._images = self._decode_frames(
+            counted if target_fps is None else nearest(counted, exactly(target_fps)), name
+        )
         self._box, self._name = box, name
 
     def __next__(self) -> np.ndarray:
         image = next(self._images)
         return image if self._box is None else crop(image, self._box, self._name)
 
-    def _counted(self, timed: TimedFrames) -> TimedFrames:
+    def _count_frames(self, timed: TimedFrames) -> TimedFrames:
         for frame in timed:
             self.read += 1
             yield frame
 
-    def _decoded(self, timed: TimedFrames, name: str) -> Iterator[np.ndarray]:
+    def _decode_frames(self, timed: TimedFrames, name: str) -> Iterator[np.ndarray]:
         shape: tuple[int, ...] | None = None
         for _, decode in timed:
             image = decode()
@@ -197,7 +199,7 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], limits: Limits) -> Iterator[Opened]:
+def _open_video(path: str | os.PathLike[str], limits: Limits) -> Iterator[Opened]:
     """Yield a container and its video stream; errors of FFmpeg inside the block become MediaErrors."""
     import av
 
@@ -253,7 +255,7 @@ def _timed_frames(
     begin, end, number = None, None, 0
     if span is not None:
         begin, end = _timestamps(path, span, limits)
-    with _opened(path, limits) as (container, stream):
+    with _open_video(path, limits) as (container, stream):
         origin = stream.start_time or 0
         if seconds is not None and stream.time_base is not None:
             begin, end = (origin + math.ceil(exactly(at) / stream.time_base) for at in seconds)
@@ -270,11 +272,11 @@ def _timed_frames(
                 if end is not None and frame.pts >= end:
                     return
                 yield (frame.pts - origin) * stream.time_base, _Decoder(frame)
-            elif _inside(at, step, span, seconds):
+            elif _is_inside(at, step, span, seconds):
                 yield at * step, _Decoder(frame)
 
 
-def _inside(number: int, step: Fraction, span: tuple[int, int] | None, seconds: tuple[float, float] | None) -> bool:
+def _is_inside(number: int, step: Fraction, span: tuple[int, int] | None, seconds: tuple[float, float] | None) -> bool:
     if span is not None:
         return span[0] <= number < span[1]
     return seconds is None or exactly(seconds[0]) <= number * step < exactly(seconds[1])
@@ -301,7 +303,7 @@ def _timestamps(
     """
     first, end = span
     timestamps: list[int] = []
-    with _opened(path, limits) as (container, stream):
+    with _open_video(path, limits) as (container, stream):
         for packet in container.demux(stream):
             if not packet.size or packet.is_discard:
                 continue
@@ -325,7 +327,7 @@ def _seek_target(path: str | os.PathLike[str], pts: int, limits: Limits) -> int 
     """
     import av
 
-    with _opened(path, limits) as (container, stream):
+    with _open_video(path, limits) as (container, stream):
         start, base = stream.start_time or 0, stream.time_base or Fraction(1)
         for back in SEEK_BACK:
             target = pts - round(back / base)

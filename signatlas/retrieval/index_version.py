@@ -133,10 +133,10 @@ class IndexVersion:
         Raises IndexVersionError when it is missing or damaged; the message names the shard.
         """
         name = current(root) if version is None else _check_name(version)
-        opened = cls(Path(root), _read_manifest(Path(root), name))
+        index_version = cls(Path(root), _read_manifest(Path(root), name))
         if verify:
-            opened.verify()
-        return opened
+            index_version.verify()
+        return index_version
 
     def verify(self, part: str | None = None) -> None:
         """Compare every file, or those of one part such as ``shard-000`` or ``model``, with its checksum."""
@@ -274,9 +274,9 @@ def current(root: str | os.PathLike[str]) -> str:
 
 def activate(root: str | os.PathLike[str], version: str) -> IndexVersion:
     """Make ``version`` the live one after verifying all of its files; until then the previous one stays live."""
-    verified = IndexVersion.open(root, version, verify=True)
+    index_version = IndexVersion.open(root, version, verify=True)
     write_text_atomically(Path(root) / CURRENT, version + "\n")
-    return verified
+    return index_version
 
 
 def as_rows(tables: Sequence[pa.Table]) -> pa.Table:

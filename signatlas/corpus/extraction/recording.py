@@ -113,7 +113,7 @@ def _detect_video(
     item: Item, options: Options, holistic: Callable[[], Holistic], progress: Callable[[int], None]
 ) -> Clip:
     media = probe(item.media, fps=item.fps, limits=options.limits)
-    announced = _announced(item, media, options.limits)
+    announced = _expected_frames(item, media, options.limits)
     if item.span is None and item.seconds is None and media.seconds and media.seconds > options.max_seconds:
         name = display_name(item.media)
         raise MediaError(
@@ -124,21 +124,23 @@ def _detect_video(
                     fps=item.fps, limits=options.limits)  # fmt: skip
     detector = holistic()
     detector.reset()
-    detections = detector(_count(reader, progress))
+    detections = detector(_count_frames(reader, progress))
     if announced is not None:
         _check_length(reader.read, announced, item)
     width, height = _true_size(item, media)
     rate = frames_per_second(media.fps, options.target_fps)
-    return _clip(item, detections.poses, rate, width, height, visibility=detections.visibility, face=detections.face)
+    return _make_clip(
+        item, detections.poses, rate, width, height, visibility=detections.visibility, face=detections.face
+    )
 
 
-def _count(reader: Reader, progress: Callable[[int], None]) -> Any:
+def _count_frames(reader: Reader, progress: Callable[[int], None]) -> Any:
     for number, image in enumerate(reader, 1):
         yield image
         progress(number)
 
 
-def _announced(item: Item, media: Media, limits: Limits) -> int | None:
+def _expected_frames(item: Item, media: Media, limits: Limits) -> int | None:
     """Return the expected number of frames: that of the source, else of the time span, else of the container."""
     if item.frames is not None:
         return item.frames
@@ -197,8 +199,8 @@ def _read_poses(item: Item, options: Options) -> Clip:
     if options.target_fps is not None:
         timed = ((number / rate, lambda pose=pose: pose) for number, pose in enumerate(poses))
         poses = np.stack([decode() for _, decode in nearest(timed, exactly(options.target_fps))])
-    return _clip(item, poses, frames_per_second(pose.fps or None, options.target_fps), pose.width, pose.height)
+    return _make_clip(item, poses, frames_per_second(pose.fps or None, options.target_fps), pose.width, pose.height)
 
 
-def _clip(item: Item, poses: np.ndarray, fps: float | None, width: int, height: int, **arrays: Any) -> Clip:
+def _make_clip(item: Item, poses: np.ndarray, fps: float | None, width: int, height: int, **arrays: Any) -> Clip:
     return with_labels(Clip(item.id, "train", poses, "", "", fps=fps, width=width, height=height, **arrays), item)

@@ -53,7 +53,7 @@ def read(path: Path, *, subset: bool = False, seed: int = 0) -> Listing:
     Raises CorpusError when a label file, the sign list or every video is missing.
     """
     root = RELEASE.root(path, SIGNS)
-    signs = _signs(root / SIGNS)
+    signs = _read_signs(root / SIGNS)
     items, missing = [], []
     for split, names in FILES.items():
         files = [root / f"{name}_labels.csv" for name in names]
@@ -77,7 +77,7 @@ def read(path: Path, *, subset: bool = False, seed: int = 0) -> Listing:
     return _select(listing, gallery_query(listing, seed), seed) if subset else listing
 
 
-def _signs(file: Path) -> dict[int, tuple[str, tuple[tuple[str, str], ...]]]:
+def _read_signs(file: Path) -> dict[int, tuple[str, tuple[tuple[str, str], ...]]]:
     """Return gloss and texts by class. The gloss is the Turkish name, followed by the class if classes share it."""
     rows = [(parse_int(location, row, "ClassId"), row["TR"].strip(), row["EN"].strip())
             for location, row in read_table(file, ",", quoted=True) if _has_columns(location, row)]  # fmt: skip

@@ -62,7 +62,7 @@ def read_sentences(path: Path) -> list[Sentence]:
 
 def rows(path: Path) -> list[Row]:
     """Return the rows of :func:`read_sentences`. Raises CorpusError for a missing file or an invalid line."""
-    return [row for row in _rows(path) if isinstance(row, Row)]
+    return [row for row in _read_rows(path) if isinstance(row, Row)]
 
 
 def read(path: Path) -> Listing:
@@ -71,13 +71,13 @@ def read(path: Path) -> Listing:
     Names that only one of the two label files has are listed as missing. Raises CorpusError when the labels or every
     recording are missing.
     """
-    root = _root(path)
+    root = _find_root(path)
     folders = [root / name for name in FRAMES if (root / name).is_dir()]
     if not folders:
         raise RELEASE.error(f"{root} has labels, but no recordings: {FRAMES[0]} is missing")
     videos = {stem: video for folder in reversed(folders) for stem, video in find_videos(folder).items()}
     items, missing = [], []
-    for row in _rows(path):
+    for row in _read_rows(path):
         if isinstance(row, Missing):
             missing.append(row)
             continue
@@ -103,19 +103,19 @@ def read(path: Path) -> Listing:
     return RELEASE.listing(items, missing, root)
 
 
-def _root(path: Path) -> Path:
+def _find_root(path: Path) -> Path:
     """Return the folder that contains `sentence_label`, or the two label files."""
     if (path / LABELS).is_file() or (path / SPLIT_FILE).is_file():
         return path
     return RELEASE.root(path, "sentence_label")
 
 
-def _rows(path: Path) -> Iterator[Row | Missing]:
-    root = _root(path)
+def _read_rows(path: Path) -> Iterator[Row | Missing]:
+    root = _find_root(path)
     labels = root / "sentence_label" if (root / "sentence_label").is_dir() else root
     if not (labels / LABELS).is_file() and any(labels.glob("*.pkl")):
         raise RELEASE.error(f"{labels} has labels only as a pickle, which signatlas does not read: {LABELS} is missing")
-    splits = dict(_splits(RELEASE.require(labels / SPLIT_FILE)))
+    splits = dict(_read_splits(RELEASE.require(labels / SPLIT_FILE)))
     for location, row in read_table(RELEASE.require(labels / LABELS), "|"):
         if not set(COLUMNS) <= row.keys():
             raise RELEASE.error(f"{location}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
@@ -123,19 +123,19 @@ def _rows(path: Path) -> Iterator[Row | Missing]:
         if split is None:
             yield Missing(f"{RELEASE.name}/{row['name']}", f"no split in {SPLIT_FILE}")
             continue
-        yield _row(location, row, split)
+        yield _parse_row(location, row, split)
     for name, split in splits.items():
         yield Missing(f"{RELEASE.name}/{split}/{name}", f"in {SPLIT_FILE}, but not in {LABELS}")
 
 
-def _splits(file: Path) -> Iterator[tuple[str, str]]:
+def _read_splits(file: Path) -> Iterator[tuple[str, str]]:
     for location, row in read_table(file, "|"):
         if row.get("split") not in SPLITS or "name" not in row:
             raise RELEASE.error(f"{location}: expected name|split with one of {', '.join(SPLITS)}")
         yield row["name"], row["split"]
 
 
-def _row(location: str, row: dict[str, str], split: str) -> Row:
+def _parse_row(location: str, row: dict[str, str], split: str) -> Row:
     characters = tuple(row["char"].split())
     parts = row["name"].split("_")
     signer = parts[1] if len(parts) == 3 and parts[1].startswith("P") else None

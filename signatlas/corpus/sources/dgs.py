@@ -93,11 +93,11 @@ def parse(content: bytes) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"a row of {len(values)} values, expected {2 + NUM_HAND * dims} or {width}")
         row[: len(values)] = [float(v) for v in values]
     hands = table[:, 2:].reshape(-1, 2, NUM_HAND, dims)
-    hands[_spurious(hands)] = np.nan
+    hands[_find_spurious(hands)] = np.nan
     return table[:, :2], hands
 
 
-def _spurious(hands: np.ndarray) -> np.ndarray:
+def _find_spurious(hands: np.ndarray) -> np.ndarray:
     """Return false detections, bool [frames, 2]: 599 have unset values near zero, others repeat the first hand."""
     unset = (np.abs(hands[..., :2]) < UNSET).all(axis=(-1, -2))
     palm = np.linalg.norm(hands[:, 0, 9, :2] - hands[:, 0, 0, :2], axis=-1)
@@ -122,7 +122,7 @@ def english_words(readme: str) -> dict[str, str]:
     return {fold_gloss(german): english.strip() for german, english in rows}
 
 
-def _clip(name: str, content: bytes, english: dict[str, str]) -> Clip:
+def _parse_clip(name: str, content: bytes, english: dict[str, str]) -> Clip:
     path = PurePosixPath(name)
     webcam = name.startswith("3D_full/")
     stem = path.stem.replace(_COLON, ":")
@@ -163,7 +163,7 @@ def read(path: Path, track: Track = iter) -> PoseClips:
         for name in track(list(files)):
             content = archive.read(files[name])
             digest.update(f"{name}\t{hashlib.sha256(content).hexdigest()}\n".encode())
-            yield _clip(name, content, english)
+            yield _parse_clip(name, content, english)
 
     split_clips = with_splits(clips())
     return PoseClips(RELEASE.info(**MADE), split_clips, digest.hexdigest())

@@ -47,8 +47,8 @@ def read(path: Path) -> Listing:
         videos: dict[str, Path] = {}
         for folder in FOLDERS:
             videos = find_videos(path / folder.format(split=name)) | videos
-        for location, row in read_table(_table(path, name), "\t"):
-            item = _item(location, row, split, videos)
+        for location, row in read_table(_read_split(path, name), "\t"):
+            item = _parse_item(location, row, split, videos)
             if isinstance(item, Item):
                 items.append(item)
             else:
@@ -56,7 +56,7 @@ def read(path: Path) -> Listing:
     return RELEASE.listing(items, missing, path)
 
 
-def _table(path: Path, split: str) -> Path:
+def _read_split(path: Path, split: str) -> Path:
     file = f"how2sign_realigned_{split}.csv"
     for name in TABLES:
         candidate = path / name.format(file=file, split=split)
@@ -65,12 +65,12 @@ def _table(path: Path, split: str) -> Path:
     raise RELEASE.error(f"{path} does not contain {file}")
 
 
-def _item(location: str, row: dict[str, str], split: str, videos: dict[str, Path]) -> Item | Missing:
+def _parse_item(location: str, row: dict[str, str], split: str, videos: dict[str, Path]) -> Item | Missing:
     if not set(COLUMNS) <= row.keys():
         raise RELEASE.error(f"{location}: columns {', '.join(row)}, expected {', '.join(COLUMNS)}")
     id = f"{RELEASE.name}/{split}/{row['SENTENCE_NAME']}"
-    clip, whole = videos.get(row["SENTENCE_NAME"]), videos.get(row["VIDEO_NAME"])
-    if clip is None and whole is None:
+    clip, recording = videos.get(row["SENTENCE_NAME"]), videos.get(row["VIDEO_NAME"])
+    if clip is None and recording is None:
         return Missing(id, f"no {row['SENTENCE_NAME']}.mp4 and no {row['VIDEO_NAME']}.mp4")
     try:
         start, end = float(row["START_REALIGNED"]), float(row["END_REALIGNED"])
@@ -81,7 +81,7 @@ def _item(location: str, row: dict[str, str], split: str, videos: dict[str, Path
     signer = SIGNER.search(row["VIDEO_NAME"])
     return Item(
         id=id,
-        media=str(clip or whole),
+        media=str(clip or recording),
         sign_language=RELEASE.sign_language,
         source=RELEASE.name,
         split=split,

@@ -49,14 +49,14 @@ def read(
     path = Path(path)
     name = name or path.stem
     code = sign_language_code(sign_language) if sign_language else None
-    rows = [(location, _validate(location, row)) for location, row in _rows(path)]
+    rows = [(location, _validate(location, row)) for location, row in _read_rows(path)]
     if not rows:
         raise CorpusError(f"{path} lists no recording: add a line for each, with at least its path")
-    has_splits = _all_or_none(rows, "split")
+    has_splits = _require_all_or_none(rows, "split")
     uses = Counter(row["path"] for _, row in rows)
     items, missing = [], []
     for location, row in rows:
-        item = _item(location, row, path.parent, name, code, alone=uses[row["path"]] == 1)
+        item = _parse_item(location, row, path.parent, name, code, alone=uses[row["path"]] == 1)
         if "://" in item.media or Path(item.media).exists():
             items.append(item)
         else:
@@ -69,7 +69,7 @@ def read(
     return Listing(CorpusInfo(name, "1", license, source, languages, made=made), tuple(items), tuple(missing))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix not in SUFFIXES:
         raise CorpusError(
             f"{path} is not a valid manifest: give a {', '.join(SUFFIXES)} file with one line per recording"
@@ -112,28 +112,31 @@ def _validate(location: str, row: dict[str, Any]) -> dict[str, Any]:
     return stripped
 
 
-def _all_or_none(rows: list[tuple[str, dict[str, Any]]], column: str) -> bool:
+def _require_all_or_none(rows: list[tuple[str, dict[str, Any]]], column: str) -> bool:
     without = [location for location, row in rows if column not in row]
     if without and len(without) < len(rows):
         raise CorpusError(f"{without[0]}: no {column}, but other lines have one: add it to all lines or to none")
     return not without
 
 
-def _item(location: str, row: dict[str, Any], folder: Path, name: str, code: str | None, *, alone: bool) -> Item:
+def _parse_item(location: str, row: dict[str, Any], folder: Path, name: str, code: str | None, *, alone: bool) -> Item:
     media = row["path"] if "://" in row["path"] else str(folder / row["path"])
     language = sign_language_code(row["sign_language"]) if "sign_language" in row else code
     if language is None:
         raise CorpusError(f"{location}: no sign language: add the column sign_language or pass --sign-language")
     if "label" in row and "gloss" in row:
         raise CorpusError(f"{location}: label and gloss are synonyms: give one of them")
-    span, seconds = _span(location, row, "first_frame", "end_frame", int), _span(location, row, "start", "end", float)
+    span, seconds = (
+        _parse_span(location, row, "first_frame", "end_frame", int),
+        _parse_span(location, row, "start", "end", float),
+    )
     if span and seconds:
         raise CorpusError(f"{location}: give the time span in frames or in seconds, not both")
     split = SPLIT_ALIASES.get(row.get("split", "train"), row.get("split", "train"))
     if split not in SPLITS:
         raise CorpusError(f"{location}: unknown split '{split}', expected {', '.join(SPLITS)}")
     return Item(
-        id=row.get("id") or _id(name, row["path"], None if alone else span or seconds),
+        id=row.get("id") or _make_id(name, row["path"], None if alone else span or seconds),
         media=media,
         sign_language=language,
         source=name,
@@ -141,17 +144,17 @@ def _item(location: str, row: dict[str, Any], folder: Path, name: str, code: str
         signer=row.get("signer"),
         gloss=row.get("label", row.get("gloss")),
         glosses=_split_glosses(row["glosses"]) if "glosses" in row else None,
-        texts=_texts(location, row),
+        texts=_parse_texts(location, row),
         span=span,
         seconds=seconds,
-        box=_box(location, row),
-        frames=_number(location, row, "frames", int),
-        fps=_number(location, row, "fps", float),
-        sha256=_sha256(location, row),
+        box=_parse_box(location, row),
+        frames=_parse_number(location, row, "frames", int),
+        fps=_parse_number(location, row, "fps", float),
+        sha256=_parse_sha256(location, row),
     )
 
 
-def _id(name: str, path: str, span: tuple[Any, Any] | None) -> str:
+def _make_id(name: str, path: str, span: tuple[Any, Any] | None) -> str:
     """Return the corpus name, the path without suffix and, if several items share a recording, the time span."""
     inner = path.rpartition("://")[2].strip("/").removeprefix("./")
     stem = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", inner)
@@ -162,7 +165,7 @@ def _split_glosses(value: str | list[Any]) -> tuple[str, ...]:
     return tuple(value.split()) if isinstance(value, str) else tuple(map(str, value))
 
 
-def _texts(location: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _parse_texts(location: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     texts = []
     if "text" in row:
         if "language" not in row:
@@ -174,7 +177,7 @@ def _texts(location: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(texts)
 
 
-def _number(location: str, row: dict[str, Any], column: str, kind: type) -> Any:
+def _parse_number(location: str, row: dict[str, Any], column: str, kind: type) -> Any:
     if column not in row:
         return None
     try:
@@ -186,8 +189,8 @@ def _number(location: str, row: dict[str, Any], column: str, kind: type) -> Any:
     return value
 
 
-def _span(location: str, row: dict[str, Any], first: str, end: str, kind: type) -> tuple[Any, Any] | None:
-    begins, ends = _number(location, row, first, kind), _number(location, row, end, kind)
+def _parse_span(location: str, row: dict[str, Any], first: str, end: str, kind: type) -> tuple[Any, Any] | None:
+    begins, ends = _parse_number(location, row, first, kind), _parse_number(location, row, end, kind)
     if begins is None and ends is None:
         return None
     if begins is None or ends is None:
@@ -197,7 +200,7 @@ def _span(location: str, row: dict[str, Any], first: str, end: str, kind: type) 
     return begins, ends
 
 
-def _box(location: str, row: dict[str, Any]) -> tuple[int, int, int, int] | None:
+def _parse_box(location: str, row: dict[str, Any]) -> tuple[int, int, int, int] | None:
     if "box" not in row:
         return None
     values = row["box"] if isinstance(row["box"], list) else re.split(r"[\s,]+", row["box"].strip("[]() "))
@@ -212,7 +215,7 @@ def _box(location: str, row: dict[str, Any]) -> tuple[int, int, int, int] | None
     return left, top, right, bottom
 
 
-def _sha256(location: str, row: dict[str, Any]) -> str | None:
+def _parse_sha256(location: str, row: dict[str, Any]) -> str | None:
     digest = row.get("sha256")
     if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(digest)):
         raise CorpusError(f"{location}: sha256 is '{digest}', expected 64 hexadecimal digits")

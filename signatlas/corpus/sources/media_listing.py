@@ -35,7 +35,7 @@ def listing(
     for a folder without a recording.
     """
     code = sign_language_code(sign_language)
-    recordings = list(dict.fromkeys(pair for path in paths for pair in _recordings(path)))
+    recordings = list(dict.fromkeys(pair for path in paths for pair in _find_recordings(path)))
     stems = Counter(_stem(label) for _, label in recordings)
     labels = [_stem(label) if stems[_stem(label)] == 1 else label for _, label in recordings]
     label_counts = Counter(labels)
@@ -50,14 +50,14 @@ def _stem(label: str) -> str:
     return str(PurePosixPath(label).with_suffix("")) if label.lower().endswith((*VIDEOS, ".pose")) else label
 
 
-def _recordings(path: str) -> Iterator[tuple[str, str]]:
+def _find_recordings(path: str) -> Iterator[tuple[str, str]]:
     """Yield (path or URI, label) of each recording."""
     if "://" not in path and glob.has_magic(path) and not os.path.exists(path):
         matches = sorted(glob.glob(path, recursive=True), key=natural_order)
         if not matches:
             raise MediaError(f"no file matches {path}: check the pattern")
         for match in matches:
-            yield from _recordings(match)
+            yield from _find_recordings(match)
         return
     from pyarrow import ArrowException
     from pyarrow.fs import FileSelector, FileType
@@ -78,10 +78,10 @@ def _recordings(path: str) -> Iterator[tuple[str, str]]:
         raise MediaError(
             f"{display_name(path)} cannot be reached ({reason}): check the address and your access"
         ) from error
-    yield from _in_folder(path.rstrip("/"), inner.rstrip("/"), files)
+    yield from _list_folder(path.rstrip("/"), inner.rstrip("/"), files)
 
 
-def _in_folder(folder: str, inner: str, files: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _list_folder(folder: str, inner: str, files: Sequence[str]) -> Iterator[tuple[str, str]]:
     relative = [file[len(inner) + 1 :] for file in sorted(files, key=natural_order)]
     visible = [file for file in relative if not any(part.startswith(".") for part in file.split("/"))]
     recordings = [file for file in visible if file.lower().endswith((*VIDEOS, ".pose"))]

@@ -54,7 +54,7 @@ def read_sentences(path: Path) -> list[Sentence]:
 
     Sentences without a gloss are kept, with empty glosses. Raises CorpusError for a missing split or an invalid line.
     """
-    return [row.sentence for row in _rows(path)]
+    return [row.sentence for row in _read_rows(path)]
 
 
 def read(path: Path) -> Listing:
@@ -63,13 +63,13 @@ def read(path: Path) -> Listing:
     Recordings without frames or video are listed as missing. Raises CorpusError when the annotations or all frames are
     missing.
     """
-    rows = list(_rows(path))
+    rows = list(_read_rows(path))
     features = _features(path)
     videos = {split: find_videos(features / split) for split in SPLITS}
     items, missing = [], []
     for row in rows:
         sentence = row.sentence
-        media, num_images = _media(features / sentence.split, row.name, videos[sentence.split])
+        media, num_images = _find_media(features / sentence.split, row.name, videos[sentence.split])
         if media is None:
             missing.append(Missing(sentence.id, f"no frames and no video at {features / sentence.split / row.name}"))
             continue
@@ -101,7 +101,7 @@ def _features(path: Path) -> Path:
     raise RELEASE.error(f"{path} has annotations, but no recordings: features/{FRAMES} is missing")
 
 
-def _media(folder: Path, name: str, videos: dict[str, Path]) -> tuple[Path | None, int | None]:
+def _find_media(folder: Path, name: str, videos: dict[str, Path]) -> tuple[Path | None, int | None]:
     """Return the frame folder of a sentence, NAME or NAME/1 as in `video`, and its number of images; or its video."""
     for frames in (folder / name, folder / name / "1"):
         if number := count_images(frames):
@@ -109,20 +109,20 @@ def _media(folder: Path, name: str, videos: dict[str, Path]) -> tuple[Path | Non
     return videos.get(name), None
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+def _read_rows(path: Path) -> Iterator[_Row]:
     """Yield the rows of all splits, joined from CSV (with speakers) and JSONL (with lengths and more languages)."""
     if not path.is_dir():
         raise RELEASE.error(f"no folder at {path}")
-    csv_files = {split: _find(path, f"annotations/manual/{_csv(split)}", _csv(split)) for split in SPLITS}
-    jsonl_files = {split: _find(path, f"{split}.jsonl") for split in SPLITS}
+    csv_files = {split: _find_root(path, f"annotations/manual/{_csv(split)}", _csv(split)) for split in SPLITS}
+    jsonl_files = {split: _find_root(path, f"{split}.jsonl") for split in SPLITS}
     missing = [_csv(split) for split in SPLITS if not csv_files[split] and not jsonl_files[split]]
     if missing:
         raise RELEASE.error(f"{path} does not contain {' or '.join(missing)}")
     for split in SPLITS:
         csv_file, jsonl_file = csv_files[split], jsonl_files[split]
-        rows = {row.name: row for row in _from_jsonl(jsonl_file, split)} if jsonl_file else {}
+        rows = {row.name: row for row in _read_jsonl(jsonl_file, split)} if jsonl_file else {}
         if csv_file:
-            yield from (_join(row, rows.get(row.name)) for row in _from_csv(csv_file, split))
+            yield from (_merge_rows(row, rows.get(row.name)) for row in _read_csv(csv_file, split))
         else:
             yield from rows.values()
 
@@ -131,13 +131,13 @@ def _csv(split: str) -> str:
     return f"PHOENIX-2014-T.{split}.corpus.csv"
 
 
-def _find(path: Path, *markers: str) -> Path | None:
+def _find_root(path: Path, *markers: str) -> Path | None:
     """Return the first of ``markers`` in the folder or, as in the archive, one or two levels below."""
     folders = (path, *sorted(path.glob("*/")), *sorted(path.glob("PHOENIX*/PHOENIX*/")))
     return next((f / marker for marker in markers for f in folders if (f / marker).is_file()), None)
 
 
-def _join(row: _Row, other: _Row | None) -> _Row:
+def _merge_rows(row: _Row, other: _Row | None) -> _Row:
     if other is None:
         return row
     languages = {language for language, _ in row.sentence.texts}
@@ -145,7 +145,7 @@ def _join(row: _Row, other: _Row | None) -> _Row:
     return row._replace(sentence=replace(row.sentence, texts=texts, frames=other.sentence.frames))
 
 
-def _from_csv(file: Path, split: str) -> Iterator[_Row]:
+def _read_csv(file: Path, split: str) -> Iterator[_Row]:
     for location, row in read_table(file, "|"):
         glosses = row.get("orth", row.get("orthography"))
         if "name" not in row or glosses is None or "translation" not in row:
@@ -159,18 +159,18 @@ def _from_csv(file: Path, split: str) -> Iterator[_Row]:
         yield _Row(row["name"], sentence, row.get("speaker") or None)
 
 
-def _from_jsonl(file: Path, split: str) -> Iterator[_Row]:
+def _read_jsonl(file: Path, split: str) -> Iterator[_Row]:
     for location, line in read_lines(file):
         try:
             row = json.loads(line)
-            name = _text(row["name"]).removeprefix(f"{split}/")
+            name = _parse_text(row["name"]).removeprefix(f"{split}/")
             if not isinstance(row["gloss"], list):
                 raise TypeError("gloss is not a list")
             sentence = Sentence(
                 id=f"{RELEASE.name}/{split}/{name}",
                 split=split,
-                glosses=tuple(_text(gloss) for gloss in row["gloss"]),
-                texts=tuple((str(tag), _text(text).strip()) for tag, text in row["text"].items()),
+                glosses=tuple(_parse_text(gloss) for gloss in row["gloss"]),
+                texts=tuple((str(tag), _parse_text(text).strip()) for tag, text in row["text"].items()),
                 frames=int(row["num_frames"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -180,7 +180,7 @@ def _from_jsonl(file: Path, split: str) -> Iterator[_Row]:
         yield _Row(name, sentence, None)
 
 
-def _text(value: Any) -> str:
+def _parse_text(value: Any) -> str:
     if not isinstance(value, str | int | float):
         raise TypeError(f"{type(value).__name__} instead of a text")
     return str(value)

@@ -44,7 +44,7 @@ def read(path: Path, *, name: str | None = None, license: str = "unknown", sourc
         start, end = parse_int(location, row, "start"), parse_int(location, row, "end")
         if start < 0 or end < 0 or (end and end <= start):
             raise RELEASE.error(f"{location}: {start} to {end} ms is not a valid time span")
-        item = _item(name, root, row, start, end)
+        item = _make_item(name, root, row, start, end)
         if not Path(item.media).is_file():
             missing.append(Missing(item.id, f"no file {item.media} ({location})"))
             continue
@@ -55,7 +55,7 @@ def read(path: Path, *, name: str | None = None, license: str = "unknown", sourc
     return replace(listing, info=replace(listing.info, name=name, license=license, source=source, made=made))
 
 
-def _item(name: str, root: Path, row: dict[str, str], start: int, end: int) -> Item:
+def _make_item(name: str, root: Path, row: dict[str, str], start: int, end: int) -> Item:
     stem = row["path"].strip().removesuffix(".pose")
     words = row["words"].strip()
     return Item(

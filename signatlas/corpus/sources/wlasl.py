@@ -55,7 +55,7 @@ def read(path: Path, *, subset: int | None = None, whole_frame: bool = False) ->
     if subset is not None and subset not in SUBSETS:
         raise CorpusError(f"WLASL has no subset {subset}: choose one of {', '.join(map(str, SUBSETS))}")
     root = RELEASE.root(path, LABELS)
-    instances = _instances(root / LABELS)
+    instances = _read_instances(root / LABELS)
     made: dict[str, Any] = {}
     if subset:
         splits = _subset_splits(root, subset)
@@ -69,25 +69,25 @@ def read(path: Path, *, subset: int | None = None, whole_frame: bool = False) ->
         raise RELEASE.error(f"{root} has no video in videos/ or raw_videos/")
     items, missing = [], []
     for instance in instances:
-        media, uncut = _media(instance, cut, raw)
+        media, uncut = _find_media(instance, cut, raw)
         if media is None:
             reason = f"no video {instance.video}; its link, which may be dead: {instance.url or 'none'}"
             missing.append(Missing(f"{RELEASE.name}/{instance.video}", reason))
         else:
-            items.append(_item(instance, media, uncut=uncut, whole_frame=whole_frame))
+            items.append(_make_item(instance, media, uncut=uncut, whole_frame=whole_frame))
     return RELEASE.listing(items, missing, root, **made)
 
 
-def _instances(file: Path) -> list[_Instance]:
+def _read_instances(file: Path) -> list[_Instance]:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
         ranked = [(rank, entry["gloss"], raw) for rank, entry in enumerate(entries) for raw in entry["instances"]]
-        return [_instance(*instance) for instance in ranked]
+        return [_parse_instance(*instance) for instance in ranked]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RELEASE.error(f"{file} is not a list of glosses with instances ({error!r})") from error
 
 
-def _instance(rank: int, gloss: str, raw: dict[str, Any]) -> _Instance:
+def _parse_instance(rank: int, gloss: str, raw: dict[str, Any]) -> _Instance:
     left, top, right, bottom = (int(value) for value in raw["bbox"])
     signer = int(raw.get("signer_id", -1))
     return _Instance(
@@ -115,7 +115,7 @@ def _subset_splits(root: Path, subset: int) -> dict[str, str] | None:
     return None
 
 
-def _media(instance: _Instance, cut: dict[str, Path], raw: dict[str, Path]) -> tuple[Path | None, bool]:
+def _find_media(instance: _Instance, cut: dict[str, Path], raw: dict[str, Path]) -> tuple[Path | None, bool]:
     """Return the video of an instance, or None, and whether it must be cut."""
     youtube = "youtube" in instance.url or "youtu.be" in instance.url
     if instance.video in cut:
@@ -123,7 +123,7 @@ def _media(instance: _Instance, cut: dict[str, Path], raw: dict[str, Path]) -> t
     return raw.get(instance.url[-11:] if youtube else instance.video), True
 
 
-def _item(instance: _Instance, media: Path, *, uncut: bool, whole_frame: bool) -> Item:
+def _make_item(instance: _Instance, media: Path, *, uncut: bool, whole_frame: bool) -> Item:
     first, last, (left, top, right, bottom) = instance.first, instance.last, instance.box
     return Item(
         id=f"{RELEASE.name}/{instance.video}",

@@ -31,7 +31,7 @@ class SignConfig(Strict):
     )
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> SignConfig:
+    def _check_heads(self) -> SignConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self

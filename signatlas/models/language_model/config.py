@@ -24,7 +24,7 @@ class LanguageConfig(Strict):
     random_decoder: bool = Field(False, description="initialize the decoder's layers randomly (GFSLT-VLP)")
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> LanguageConfig:
+    def _check_heads(self) -> LanguageConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self

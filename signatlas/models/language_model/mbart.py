@@ -51,7 +51,7 @@ def build(config: LanguageConfig, texts: Sequence[str], languages: Sequence[str]
             vocabulary = trimmed.vocabulary
     else:
         vocabulary = Vocabulary.train(texts, config.vocabulary, languages)
-        model = _new(config, vocabulary)
+        model = _build_model(config, vocabulary)
     _shape_decoder(model, config)
     return LanguageModel(model, vocabulary)
 
@@ -60,15 +60,15 @@ def load(name: str | os.PathLike[str], *, dropout: float | None = None) -> Langu
     """Load an mBART and its vocabulary, from a folder or the Hub. ``dropout`` replaces its own. Raises ModelError."""
     from transformers import AutoConfig
 
-    from signatlas.text.encoders.hub import fetched
+    from signatlas.text.encoders.hub import load_from_hub
 
     path = os.fspath(name)
     if not Path(path).is_dir() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
         raise ModelError(f"no language model at {path}: train one with 'signatlas train recipes/mbart_*.yaml'")
-    sizes = fetched(path, "language model", lambda: AutoConfig.from_pretrained(path, trust_remote_code=False))
+    sizes = load_from_hub(path, "language model", lambda: AutoConfig.from_pretrained(path, trust_remote_code=False))
     if sizes.model_type != "mbart":
         raise ModelError(f"{path} is a model of type '{sizes.model_type}': give an mBART")
-    model, info = fetched(path, "mBART", lambda: _load_weights(path, dropout))
+    model, info = load_from_hub(path, "mBART", lambda: _load_weights(path, dropout))
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(f"{path} is damaged: {len(missing)} weights of mBART are missing, such as {missing[0]}")
@@ -150,7 +150,7 @@ def _load_weights(path: str, dropout: float | None) -> Any:
         raise OSError(f"its weights are damaged, {error}") from error
 
 
-def _new(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalGeneration:
+def _build_model(config: LanguageConfig, vocabulary: Vocabulary) -> MBartForConditionalGeneration:
     """Return an mBART with its usual random weights, normal with standard deviation 0.02."""
     from transformers import MBartConfig, MBartForConditionalGeneration
 
@@ -196,7 +196,7 @@ def _shape_decoder(model: MBartForConditionalGeneration, config: LanguageConfig)
 
         # A model of the same layers with hardly any vocabulary: its decoder has mBART's initial values.
         small = {"vocab_size": 4, "encoder_layers": 1}
-        fresh = MBartForConditionalGeneration(MBartConfig(**{**model.config.to_dict(), **small})).model.decoder
+        random_decoder = MBartForConditionalGeneration(MBartConfig(**{**model.config.to_dict(), **small})).model.decoder
         for part in ("layers", "layernorm_embedding", "layer_norm"):
-            getattr(decoder, part).load_state_dict(getattr(fresh, part).state_dict())
+            getattr(decoder, part).load_state_dict(getattr(random_decoder, part).state_dict())
         setattr(model.config, DECODER_TRAINED, False)

@@ -56,25 +56,25 @@ class TemporalConvolution(nn.Module):
 
     def output_length(self, frames: int) -> int:
         """Return the number of tokens of a clip. Raises ValueError for fewer frames than :attr:`shortest`."""
-        self._check(frames)
+        self._check_length(frames)
         for _ in self.convolutions:
             frames = -(-frames // self.pool) if self.padding == "same" else (frames - self.kernel + 1) // self.pool
         return frames
 
     def forward(self, x_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         if self.padding == "valid":
-            self._check(int(mask_BL.sum(1).min()))
+            self._check_length(int(mask_BL.sum(1).min()))
         x, mask = x_BLD.masked_fill(~mask_BL[..., None], 0.0).transpose(1, 2), mask_BL
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = convolution(F.pad(x, (0, self._after)) if self._after else x)
             if self.padding == "valid":
                 mask = mask.unfold(1, self.kernel, 1).all(-1)
             # Padding is zero and no value is below zero after ReLU: padding never wins the maximum.
-            x, mask = self._pooled(F.relu(norm(x, mask)), mask)
+            x, mask = self._pool(F.relu(norm(x, mask)), mask)
             x = self.dropout(x)
         return x.transpose(1, 2), mask
 
-    def _pooled(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if self.pool == 1:
             return x, mask
         if self.padding == "valid":
@@ -83,7 +83,7 @@ class TemporalConvolution(nn.Module):
         partial = F.max_pool1d(mask[:, None].to(x.dtype), self.pool, ceil_mode=True)[:, 0] > 0
         return F.max_pool1d(x, self.pool, ceil_mode=True), partial
 
-    def _check(self, frames: int) -> None:
+    def _check_length(self, frames: int) -> None:
         if frames < self.shortest:
             raise ValueError(
                 f"a clip of {frames} frames is too short: {len(self.convolutions)} convolutions without padding need "
