@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from signatlas.models.dual_encoder.config import SignConfig
-from signatlas.text.encoders.hub import fetched, refuse_missing
+from signatlas.text.encoders.hub import check_missing_weights, load_from_hub
 
 
 class SignTransformer(nn.Module):
@@ -60,12 +60,12 @@ def pretrained_trunk(name: str) -> tuple[Any, Tensor]:
     """Load the vision model of a CLIP model, a Hub name or folder, and its projection [E, W]. Raises ModelError."""
     from transformers import CLIPVisionModelWithProjection
 
-    model, info = fetched(
+    model, info = load_from_hub(
         name,
         "CLIP vision model",
         lambda: CLIPVisionModelWithProjection.from_pretrained(name, dtype=torch.float32, output_loading_info=True),
     )
-    refuse_missing(name, info)
+    check_missing_weights(name, info)
     return model.vision_model, model.visual_projection.weight.detach()
 
 
@@ -73,12 +73,12 @@ def text_projection(name: str) -> Tensor:
     """Load the projection [E, W] of a CLIP model's text side. Raises ModelError."""
     from transformers import CLIPTextModelWithProjection
 
-    model, info = fetched(
+    model, info = load_from_hub(
         name,
         "CLIP text model",
         lambda: CLIPTextModelWithProjection.from_pretrained(name, dtype=torch.float32, output_loading_info=True),
     )
-    refuse_missing(name, info)
+    check_missing_weights(name, info)
     return model.text_projection.weight.detach()
 
 

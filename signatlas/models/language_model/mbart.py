@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import MBartForConditionalGeneration
 
-# Keys of the model's config that say whether its weights were ever trained: LoRA over random ones is noise. The decoder
+# Keys of the model's config that record whether its weights were trained: LoRA over random ones is noise. The decoder
 # has a key of its own, since GFSLT-VLP initializes it randomly.
 TRAINED, DECODER_TRAINED = "signatlas_trained", "signatlas_decoder_trained"
 

@@ -15,7 +15,7 @@ from signatlas.errors import ModelError
 from signatlas.models.translator.config import BackboneConfig, ResNetSizes
 from signatlas.models.translator.masked_norm import all_reduce_sum, apply_keeping_fp32, in_backward
 from signatlas.render.frames import IMAGENET_MEAN, IMAGENET_STD
-from signatlas.text.encoders.hub import fetched, refuse_missing
+from signatlas.text.encoders.hub import check_missing_weights, load_from_hub
 
 
 class FeatureBackbone(nn.Module):
@@ -80,10 +80,10 @@ class ResNetBackbone(nn.Module):
 
         if config.pretrained and load_pretrained:
             name = config.pretrained
-            model, info = fetched(
+            model, info = load_from_hub(
                 name, "ResNet", lambda: ResNetModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
             )
-            refuse_missing(name, info)
+            check_missing_weights(name, info)
         else:
             sizes = config.sizes
             model = ResNetModel(

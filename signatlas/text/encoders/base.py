@@ -1,4 +1,4 @@
-"""What every text encoder offers to a dual encoder; :func:`build` and :func:`load` make one from its settings."""
+"""The interface of text encoders, and :func:`build` and :func:`load` that create one from its config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from signatlas.text.encoders.config import TextConfig
 
-# One class a kind: `build(config, texts)` for training, `load(config, folder)` from what `save_assets` wrote.
+# One class per kind, with `build(config, texts)` for training and `load(config, folder)` for saved assets.
 ENCODERS = {
     "pieces": "signatlas.text.encoders.sentencepiece_encoder:PieceEncoder",
     "clip": "signatlas.text.encoders.clip:ClipEncoder",
@@ -22,44 +22,44 @@ ENCODERS = {
 
 class TextEncoder(Protocol):
     """An ``nn.Module`` whose forward maps ids int64 [B, T] and mask bool [B, T] to word tokens [B, T, width] and one
-    vector a text [B, width]; padding changes nothing. The ids of ``sentence`` are vectors, float32 [B, 1, 512]."""
+    vector per text [B, width], independent of padding. The ids of ``sentence`` are vectors float32 [B, 1, 512]."""
 
     width: int
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids int64 [B, T] and mask bool [B, T], True where a word is. T is the longest of these texts, at most
-        ``max_tokens``: longer texts are subsampled evenly. Raises TextError for a text without any token."""
+        """Return ids int64 [B, T] and mask bool [B, T], True for words. T is the length of the longest text, at most
+        ``max_tokens``; longer texts are subsampled evenly. Raises TextError for a text without tokens."""
 
     def words(self, text: str) -> list[str]:
-        """What each token of a text shows, in the order of :meth:`tokenize`, for people to read."""
+        """Return readable labels of the tokens of a text, in the order of :meth:`tokenize`."""
 
     def word_spans(self, text: str) -> list[tuple[str, list[int]]]:
-        """Whole words of a text with the positions of their tokens; words of which no token is kept are left out."""
+        """Return the words of a text with their token positions, without words that lost all tokens to subsampling."""
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
-        """The share of tokens that the encoder cannot tell from other unknown ones."""
+        """Return the share of unknown tokens."""
 
     def long_rate(self, texts: Sequence[str]) -> float:
-        """The share of texts that have more than ``max_tokens`` tokens and are subsampled."""
+        """Return the share of texts with more than ``max_tokens`` tokens, which are subsampled."""
 
     def save_assets(self, folder: Path) -> None:
-        """Write tokenizer and sizes; the weights are saved with the dual encoder."""
+        """Write the tokenizer and config; the weights are saved with the dual encoder."""
 
     def __call__(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def build(config: TextConfig, texts: Iterable[str]) -> TextEncoder:
-    """A text encoder for training; ``texts``, those of the training split, decide on the vocabulary."""
-    encoder: TextEncoder = _class(config).build(config, texts)
+    """Return a text encoder for training; the vocabulary comes from ``texts``, those of the training split."""
+    encoder: TextEncoder = _encoder_class(config).build(config, texts)
     return encoder
 
 
 def load(config: TextConfig, folder: Path) -> TextEncoder:
-    """An encoder of the sizes and the vocabulary in ``folder``, its weights still to be loaded."""
-    encoder: TextEncoder = _class(config).load(config, folder)
+    """Return a text encoder with the config and vocabulary in ``folder``, without loading weights."""
+    encoder: TextEncoder = _encoder_class(config).load(config, folder)
     return encoder
 
 
-def _class(config: TextConfig):  # type: ignore[no-untyped-def]
+def _encoder_class(config: TextConfig):  # type: ignore[no-untyped-def]
     module, name = ENCODERS[config.kind].split(":")
     return getattr(importlib.import_module(module), name)

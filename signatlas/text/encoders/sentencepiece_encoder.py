@@ -1,4 +1,4 @@
-"""A trainable text encoder over USE-m3's SentencePiece pieces; needs no network."""
+"""A text encoder trained from scratch on USE-m3's SentencePiece pieces; works offline."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ VOCABULARY = "vocabulary.json"
 UNKNOWN = "<unk>"
 FIRST = 2  # 0 is padding, 1 an unknown piece
 SPACE = "▁"
-# Scripts without spaces, in which a piece is the best word there is: Thai, Lao, kana, ideographs.
+# Scripts without spaces, where each piece counts as a word: Thai, Lao, kana, ideographs.
 UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 class PieceEncoder(nn.Module):
-    """A bidirectional Transformer over the pieces that the training texts use, with a CLS token before them.
+    """A bidirectional Transformer over a CLS token and the pieces of the training vocabulary.
 
-    A word with pieces that training did not see is read in the case in which the fewest letters are unknown (people
-    search in lower case); what stays unknown is ``<unk>``, and :meth:`unknown_rate` tells how often.
+    A word with unknown pieces is read in the letter case with the fewest unknown letters, since people search in lower
+    case; the remaining unknown pieces are ``<unk>``, see :meth:`unknown_rate`.
     """
 
     def __init__(self, config: TextConfig, pieces: Sequence[str]):
@@ -46,121 +46,124 @@ class PieceEncoder(nn.Module):
 
     @classmethod
     def build(cls, config: TextConfig, texts: Iterable[str]) -> PieceEncoder:
-        """With the pieces of ``texts`` as its vocabulary. Raises TextError when there is none."""
-        seen = {piece for row in usem3.pieces([clean(text) for text in texts]) for piece in row}
-        if not seen:
-            raise TextError("the training texts have no token: nothing to build a vocabulary from")
-        encoder = cls(config, sorted(seen))
+        """Return an encoder with the pieces of ``texts`` as vocabulary. Raises TextError if there are none."""
+        vocabulary = {piece for row in usem3.pieces([clean(text) for text in texts]) for piece in row}
+        if not vocabulary:
+            raise TextError("the training texts have no tokens to build a vocabulary from")
+        encoder = cls(config, sorted(vocabulary))
         if config.init == "usem3":
-            encoder._start_from_usem3()
+            encoder._init_from_usem3()
         return encoder
 
     @torch.no_grad()
-    def _start_from_usem3(self) -> None:
-        """Piece embeddings from USE-m3's own: their first principal components, as long as random ones would be.
+    def _init_from_usem3(self) -> None:
+        """Initialize embeddings with the first principal components of USE-m3's, scaled to the length of random ones.
 
-        Where there are fewer components than dimensions the others start from zero.
+        Dimensions beyond the number of components start at zero.
         """
         vectors = torch.from_numpy(usem3.embeddings([UNKNOWN, *self.pieces]))
         vectors = vectors - vectors.mean(0)
         _, _, directions = torch.linalg.svd(vectors, full_matrices=False)
-        kept = vectors @ directions[: self.width].T
-        length = kept.norm(dim=-1).mean().clamp_min(1e-6)
+        components = vectors @ directions[: self.width].T
+        length = components.norm(dim=-1).mean().clamp_min(1e-6)
         self.embed.weight[FIRST - 1 :] = 0
-        self.embed.weight[FIRST - 1 :, : kept.shape[1]] = kept * (0.02 * self.width**0.5 / length)
+        self.embed.weight[FIRST - 1 :, : components.shape[1]] = components * (0.02 * self.width**0.5 / length)
 
     @classmethod
     def load(cls, config: TextConfig, folder: Path) -> PieceEncoder:
-        """With the vocabulary in ``folder``. Raises ModelError when it is damaged or of another SentencePiece model."""
+        """Return an encoder with the vocabulary in ``folder``, without loading weights.
+
+        Raises ModelError if the vocabulary is damaged or of another SentencePiece model.
+        """
         path = folder / VOCABULARY
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            pieces, made_with = [str(piece) for piece in held["pieces"]], held["sentencepiece"]["sha256"]
+            assets = json.loads(path.read_text(encoding="utf-8"))
+            pieces, sha256 = [str(piece) for piece in assets["pieces"]], assets["sentencepiece"]["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is missing or damaged ({type(error).__name__}): save the model anew") from error
-        if made_with != usem3.fingerprint():
+            raise ModelError(f"{path} is missing or damaged ({type(error).__name__}): save the model again") from error
+        if sha256 != usem3.fingerprint():
             raise ModelError(
-                f"{path} is of another SentencePiece model than the one in the installed {usem3.PACKAGE}: "
-                f"install the release that the model was trained with ({held['sentencepiece'].get('version')})"
+                f"{path} was saved with another SentencePiece model than that of the installed {usem3.PACKAGE}: "
+                f"install the release that the model was trained with ({assets['sentencepiece'].get('version')})"
             )
         return cls(config, pieces)
 
     def save_assets(self, folder: Path) -> None:
-        """Write the vocabulary and which SentencePiece model cuts the pieces."""
-        made_with = {"package": usem3.PACKAGE, "version": usem3.version(), "sha256": usem3.fingerprint()}
-        document = {"sentencepiece": made_with, "pieces": self.pieces}
+        """Write the vocabulary and the fingerprint of the SentencePiece model."""
+        tokenizer = {"package": usem3.PACKAGE, "version": usem3.version(), "sha256": usem3.fingerprint()}
+        document = {"sentencepiece": tokenizer, "pieces": self.pieces}
         text = json.dumps(document, ensure_ascii=False, indent=0)
         (folder / VOCABULARY).write_text(text + "\n", encoding="utf-8")
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids int64 [B, T] and mask bool [B, T]; texts longer than ``max_tokens`` are subsampled evenly.
+        """Return ids int64 [B, T] and mask bool [B, T]; texts longer than ``max_tokens`` are subsampled evenly.
 
-        Raises TextError for a text without any token.
+        Raises TextError for a text without tokens.
         """
-        rows = self._cut(texts)
+        rows = self._segment(texts)
         refuse_empty(texts, [len(row) for row in rows])
         return padded([[self._id(row[i]) for i in evenly(len(row), self.config.max_tokens)] for row in rows])
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Word tokens [B, T, width] and the CLS vectors [B, width]. Padding changes nothing."""
+        """Return word tokens [B, T, width] and the CLS vectors [B, width]."""
         x = torch.cat([self.cls.expand(len(ids_BT), 1, -1), self.embed(ids_BT)], dim=1)
-        seen = torch.cat([mask_BT.new_ones(len(ids_BT), 1), mask_BT], dim=1)
-        hidden = self.transformer(self.norm_in(x), seen)
+        mask = torch.cat([mask_BT.new_ones(len(ids_BT), 1), mask_BT], dim=1)
+        hidden = self.transformer(self.norm_in(x), mask)
         return hidden[:, 1:], hidden[:, 0]
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
-        """The share of pieces that the encoder reads as ``<unk>``; 0 where there is no piece."""
-        ids = [self._id(piece) for row in self._cut(texts) for piece in row]
+        """Return the share of pieces that are ``<unk>``, 0 without pieces."""
+        ids = [self._id(piece) for row in self._segment(texts) for piece in row]
         return ids.count(FIRST - 1) / max(len(ids), 1)
 
     def long_rate(self, texts: Sequence[str]) -> float:
-        """The share of texts that have more than ``max_tokens`` pieces and are therefore subsampled."""
-        return truncated_fraction([len(row) for row in self._cut(texts)], self.config.max_tokens)
+        """Return the share of texts with more than ``max_tokens`` pieces, which are subsampled."""
+        return truncated_fraction([len(row) for row in self._segment(texts)], self.config.max_tokens)
 
     def words(self, text: str) -> list[str]:
-        """What each token shows: ``-`` leads a piece inside a word, brackets enclose one that is unknown."""
-        row = self._kept(text)
-        return [_shown(piece) if self._id(piece) >= FIRST else f"[{_shown(piece)}]" for _, piece in row]
+        """Return readable labels of the tokens: ``-`` precedes a piece inside a word, brackets enclose unknown ones."""
+        row = self._subsampled(text)
+        return [_label(piece) if self._id(piece) >= FIRST else f"[{_label(piece)}]" for _, piece in row]
 
     def word_spans(self, text: str) -> list[tuple[str, list[int]]]:
-        """Whole words with the positions of their tokens. Punctuation around a word stands for itself.
+        """Return words with the positions of their tokens; punctuation around a word is a word of its own.
 
-        A word of which subsampling left no token is not there; one of which it left some is written in full.
+        Words that lost all tokens to subsampling are omitted; others are written in full.
         """
-        row, kept = self._cut([text])[0], [i for i, _ in self._kept(text)]
-        position = {i: place for place, i in enumerate(kept)}
+        row, sampled = self._segment([text])[0], [i for i, _ in self._subsampled(text)]
+        position = {piece: token for token, piece in enumerate(sampled)}
         spans = []
         for start, end in _words(row):
-            at = [position[i] for i in range(start, end) if i in position]
-            if at:
-                spans.append(("".join(row[start:end]).replace(SPACE, ""), at))
+            positions = [position[i] for i in range(start, end) if i in position]
+            if positions:
+                spans.append(("".join(row[start:end]).replace(SPACE, ""), positions))
         return spans
 
-    def _cut(self, texts: Sequence[str]) -> list[list[str]]:
+    def _segment(self, texts: Sequence[str]) -> list[list[str]]:
         rows = usem3.pieces([clean(text) for text in texts])
-        return [self._recased(row) if self._unknown(row) else row for row in rows]
+        return [self._change_case(row) if self._unknown_letters(row) else row for row in rows]
 
-    def _unknown(self, row: Iterable[str]) -> int:
-        """How many letters are of unknown pieces."""
+    def _unknown_letters(self, row: Iterable[str]) -> int:
+        """Return the number of letters in unknown pieces."""
         return sum(len(piece.strip(SPACE)) for piece in row if piece not in self._ids)
 
-    def _recased(self, row: Sequence[str]) -> list[str]:
-        """The pieces, each word in the case with the fewest unknown letters; pieces never cross a space."""
-        found: list[str] = []
+    def _change_case(self, row: Sequence[str]) -> list[str]:
+        """Return the pieces of each word in the case with the fewest unknown letters; pieces never cross a space."""
+        pieces: list[str] = []
         for word in "".join(row).split(SPACE)[1:]:
             cases = usem3.pieces([word, word.lower(), word.capitalize(), word.upper()])
-            found += min(cases, key=self._unknown)  # the first of equal ones
-        return found
+            pieces += min(cases, key=self._unknown_letters)  # ties: the first
+        return pieces
 
-    def _kept(self, text: str) -> list[tuple[int, str]]:
-        row = self._cut([text])[0]
+    def _subsampled(self, text: str) -> list[tuple[int, str]]:
+        row = self._segment([text])[0]
         return [(i, row[i]) for i in evenly(len(row), self.config.max_tokens)]
 
     def _id(self, piece: str) -> int:
         return self._ids.get(piece, FIRST - 1)
 
 
-def _shown(piece: str) -> str:
+def _label(piece: str) -> str:
     if piece.startswith(SPACE):
         return piece[1:] or "_"
     return piece if _is_punctuation(piece) or UNSPACED.match(piece) else "-" + piece
@@ -172,9 +175,9 @@ def _is_punctuation(piece: str) -> bool:
 
 
 def _words(row: Sequence[str]) -> list[tuple[int, int]]:
-    """First and last-but-one piece of each word: between spaces, punctuation at its ends split off."""
+    """Return the start and end (exclusive) of each word: split at spaces, with outer punctuation split off."""
     starts = [i for i, piece in enumerate(row) if i == 0 or piece.startswith(SPACE) or UNSPACED.match(piece)]
-    found: list[tuple[int, int]] = []
+    words: list[tuple[int, int]] = []
     for start, end in zip(starts, [*starts[1:], len(row)], strict=True):
         first, last = start, end
         while last > first and _is_punctuation(row[last - 1]):
@@ -182,9 +185,9 @@ def _words(row: Sequence[str]) -> list[tuple[int, int]]:
         while first < last and _is_punctuation(row[first]):
             first += 1
         if not "".join(row[first:last]).strip(SPACE):  # nothing but punctuation
-            found.append((start, end))
+            words.append((start, end))
             continue
-        found += [(i, i + 1) for i in range(start, first)]
-        found.append((first, last))
-        found += [(i, i + 1) for i in range(last, end)]
-    return found
+        words += [(i, i + 1) for i in range(start, first)]
+        words.append((first, last))
+        words += [(i, i + 1) for i in range(last, end)]
+    return words

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signatlas.errors import ModelError
-from signatlas.text.encoders.hub import fetched
+from signatlas.text.encoders.hub import load_from_hub
 from signatlas.text.vocabulary.training import mbart_tokenizer
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def _file(name: str, file: str) -> Path | None:
         return folder / file if (folder / file).is_file() else None
     from transformers.utils import cached_file
 
-    path = fetched(name, "vocabulary", lambda: cached_file(name, file, _raise_exceptions_for_missing_entries=False))
+    path = load_from_hub(
+        name, "vocabulary", lambda: cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    )
     return None if path is None else Path(path)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of text encoder inside a dual encoder: saved, loaded, the same."""
+"""Every kind of text encoder survives saving and loading in a dual encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.text.conftest import TEXTS
 
 
 @pytest.mark.parametrize("kind", sorted(ENCODERS))
-def test_a_saved_dual_encoder_reads_texts_as_before(kind, tmp_path, request):
+def test_a_loaded_dual_encoder_embeds_texts_identically(kind, tmp_path, request):
     name = str(request.getfixturevalue(f"{'clip' if kind == 'clip' else 'bert'}_folder"))
     text = TextConfig(
         kind=kind, name=name if kind in ("clip", "huggingface") else None, max_tokens=8, width=32, depth=1

