@@ -36,7 +36,7 @@ def translate(
 ) -> None:
     """Translate a video, a file of poses or a clip of a corpus into text.
 
-    Machine translations can be fluent and wrong: have important ones checked by a person.
+    Machine translations can be fluent and wrong: ask a signer to check important ones.
 
     Example: signatlas translate recording.mp4 --model runs/scl_slt/model --n-best 3
     """

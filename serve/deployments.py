@@ -19,7 +19,7 @@ from signatlas.retrieval.shard import Shard as ShardIndex
 
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
-KEEP_PREVIOUS_S = 120.0  # by then, routers of the previous version have answered their last request
+KEEP_PREVIOUS_S = 120.0  # time for routers of the previous version to answer their last request
 
 
 class Recording(NamedTuple):

@@ -93,7 +93,7 @@ class Engine:
         async def get_version(handle: Any) -> str | None:
             try:
                 version: str = await asyncio.wait_for(handle.version.remote(), timeout_s)
-            except Exception:  # whatever the reason, the deployment is not ready
+            except Exception:  # any error means that the deployment is not ready
                 return None
             return version
 

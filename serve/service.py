@@ -44,7 +44,7 @@ def stop() -> None:
 
 
 def watch(config: ServeConfig, version: str) -> None:
-    """Block until interrupted; switch from ``version`` to whichever version becomes live.
+    """Block until interrupted; switch from ``version`` to each version that becomes live.
 
     A configuration that names a version is never switched.
     """

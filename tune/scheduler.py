@@ -33,7 +33,7 @@ class StudyASHA(AsyncHyperBandScheduler):
     """
 
     def __init__(self, study: Study, baseline: Point, epochs: int, folder: Path):
-        # Tune stops a trial at max_t, before it has written its results: hence one more.
+        # Tune stops a trial at max_t, before it has written its results, so max_t is one more.
         super().__init__(
             time_attr=TIME,
             max_t=epochs + 1,

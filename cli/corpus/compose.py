@@ -46,7 +46,7 @@ def compose(
     from trainers.pipelines.compose import compose as compose_corpus
 
     with status("reading the lexicon") as show:
-        planned = plan(
+        composition = plan(
             kind,
             Corpus.open(lexicon),
             sentences=sentences,
@@ -55,18 +55,18 @@ def compose(
             seed=seed,
         )
         show("starting Ray Data")
-        total = len(planned.sentences)
+        total = len(composition.sentences)
         with connected(address, worker_logs=False):
             corpus = compose_corpus(
-                planned,
+                composition,
                 out,
                 workers=workers,
                 overwrite=overwrite,
                 progress=lambda done: show(f"{done:,} of {total:,} sentences composed"),
             )
     print(f"created {corpus_summary(corpus)}")
-    if planned.unsigned:
-        print(f"skipped {len(planned.unsigned)} sentences without a gloss: {', '.join(planned.unsigned)}")
+    if composition.unsigned:
+        print(f"skipped {len(composition.unsigned)} sentences without a gloss: {', '.join(composition.unsigned)}")
     print(f"{corpus.info.made['notice']}; license: {corpus.info.license}")
 
 

@@ -117,8 +117,8 @@ def print_summary(extracted: ExtractionResult, json: bool) -> None:
         print(f"created {corpus_summary(corpus)}; {extracted.frames:,} frames detected{reused}")
         for recording in quarantined[:MAX_LINES]:
             print(f"quarantined {recording.id}: {recording.reason}")
-        for absent in missing[:MAX_LINES]:
-            print(f"missing {absent.id}: {absent.reason}")
+        for item in missing[:MAX_LINES]:
+            print(f"missing {item.id}: {item.reason}")
         if quarantined or missing:
             print(f"{len(quarantined)} in quarantine, {len(missing)} missing: see {corpus.path}/quarantine.jsonl")
     if quarantined or missing:

@@ -22,7 +22,7 @@ class Confidence(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: str = "none: the index holds no two glosses"
+    rule: str = "none: the index has fewer than two glosses"
     recordings: int = 0  # over which the percentiles were taken
     probable: float | None = None
     possible: float | None = None

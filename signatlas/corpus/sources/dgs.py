@@ -52,8 +52,8 @@ RELEASE = Release(
 )
 MADE = {
     "gloss": "the German word: NFC, lower case, ß -> ss, ä -> ae, ö -> oe, ü -> ue, other accents dropped",
-    "hands": "sides by place against the face and continuity (signatlas.pose.handedness)",
-    "dictionary": "one recording a word: its split is its hash's alone, no word is in two splits; choose by source",
+    "hands": "sides by position relative to the face and continuity over frames (signatlas.pose.handedness)",
+    "dictionary": "one recording per word, split by hash, so no word is in two splits; select it by source",
     "time": "frames without a hand are missing and the frame rate is unknown",
 }
 
