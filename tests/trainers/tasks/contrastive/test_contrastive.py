@@ -183,7 +183,7 @@ def test_shuffled_pairs_are_texts_of_other_clips(settings):
         ({"loss__batch_size": 500}, "more than the"),
         ({"data__features": "nowhere"}, "no clip features"),
         ({"model__text__kind": "clip"}, "needs the name"),
-        ({"data__languages": ["de", "de"]}, "one language twice"),
+        ({"data__languages": ["de", "de"]}, "a language twice"),
         ({"loss__backend": "triton"}, "needs a GPU"),
     ],
 )
