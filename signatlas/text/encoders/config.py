@@ -13,7 +13,7 @@ class TextConfig(BaseModel):
     """The text side of a dual encoder.
 
     ``pieces``: a Transformer trained from scratch on the USE-m3 SentencePiece pieces of the training texts.
-    ``clip``: CLIP's text model. ``huggingface``: a Hugging Face encoder. ``name`` is a Hub name or folder.
+    ``clip``: CLIP's text model. ``huggingface``: a Hugging Face encoder. ``name``: Hub name or folder.
     ``sentence``: one frozen USE-m3 vector per text, for pooled similarities.
     """
 

@@ -64,7 +64,7 @@ class SentenceEncoder(nn.Module):
         (folder / ASSETS).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return vectors float32 [B, 1, 512] and an all-True mask [B, 1]. Raises TextError for a text without tokens."""
+        """Return vectors float32 [B, 1, 512] and an all-True mask. Raises TextError for a text without tokens."""
         cleaned = [clean(text) for text in texts]
         new = sorted(set(cleaned) - self._cache.keys())
         if len(self._cache) + len(new) > CACHE_SIZE:
