@@ -27,8 +27,9 @@ def compare(
 
     Differences have 95 % intervals of a paired bootstrap over clips (queries) and a two-sided p: that of a paired
     randomization test for retrieval, of the bootstrap for translation. With --mean, the seeds of a recipe are averaged,
-    and seeds and clips are resampled. An interval that contains zero is "undetermined". "p Holm" is corrected over all
-    comparisons of the call; "n.s." marks values above .05. Evaluations of other clips are not tested.
+    and seeds and clips are resampled. "p Holm" is corrected over all comparisons of the call; "n.s." marks values above
+    .05. A difference is "undetermined" where its interval contains zero or p Holm is above .05. Evaluations of other
+    clips are not tested.
 
     Example: signatlas compare runs/evaluations/clip/multi-sentences-test runs/evaluations/cico/multi-sentences-test
     """

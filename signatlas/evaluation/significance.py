@@ -119,9 +119,11 @@ def format_p(p: float | None, *, mark: bool = False) -> str:
     return f"{text} n.s." if mark and p > LEVEL else text
 
 
-def verdict(interval: tuple[float, float]) -> str:
-    """Return "better", "worse", or "undetermined" where the interval of a difference contains zero."""
+def verdict(interval: tuple[float, float], p: float | None = None) -> str:
+    """Return "better", "worse", or "undetermined": the interval of a difference contains zero, or p is above .05."""
     low, high = interval
+    if p is not None and p > LEVEL:
+        return "undetermined"
     return "better" if low > 0 else "worse" if high < 0 else "undetermined"
 
 
@@ -130,4 +132,10 @@ def difference_row(label: str, difference: dict[str, Any], format_value: Callabl
     low, high = (format_value(end) for end in difference["interval"])
     p_values = [format_p(difference["p"]), format_p(difference["p_holm"], mark=True)]
     interval = f"{low} to {high}"
-    return [label, format_value(difference["observed"]), interval, *p_values, verdict(difference["interval"])]
+    return [
+        label,
+        format_value(difference["observed"]),
+        interval,
+        *p_values,
+        verdict(difference["interval"], difference["p_holm"]),
+    ]

@@ -93,7 +93,8 @@ def test_resampled_clips_are_the_same_for_all_systems_and_independent_of_the_see
     assert abs(np.corrcoef(clips, drawn)[0, 1]) < 0.1
 
 
-def test_an_interval_that_contains_zero_is_undetermined() -> None:
+def test_an_interval_that_contains_zero_or_a_large_p_is_undetermined() -> None:
+    assert verdict((0.1, 0.2), 0.05) == "better" and verdict((0.1, 0.2), 0.06) == "undetermined"
     assert [verdict(ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.2), (0.0, 0.2), (-0.1, 0.0))] == [
         "better", "worse", "undetermined", "undetermined", "undetermined",
     ]  # fmt: skip
