@@ -112,7 +112,7 @@ def test_mistakes_are_one_line(paths: dict[str, Path], tmp_path: Path, run: Run)
         (("show", "map", model, corpus, "--clip", "s/test/1", "--features", tmp_path), "no clip features at"),
         (("show", "map", model, corpus, "--clip", "s/test/1", "--features", features, "--language", "fr"), "in 'fr'"),
         (("mine", model, corpus, "--features", features, "--out", tmp_path / "o", "--split", "dev"), "no split 'dev'"),
-        (("mine", model, corpus, "--features", features, "--out", tmp_path / "o", "--least", 99), "smaller --least"),
+        (("mine", model, corpus, "--features", features, "--out", tmp_path / "o", "--least", 99), "lower --least"),
     ]:  # fmt: skip
         code, _, err = run(*words)
         assert code == 2 and message in err and err.count("\n") == 1, err

@@ -79,5 +79,5 @@ def test_clips_shorter_than_announced_are_a_problem(tmp_path: Path) -> None:
 def test_recordings_that_are_not_accounted_for_are_a_problem(tmp_path: Path) -> None:
     assert doctor.unaccounted_recordings({}, 3) == [] and doctor.unaccounted_recordings({"named": 3}, 3) == []
     assert doctor.unaccounted_recordings({"named": 5, "missing": [{}]}, 3) == [
-        "5 recordings listed, but only 4 are clips, missing or in quarantine"
+        "5 recordings are listed, but only 4 are clips, missing or in quarantine"
     ]

@@ -29,7 +29,7 @@ def gradients(recipe: Path, ranks: int, out: Path, zero: int = 0, precision: str
     ]  # fmt: skip
     output = [process.communicate(timeout=240)[0] for process in processes]
     failed = [text for process, text in zip(processes, output, strict=True) if process.returncode]
-    assert not failed, failed[0][-3000:]
+    assert not failed, "\n".join(text[-2000:] for text in failed)
     return torch.load(out)
 
 

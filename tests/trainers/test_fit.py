@@ -84,7 +84,7 @@ def test_training_classes_name_every_clip_once(trained):
     [
         ("data.corpus=nowhere", "no corpus at nowhere"),
         ("optimizer.epoch=3", "unknown key 'optimizer.epoch', did you mean 'epochs'?"),
-        ("data.groups.0.classes_per_batch=50", "P-K batches want 50 classes, the training clips have 6"),
+        ("data.groups.0.classes_per_batch=50", "P-K batches need 50 classes, the training clips have 6"),
         ("data.groups.0.source=webcam", "no training clip of source 'webcam'"),
     ],
 )

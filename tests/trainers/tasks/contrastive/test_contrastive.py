@@ -182,7 +182,7 @@ def test_shuffled_pairs_are_texts_of_other_clips(settings):
         ({"model__sign__features": 99}, "features 99 is not the width"),
         ({"loss__batch_size": 500}, "more than the"),
         ({"data__features": "nowhere"}, "no clip features"),
-        ({"model__text__kind": "clip"}, "needs the name"),
+        ({"model__text__kind": "clip"}, "needs name: a Hub name or a model folder"),
         ({"data__languages": ["de", "de"]}, "a language twice"),
         ({"loss__backend": "triton"}, "needs a GPU"),
     ],

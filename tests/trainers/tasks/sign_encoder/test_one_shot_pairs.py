@@ -80,7 +80,7 @@ def test_dev_queries_are_dev_recordings_of_dev_words_and_the_gallery_is_the_dict
     name: str, two_parts: Path
 ) -> None:
     recipe, rows = load(ROOT / "recipes" / f"{name}.yaml"), Corpus.open(two_parts).metadata()
-    queries, gallery = dev_split(rows, recipe.select)
+    queries, gallery = dev_split(rows, recipe.checkpoint_selection)
     words = set(dev_words(shared_words(rows)))
     assert {(rows[i]["source"], rows[i]["split"]) for i in queries} == {("webcam", "dev")}
     assert {rows[i]["gloss"] for i in queries} <= words
