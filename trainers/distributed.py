@@ -41,10 +41,8 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
 
 def start_logit_scale(model: LogitScale) -> None:
     """Give the optimizer's fp32 master copy the initial logit scale, which the cast to bf16 has rounded."""
-    from deepspeed.utils import safe_set_full_fp32_param
-
     if model.log_scale.requires_grad and _is_managed(model.log_scale):
-        safe_set_full_fp32_param(model.log_scale, model.log_scale_fp32.clone())
+        _set_master(model.log_scale, model.log_scale_fp32.clone())
 
 
 def limit_logit_scale(model: LogitScale) -> None:
@@ -54,16 +52,31 @@ def limit_logit_scale(model: LogitScale) -> None:
 
 @torch.no_grad()
 def limit_parameter(parameter: torch.nn.Parameter, maximum: float) -> Tensor:
-    """Clamp a parameter to ``maximum``, and its fp32 master copy under ZeRO or bf16; return its value in fp32."""
-    from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
+    """Clamp a parameter of one element to ``maximum``, and its fp32 master copy under ZeRO or bf16.
+
+    Return its value in fp32.
+    """
+    from deepspeed.utils import safe_get_full_fp32_param
 
     master = safe_get_full_fp32_param(parameter) if _is_managed(parameter) else None
     if master is not None:
         master = master.clamp(max=maximum)
-        safe_set_full_fp32_param(parameter, master)
+        _set_master(parameter, master)
     if parameter.numel():  # under ZeRO-3 the local tensor is empty
         parameter.clamp_(max=maximum)
     return parameter.detach().float() if master is None else master
+
+
+def _set_master(parameter: torch.nn.Parameter, value: Tensor) -> None:
+    """Set the fp32 master copy of a parameter of one element."""
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
+
+    if hasattr(parameter, "ds_id"):
+        # ZeRO-3 gives every rank a partition of one element, padding on all ranks but the first; setting the full
+        # parameter fails on those (DeepSpeed 0.19.8).
+        safe_set_local_fp32_param(parameter, value.flatten())
+    else:
+        safe_set_full_fp32_param(parameter, value)
 
 
 def full_parameter(parameter: torch.nn.Parameter) -> Tensor:

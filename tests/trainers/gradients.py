@@ -73,6 +73,7 @@ def main() -> None:
     trainable = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
     gradients = {name: safe_get_full_grad(p) for name, p in trainable.items()}
     gradients = {name: gradient.double() for name, gradient in gradients.items() if gradient is not None}
+    task.after_step(engine.module)  # works on every rank under every ZeRO stage
     if rank == "0":
         torch.save({"loss": loss, "gradients": gradients}, out)
     dist.barrier()
