@@ -222,7 +222,8 @@ def test_setup_installs_the_libraries_of_opencv_or_names_them(user: str, tmp_pat
         (tools / tool).symlink_to(str(shutil.which(tool)))
     installed = tmp_path / "installed"
     scripts = {
-        "python": f"test -e {installed} || {{ echo Traceback; echo 'ImportError: libGL.so.1: cannot open'; exit 1; }} >&2",
+        "python": f"test -e {installed} ||"
+        " { echo Traceback; echo 'ImportError: libGL.so.1: cannot open'; exit 1; } >&2",
         "id": f"echo {user}",
         "apt-get": f'echo "$@"; case "$*" in *install*libgl1\\ libglib2.0-0*) touch {installed};; esac',
     }
