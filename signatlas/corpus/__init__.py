@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from signatlas.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from signatlas.corpus.clips import clips_to_table
@@ -31,10 +32,4 @@ _TARGETS = {
     "write_corpus": ("format", "write_corpus"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a module, and pyarrow with it, only when one of its names is used."""
-    if name not in _TARGETS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _TARGETS[name]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+__getattr__ = lazy_exports(__name__, _TARGETS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from signatlas.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from signatlas.models.dual_encoder.config import DualEncoderConfig
@@ -28,22 +29,17 @@ __all__ = [
     "model_type",
 ]
 
-_MODULES = {
-    "DualEncoder": "dual_encoder.encoder",
-    "DualEncoderConfig": "dual_encoder.config",
-    "LanguageModel": "language_model.mbart",
-    "SignClassifier": "sign_classifier",
-    "SignEncoder": "sign_encoder",
-    "SignEncoderConfig": "sign_encoder",
-    "Translator": "translator.translator",
-    "TranslatorConfig": "translator.config",
-    "load": "registry",
-    "model_type": "registry",
+_TARGETS = {
+    "DualEncoder": ("dual_encoder.encoder", "DualEncoder"),
+    "DualEncoderConfig": ("dual_encoder.config", "DualEncoderConfig"),
+    "LanguageModel": ("language_model.mbart", "LanguageModel"),
+    "SignClassifier": ("sign_classifier", "SignClassifier"),
+    "SignEncoder": ("sign_encoder", "SignEncoder"),
+    "SignEncoderConfig": ("sign_encoder", "SignEncoderConfig"),
+    "Translator": ("translator.translator", "Translator"),
+    "TranslatorConfig": ("translator.config", "TranslatorConfig"),
+    "load": ("registry", "load"),
+    "model_type": ("registry", "model_type"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a model's module, and torch or transformers with it, only when one of its names is used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_exports(__name__, _TARGETS)
