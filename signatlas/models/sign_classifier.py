@@ -38,6 +38,17 @@ class SignClassifier(SignTrunk):
         scores: Tensor = self.head(features_BD.to(self.head.weight.dtype) * self.config.width**0.5)
         return scores.float()
 
+    @torch.no_grad()
+    def top_class(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest softmax value [N] and its class [N] of features [N, D]."""
+        device = self.head.weight.device
+        parts = [
+            self.scores(torch.from_numpy(part).to(device)).softmax(-1).max(-1)
+            for part in np.array_split(features, max(1, len(features) // 4096))
+        ]
+        values, classes = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+        return values, classes
+
     def forward(self, points_BTPC: Tensor, present_BTP: Tensor, valid_BT: Tensor | None = None) -> Tensor:
         return self.scores(self.features(points_BTPC, present_BTP, valid_BT))
 

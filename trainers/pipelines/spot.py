@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError
@@ -41,7 +40,7 @@ class ScoreSlider(Slider):
     def __call__(self, table: pa.Table) -> pa.Table:
         clips, problems, bank = self.prepare(table)
         clip_indices, first = windows.all_starts(bank.lengths, self.window, self.stride, self.limit)
-        score, label = self._top_class(self.model.window_features(bank, clip_indices, first, window=self.window))
+        score, label = self.model.top_class(self.model.window_features(bank, clip_indices, first, window=self.window))
         indices = iter(range(len(bank)))
         rows: list[dict[str, Any]] = []
         for clip, problem in zip(clips, problems, strict=True):
@@ -50,16 +49,6 @@ class ScoreSlider(Slider):
             rows.append({"id": clip.id, "problem": problem, "windows": int(in_clip.sum()), "start": first[selected],
                          "label": label[selected], "score": score[selected]})  # fmt: skip
         return pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
-
-    @torch.no_grad()
-    def _top_class(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the largest softmax value [N] and its class [N] of each window."""
-        device = self.model.head.weight.device
-        parts = [
-            self.model.scores(torch.from_numpy(part).to(device)).softmax(-1).max(-1)
-            for part in np.array_split(features, max(1, len(features) // 4096))
-        ]
-        return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
 def spot(
