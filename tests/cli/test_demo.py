@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_without_recordings_it_runs_on_procedural_signs_and_says_so(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")

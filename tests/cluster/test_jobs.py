@@ -35,6 +35,7 @@ def test_submit_runs_a_command_with_this_environment(head: Any) -> None:
     assert "a job with this name already exists" in _one_line(again.stderr)
 
 
+@pytest.mark.slow
 def test_submit_wait_fails_with_the_error_line_of_a_failing_command(head: Any) -> None:
     arguments = ["train", "recipes/no such.yaml", "--set", "a=b c"]
     submitted = head.signatlas("submit", "--name", "failing", "--wait", "--json", "--", *arguments)
@@ -46,6 +47,7 @@ def test_submit_wait_fails_with_the_error_line_of_a_failing_command(head: Any) -
     assert "Traceback" not in submitted.stderr
 
 
+@pytest.mark.slow
 def test_ray_job_submit_uploads_the_checkout_without_ignored_files(head: Any) -> None:
     environment = json.dumps({"env_vars": {"PATH": f"{sys.prefix}/bin:${{PATH}}"}})
     # The command in docs/cluster.md.

@@ -54,6 +54,7 @@ def recordings(folder: Path | str) -> Listing:
     return listing([str(folder)], name="mine", sign_language="ase", license="MIT", source="us")
 
 
+@pytest.mark.slow
 def test_broken_videos_are_quarantined(
     film: Film, mirror: Path | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,7 @@ def test_finished_clips_are_reused_unless_options_change(poses: Path, tmp_path: 
     assert {row["num_frames"] for row in other.corpus.metadata()} == {6}
 
 
+@pytest.mark.slow
 def test_input_and_output_in_an_object_store(poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     local = run_listing(recordings(poses), tmp_path / "local", make_splits=True)
     out = (tmp_path / "store" / "mine").as_uri()

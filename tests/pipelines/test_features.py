@@ -40,6 +40,7 @@ def test_features_equal_those_of_the_model_in_corpus_order(
         np.testing.assert_allclose(store.of(position, alpha=0.5), expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_segments_equal_greedy_segments_of_each_clip(
     small_classifier: Path, continuous_corpus: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def test_vectors_and_rows_equal_those_of_the_encoder(small_model: Path, small_co
     assert rows["texts"].to_pylist()[0][1] == {"language": "en", "text": clips[ids[0]].text("en")}
 
 
+@pytest.mark.slow
 def test_index_some_sources_and_splits_in_shards(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     built = build(small_model, small_corpus, tmp_path, shards=3, sources=("webcam",), splits=("train", "dev"),

@@ -45,6 +45,7 @@ def made(corpus: Corpus) -> dict[str, Any]:
     return json.loads((Path(corpus.path) / "corpus.json").read_text())["made"]
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_multi_composed(workdir: Path) -> None:
     assert signatlas("corpus", "compose", "--kind", "multi-composed", cwd=workdir) < 2 * GIB

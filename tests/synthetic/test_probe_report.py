@@ -73,6 +73,7 @@ def composed_corpus(
     return compose(plan("sentences", Corpus.open(lexicon_corpus), sentences=sentences_file, name="own"), out)
 
 
+@pytest.mark.slow
 def test_all_probes_run_on_a_small_corpus(composed_corpus: Corpus, lexicon_corpus: Path) -> None:
     lines: list[str] = []
     report = probe_report.run_probes(composed_corpus, Corpus.open(lexicon_corpus), progress=lines.append)

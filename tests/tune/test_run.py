@@ -23,6 +23,7 @@ TUNE = [sys.executable, "-m", "cli", "tune"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_a_study_trains_its_trials_although_one_fails(study_file, ray_session, capsys):
     path = study_file(
         space={"data.languages": {"choice": [["de"], ["en"], ["xx"]]}}, concurrent=2,

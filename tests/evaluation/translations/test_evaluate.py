@@ -98,6 +98,7 @@ def test_the_nearest_control_has_the_text_of_the_nearest_training_clip(
     assert np.linalg.norm(gallery, axis=1) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_all_workers_write_what_one_process_writes(
     evaluated: tuple[Path, str], model: Path, sentence_corpus: Corpus, tmp_path: Path, ray_session: None
 ) -> None:

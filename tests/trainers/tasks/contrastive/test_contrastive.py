@@ -58,7 +58,7 @@ def one_rank(settings, tmp_path_factory) -> dict:
     return gradients(write_recipe(settings, folder, **RICH), 1, folder / "g.pt")
 
 
-@pytest.mark.parametrize(("ranks", "zero"), [(4, 0), (2, 1)])
+@pytest.mark.parametrize(("ranks", "zero"), [pytest.param(4, 0, marks=pytest.mark.slow), (2, 1)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, one_rank, tmp_path, ranks, zero):
     """With two languages, augmented texts and shared identical texts; after DeepSpeed's reduction, before clipping."""
     recipe = write_recipe(settings, tmp_path, **RICH, scaling__workers=ranks)
@@ -147,6 +147,7 @@ def trained(settings, ray_session) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_training_improves_dev_metrics_and_the_model_records_its_origin(settings, trained):
     untrained = ContrastiveTask(recipe_of(settings)).evaluate(ContrastiveTask(recipe_of(settings)).encoder)
     assert trained["best"]["dev_MRR"] > max(0.6, 1.5 * untrained["dev_MRR"])
@@ -159,6 +160,7 @@ def test_training_improves_dev_metrics_and_the_model_records_its_origin(settings
     assert "synthetic" in card
 
 
+@pytest.mark.slow
 def test_a_saved_model_has_the_same_dev_metrics(settings, trained):
     task = ContrastiveTask(recipe_of(settings))
     metrics = task.evaluate(DualEncoder.from_pretrained(trained["model"]))

@@ -60,7 +60,7 @@ def one_rank(settings, tmp_path_factory) -> dict:
     return gradients(write_recipe(settings, folder, **BOTH), 1, folder / "g.pt")
 
 
-@pytest.mark.parametrize(("ranks", "zero"), [(2, 1), (4, 0)])
+@pytest.mark.parametrize(("ranks", "zero"), [(2, 1), pytest.param(4, 0, marks=pytest.mark.slow)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, one_rank, tmp_path, ranks, zero):
     """With two languages and instances of unequal length: the loss is a mean over the pieces of the global batch.
 
@@ -162,6 +162,7 @@ def trained(settings, ray_session) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_saves_a_language_model(trained):
     """The folder is what ``model.language.pretrained`` takes, and LoRA is no noise over it."""
     assert trained["last"]["dev_loss"] < 2, "it starts at ln 60 = 4.1"
@@ -174,6 +175,7 @@ def test_a_run_learns_and_saves_a_language_model(trained):
     assert "synthetic signing" in card and "- de" in card and "dev_loss" in card
 
 
+@pytest.mark.slow
 def test_pretraining_continues_from_a_model(settings, trained):
     """The saved model has the dev loss of the run, also when trimmed to the same texts."""
     measured = trained["best"]["dev_loss"]

@@ -50,7 +50,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return corpus, folder / "frames"
 
 
-@pytest.mark.parametrize(("name", "zero"), [*((name, None) for name in PAPERS), ("scl_slt_phoenix14t", 3)])
+CASES = [
+    pytest.param("scl_slt_phoenix14t", None, marks=pytest.mark.fault),
+    pytest.param("scl_slt_phoenix14t", 3, marks=pytest.mark.slow),
+    pytest.param("scl_slt_csl_daily", None, marks=pytest.mark.slow),
+    ("gfslt_vlp_phoenix14t", None),
+]
+
+
+@pytest.mark.parametrize(("name", "zero"), CASES)
 def test_every_stage_makes_steps_in_its_precision(name, zero, data, tmp_path):
     path = ROOT / "recipes" / f"{name}.yaml"
     recipe = load(path)
