@@ -70,6 +70,11 @@ COMMANDS: Entries = {
     },
     "mine": Entry("cli.sign_to_word:mine", "Mine a dictionary: the windows most similar to each word."),
     "serve": Entry("cli.serve:serve", "Serve an index over HTTP with Ray Serve."),
+    "keys": {
+        "add": Entry("cli.keys:add", "Add an API key to a file of keys, and print it."),
+        "list": Entry("cli.keys:list_", "List the API keys in a file."),
+        "revoke": Entry("cli.keys:revoke", "Remove an API key from a file of keys."),
+    },
     "submit": Entry("cli.jobs:submit", "Submit a signatlas command to a cluster as a Ray job."),
     "jobs": Entry("cli.jobs:jobs", "List the jobs of a cluster."),
     "logs": Entry("cli.jobs:logs", "Print the log of a job, or follow it."),
@@ -82,6 +87,7 @@ GROUP_HELP = {
     "features": "Extract, import and inspect clip features of continuous signing.",
     "import": "Create a corpus from recordings or poses on this machine.",
     "index": "Build, verify and activate versions of an index.",
+    "keys": "Add, list and revoke the API keys of a service.",
     "show": "Plot what a model computes.",
 }
 INTRODUCTION = """Train, search and serve joint embedding spaces of sign language.

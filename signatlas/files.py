@@ -51,8 +51,11 @@ def sha256_file(store: FileSystem, path: str, chunk_bytes: int = 1 << 20) -> str
     return digest.hexdigest()
 
 
-def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Replace a local file in one step: readers see the old content or the new, never a part of it."""
+def write_text_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
+    """Replace a local file in one step: readers see the old content or the new, never a part of it.
+
+    ``mode``: permissions of the file; it never has wider ones, not even while it is written.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -61,7 +64,7 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
