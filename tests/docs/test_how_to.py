@@ -65,7 +65,7 @@ def test_api_names_exist(name: str) -> None:
     "name",
     [f"signatlas.{package}" for package in (
         "corpus", "pose", "models", "losses", "similarity", "sampling", "metrics", "evaluation", "retrieval",
-        "synthetic",
+        "client", "synthetic",
     )],
 )  # fmt: skip
 def test_exported_names_are_documented(name: str) -> None:
