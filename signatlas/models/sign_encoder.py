@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from signatlas.config import Strict
 from signatlas.corpus.format import Clip
+from signatlas.errors import ModelError, PoseError
 from signatlas.layers import AttentionPooling, MeanPooling, Transformer
 from signatlas.models import folder, registry
 from signatlas.pose import features
@@ -113,7 +114,8 @@ class SignEncoder(SignTrunk):
     ) -> np.ndarray:
         """Return embeddings float32 [N, E] of N clips [frames, 75, 3] in image units; ``aspect`` is width/height.
 
-        ``mirror`` embeds each clip as a signer of the other hand would perform it. Raises PoseError.
+        ``mirror`` embeds each clip as a signer of the other hand would perform it. Raises PoseError, also for
+        coordinates so large that no finite unit vector comes out, and ModelError where the weights are not finite.
         """
         aspects = list(aspect) if isinstance(aspect, Sequence) else [aspect] * len(poses)
         if mirror:
@@ -121,9 +123,15 @@ class SignEncoder(SignTrunk):
             poses = [(p * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32))[:, MIRROR] for p in poses]
         if not poses:
             return np.zeros((0, self.config.embedding), np.float32)
-        return self.embed_prepared(
-            PreparedClips(zip(poses, aspects, strict=True), self.config.points), batch_size=batch_size
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported below
+            prepared = PreparedClips(zip(poses, aspects, strict=True), self.config.points)
+            vectors = self.embed_prepared(prepared, batch_size=batch_size)
+        if invalid := np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01)).tolist():  # also NaN
+            if not all(bool(weights.isfinite().all()) for weights in self.parameters()):
+                raise ModelError("the model's weights are not finite: train it again")
+            which = f"clip {invalid[0] + 1} of {len(poses)}: " if len(poses) > 1 else ""
+            raise PoseError(f"{which}the poses give no finite embedding: are the coordinates in image units?")
+        return vectors
 
     def embed_clips(self, clips: Iterable[Clip], *, mirror: bool = False, batch_size: int = 256) -> np.ndarray:
         """Return embeddings as :meth:`embed`, with each clip's aspect, or that of its source where it has none."""

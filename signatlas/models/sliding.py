@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from signatlas.errors import FeatureError
+from signatlas.errors import FeatureError, PoseError
 from signatlas.features.store import FeatureInfo, subsample
 from signatlas.features.windows import starts
 from signatlas.models.sign_classifier import SignClassifier
@@ -58,15 +58,19 @@ class SlidingEncoder:
         """Return features float32 [windows, width] of one clip [frames, 75, 3], mixed and subsampled for the model.
 
         ``aspect`` is width/height; where it is unknown, the encoders' assumption about ``source`` is used. Raises
-        PoseError.
+        PoseError, also for coordinates so large that the features are not finite.
         """
         streams = {}
         for stream, encoder in self.streams.items():
             window = self.info.window or encoder.config.frames
             first = starts(len(poses), window, self.info.stride or 1, self.info.limit)
-            clip = PreparedClips([(poses, aspect or encoder.config.aspect.get(source or ""))], encoder.config.points)
-            values = encoder.window_features(clip, np.zeros(len(first), np.int64), first, window=window)
-            streams[stream] = values.astype(np.float16)[subsample(len(values), self.limit)]
+            given = aspect or encoder.config.aspect.get(source or "")
+            with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported below
+                clip = PreparedClips([(poses, given)], encoder.config.points)
+                values = encoder.window_features(clip, np.zeros(len(first), np.int64), first, window=window)
+                streams[stream] = values.astype(np.float16)[subsample(len(values), self.limit)]
+            if not np.isfinite(streams[stream]).all():
+                raise PoseError("the poses give no finite features: are the coordinates in image units?")
         return mix(streams, self.info.streams, self.alpha)
 
     def count_windows(self, frames: int) -> int:

@@ -15,6 +15,7 @@ from signatlas.pose import skeleton as sk
 TORSO_PER_SHOULDER_WIDTH = 1.3
 TORSO_PER_PALM = 5.0
 FACE_ABOVE_SHOULDERS = 0.45  # torso lengths from the shoulder midpoint up to the nose
+MAX_QUERY_COORDINATE = 1e5  # image units are about 0..1; pixels are below this too
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,54 @@ def check(poses: np.ndarray, name: str = "poses") -> np.ndarray:
     return array
 
 
+def check_query(poses: np.ndarray, name: str = "poses") -> np.ndarray:
+    """Return the poses of a query as float32 [frames, 75, 3].
+
+    Raises PoseError as :func:`check`, for coordinates above ``MAX_QUERY_COORDINATE``, and for no hand in any frame.
+    Clips of a corpus may lack hands; a query without hands has nothing that a search or a translation could read. A
+    hand is visible in a frame where x and y of a landmark are finite, unless all of its landmarks are at one position:
+    some tools write missing landmarks as zeros.
+    """
+    array = check(poses, name)
+    if np.nanmax(np.abs(array)) > MAX_QUERY_COORDINATE:
+        raise PoseError(f"{name}: coordinates up to {np.nanmax(np.abs(array)):.3g}: write them in image units, 0 to 1")
+    if not any(_hand_visible(array[:, hand, :2]).any() for hand in (sk.LEFT_HAND, sk.RIGHT_HAND)):
+        raise PoseError(f"{name}: no hand is visible in any frame: record with the hands in view")
+    return array
+
+
+def _hand_visible(landmarks: np.ndarray) -> np.ndarray:
+    """Return in which frames bool [frames] a hand's landmarks [frames, 21, 2] are a hand."""
+    finite = np.isfinite(landmarks).all(-1)
+    lowest = np.where(finite[..., None], landmarks, np.inf).min(1)
+    highest = np.where(finite[..., None], landmarks, -np.inf).max(1)
+    count = finite.sum(1)
+    # A source may track each hand as a single point.
+    return (count == 1) | ((count > 1) & (highest > lowest).any(-1))
+
+
 def normalize(poses: np.ndarray, aspect: float | None = None) -> np.ndarray:
     """Return one clip centered and scaled; missing coordinates stay NaN.
 
     ``poses`` is [frames, 75, 3] in image units (x/width, y/height, z in x units); ``aspect`` is width/height, if known.
     The origin is the median shoulder midpoint of the clip, the unit its median torso length. Hips outside the image
     are replaced by the shoulder width, a missing body by nose and palm. The result does not depend on the position of
-    the signer in the image or the distance from the camera. Raises PoseError for unusable poses.
+    the signer in the image or the distance from the camera. Raises PoseError for unusable poses, also for coordinates
+    so large that they overflow: infinite values would count as missing afterwards.
     """
     points = check(poses).copy()
-    if aspect is not None:
-        points[..., 0] *= aspect
-        points[..., 2] *= aspect
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # nanmedian of a point that is always missing
+        warnings.simplefilter("ignore", RuntimeWarning)  # nanmedian of a point that is always missing; overflow
+        if aspect is not None:
+            points[..., 0] *= aspect
+            points[..., 2] *= aspect
         unit = _unit(points)
         origin = _origin(points, unit)
-    points[..., :2] -= origin
-    return points / unit
+        points[..., :2] -= origin
+        normalized: np.ndarray = points / unit
+    if np.isinf(origin).any() or np.isinf(normalized).any():
+        raise PoseError("poses: the coordinates are too large to be normalized: are they in image units?")
+    return normalized
 
 
 def _median_length(vectors: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
+from signatlas.pose.normalize import check_query
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.shard import Ranked, merge
 
@@ -118,8 +119,10 @@ class SignSearch:
 
         ``aspect`` is width/height; where it is unknown, the model's assumption about ``source`` is used.
         ``mirror="best"`` also searches with the mirrored clip, as a signer of the other hand would perform it, and
-        keeps the better score of each recording. ``leave_out`` is the id of the query's clip. Raises PoseError.
+        keeps the better score of each recording. ``leave_out`` is the id of the query's clip. Raises PoseError, also
+        for a clip without hands or without a finite embedding.
         """
+        poses = check_query(poses)
         encoder = self.index_version.encoder()
         aspect = aspect or encoder.aspect_of(source, None, None)
         sides = (False, True) if mirror == "best" else (False,)

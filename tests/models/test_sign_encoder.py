@@ -153,3 +153,29 @@ def test_unusable_clips_are_refused(encoder):
         encoder.embed([np.zeros((0, 75, 3), np.float32)])
     with pytest.raises(PoseError, match="neither face nor hands"):
         encoder.embed([np.full((3, 75, 3), np.nan, np.float32)])
+
+
+def test_coordinates_without_a_finite_embedding_are_refused(encoder, poses):
+    huge = np.where(np.arange(75)[:, None] % 2, 3e38, -3e38) * np.ones((4, 75, 3), np.float32)
+    for mirror in (False, True):
+        with pytest.raises(
+            PoseError, match=r"^the poses give no finite embedding: are the coordinates in image units\?$"
+        ):
+            encoder.embed([huge], mirror=mirror)
+    with pytest.raises(PoseError, match=r"^clip 2 of 3: the poses give no finite embedding"):
+        encoder.embed([poses[0], huge, poses[1]])
+
+
+def test_clips_without_hands_are_embedded(encoder, poses):
+    """A corpus may have some; only queries need a hand."""
+    body_only = poses[0].copy()
+    body_only[:, sk.NUM_BODY :] = np.nan
+    np.testing.assert_allclose(np.linalg.norm(encoder.embed([body_only]), axis=1), 1, rtol=1e-5)
+
+
+def test_weights_that_are_not_finite_are_named(poses):
+    model = SignEncoder(SignEncoderConfig(**SMALL))
+    with torch.no_grad():
+        model.project.weight.fill_(torch.nan)
+    with pytest.raises(ModelError, match="weights are not finite"):
+        model.embed(poses[:1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from signatlas.corpus.format import Corpus
-from signatlas.errors import FeatureError
+from signatlas.errors import FeatureError, PoseError
 from signatlas.features import store, windows
 from signatlas.features.store import FeatureInfo
 from signatlas.models.dual_encoder.config import DualEncoderConfig
@@ -54,6 +54,8 @@ def test_two_streams_are_mixed_as_the_store_mixes_them(small_corpus: Path, tmp_p
         features = slider.features(clip.poses, 640 / 480)
         np.testing.assert_allclose(features, stored.of(position, alpha=0.7, limit=3), atol=2e-3)
         assert slider.count_windows(clip.num_frames) == clip.num_frames - 3
+    with pytest.raises(PoseError, match="no finite features: are the coordinates in image units"):
+        slider.features(np.where(np.arange(75)[:, None] % 2, 3e38, -3e38) * np.ones((6, 75, 3), np.float32))
 
 
 def test_a_model_without_sign_encoders_is_refused(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from signatlas.errors import PoseError
 from signatlas.pose import skeleton as sk
-from signatlas.pose.normalize import TORSO_PER_PALM, check, fill, fixed_length, mirror, normalize
+from signatlas.pose.normalize import TORSO_PER_PALM, check, check_query, fill, fixed_length, mirror, normalize
 
 
 def signing(frames: int = 20, *, body: bool = True, seed: int = 0) -> np.ndarray:
@@ -26,6 +26,7 @@ def signing(frames: int = 20, *, body: bool = True, seed: int = 0) -> np.ndarray
     st.floats(0.3, 1.2), st.floats(-0.2, 0.15), st.floats(-0.2, 0.15), st.booleans(), st.sampled_from([None, 0.5, 1.5])
 )
 def test_position_and_distance_of_the_signer_do_not_matter(size, dx, dy, body, aspect):
+    assume(0.8 * size + dy <= 0.999)  # below the image, hips are not used
     poses = signing(body=body)
     moved = poses * np.float32(size) + np.array([dx, dy, 0], np.float32)
     np.testing.assert_allclose(normalize(moved, aspect), normalize(poses, aspect), rtol=1e-3, atol=1e-4)
@@ -124,3 +125,43 @@ def test_fingers_without_wrist_face_or_body_are_normalized():
     points = normalize(check(poses))
     assert np.isfinite(points[:, 54 + 5 : 54 + 9, :2]).all()
     assert fill(points).present.any()
+
+
+@pytest.mark.parametrize("aspect", [None, 1.5, 1e38])
+def test_coordinates_that_overflow_are_an_error_and_not_missing(aspect):
+    poses = signing()
+    poses[:, sk.RIGHT_HAND] = 3e38
+    with pytest.raises(PoseError, match="too large to be normalized: are they in image units"):
+        normalize(poses, aspect)
+
+
+def test_a_query_needs_a_visible_hand_and_a_corpus_clip_does_not():
+    body_only = signing()
+    body_only[:, sk.NUM_BODY :] = np.nan
+    missing_as_zeros = signing()
+    missing_as_zeros[:, sk.NUM_BODY :] = 0
+    for poses in (body_only, missing_as_zeros):
+        np.testing.assert_array_equal(check(poses), poses)
+        with pytest.raises(PoseError, match=r"^recording: no hand is visible in any frame: record with") as error:
+            check_query(poses, "recording")
+        assert "\n" not in str(error.value)
+    with pytest.raises(PoseError, match="neither face nor hands"):
+        check_query(np.full((4, 75, 3), np.nan))
+
+
+@pytest.mark.parametrize("hand", [sk.LEFT_HAND, sk.RIGHT_HAND])
+@pytest.mark.parametrize("landmarks", [1, 2, 21])
+def test_one_hand_in_one_frame_is_enough_for_a_query(hand, landmarks):
+    poses = signing()
+    poses[:, sk.NUM_BODY :] = np.nan
+    poses[3, hand.start : hand.start + landmarks] = signing()[3, hand.start : hand.start + landmarks]
+    np.testing.assert_array_equal(check_query(poses.astype(np.float64)), poses)
+
+
+@pytest.mark.parametrize("size", [1e6, 3e38])
+def test_a_query_with_absurd_coordinates_is_refused(size):
+    poses = signing()
+    poses[2, 60, 1] = -size
+    with pytest.raises(PoseError, match=r"coordinates up to \S+: write them in image units, 0 to 1"):
+        check_query(poses)
+    np.testing.assert_array_equal(check_query(signing() * 4000), signing() * 4000)  # pixels of a large image

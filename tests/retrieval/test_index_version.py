@@ -148,8 +148,18 @@ def test_mirrored_queries_match_with_mirror_best(write: Write, clips: list[Clip]
     assert both[0].id == clip.id and both[0].score > 0.999
     assert searcher.search(mirrored, aspect=640 / 480, mirror="none")[0].score < 0.999
     assert len({h.id for h in both}) == 10
+
+
+def test_queries_without_hands_or_with_huge_coordinates_are_refused(
+    write: Write, clips: list[Clip], tmp_path: Path
+) -> None:
+    searcher, poses = SignSearch(write(tmp_path, shards=2)), clips[3].poses
     with pytest.raises(PoseError, match="neither face nor hands"):
         searcher.search(np.full((4, 75, 3), np.nan, np.float32))
+    with pytest.raises(PoseError, match="no hand is visible in any frame"):
+        searcher.search(np.where(np.arange(75)[:, None] < 33, poses, np.nan))
+    with pytest.raises(PoseError, match="write them in image units"):
+        searcher.search(np.where(np.isfinite(poses), np.sign(poses - 0.5) * np.float32(3e38), np.nan))
 
 
 def test_confidence_follows_the_scores_of_wrong_results(vectors: np.ndarray, rows: pa.Table) -> None:

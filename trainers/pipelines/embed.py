@@ -23,12 +23,16 @@ VECTOR, PROBLEM = "vector", "problem"
 
 
 class Embedder:
-    """Ray Data actor that maps Arrow batches of clips to metadata rows with vectors."""
+    """Ray Data actor that maps Arrow batches of clips to metadata rows with vectors.
 
-    def __init__(self, model: str | os.PathLike[str], threads: int = 1):
+    ``sides`` says for each vector of a clip whether it is that of the mirrored clip.
+    """
+
+    def __init__(self, model: str | os.PathLike[str], sides: tuple[bool, ...] = (False,), threads: int = 1):
         import torch
 
         torch.set_num_threads(threads)
+        self.sides = sides
         self.encoder = SignEncoder.from_pretrained(model)
         if torch.cuda.is_available():
             self.encoder.cuda()
@@ -37,12 +41,23 @@ class Embedder:
         clips = list(table_to_clips(table.combine_chunks()))
         # Errors are returned as values, since Ray Data would wrap an exception and bury its message.
         problems = [problem_of(clip) for clip in clips]
-        usable = [clip for clip, problem in zip(clips, problems, strict=True) if problem is None]
-        vectors = np.full((len(clips), self.encoder.config.embedding), np.nan, np.float32)
-        vectors[[problem is None for problem in problems]] = self.encoder.embed_clips(usable)
+        usable = [n for n, problem in enumerate(problems) if problem is None]
+        vectors = np.full((len(clips), len(self.sides) * self.encoder.config.embedding), np.nan, np.float32)
+        try:
+            vectors[usable] = self._embed([clips[n] for n in usable])
+        except PoseError:
+            for n in usable:  # which of them gives no finite embedding
+                try:
+                    vectors[n] = self._embed([clips[n]])[0]
+                except PoseError as error:
+                    problems[n] = f"clip {clips[n].id}: {error}"
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
         rows = as_rows([table]).append_column(VECTOR, column)
         return rows.append_column(PROBLEM, pa.array(problems, pa.string()))
+
+    def _embed(self, clips: list[Clip]) -> np.ndarray:
+        """Return float32 [N, S * E], the vectors of the sides one after another."""
+        return np.concatenate([self.encoder.embed_clips(clips, mirror=side) for side in self.sides], axis=1)
 
 
 def problem_of(clip: Clip) -> str | None:
@@ -61,13 +76,14 @@ def embed(
     sources: tuple[str, ...] | None = None,
     splits: tuple[str, ...] | None = None,
     ids: tuple[str, ...] | None = None,
+    sides: tuple[bool, ...] = (False,),
     batch_size: int = 64,
     workers: int = 1,
     gpus: float = 0,
 ) -> ray.data.Dataset:
     """Return a lazy dataset of ``ROW_SCHEMA``, ``vector`` (float32, fixed size) and ``problem`` (null if encoded).
 
-    Poses stay on the workers.
+    ``sides`` (mirrored or not) puts S vectors of a clip one after another. Poses stay on the workers.
     """
     import ray.data
     from ray.data.expressions import col
@@ -81,7 +97,7 @@ def embed(
             rows = rows.filter(expr=col(name).is_in(list(values)))
     return rows.map_batches(
         Embedder,
-        fn_constructor_args=(os.path.abspath(model) if os.path.isdir(model) else model,),
+        fn_constructor_args=(os.path.abspath(model) if os.path.isdir(model) else model, sides),
         batch_format="pyarrow",
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
@@ -91,9 +107,9 @@ def embed(
 
 
 def collect(dataset: ray.data.Dataset, progress: Callable[[int], Any] | None = None) -> tuple[np.ndarray, pa.Table]:
-    """Return vectors float32 [N, E] and rows of ``ROW_SCHEMA``; ``progress`` receives the number of clips so far.
+    """Return vectors float32 [N, S * E] and rows of ``ROW_SCHEMA``; ``progress`` receives the number of clips so far.
 
-    Needs 4 x E bytes and one metadata row per clip in this process. Raises PoseError for an unusable clip.
+    Needs 4 x S x E bytes and one metadata row per clip in this process. Raises PoseError for an unusable clip.
     """
     vectors: list[np.ndarray] = []
     rows: list[pa.Table] = []
