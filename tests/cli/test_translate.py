@@ -16,11 +16,9 @@ from cli import translate as command
 from signatlas.corpus.export import export
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.errors import UserError
-from signatlas.features import store, windows
-from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.translator.translator import Translator
-from signatlas.pose.prepared_clips import PreparedClips
 from tests.evaluation.translations.tiny_translator import train
+from tests.models.tiny_feature_translator import train_with_sign_encoder
 
 
 def run(*arguments: object) -> Any:
@@ -43,18 +41,7 @@ def corpus(continuous_corpus: Path) -> Corpus:
 
 @pytest.fixture(scope="module")
 def feature_translator(corpus: Corpus, small_classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A translator of clip features with the sign encoder that computed them, as training saves it."""
-    folder = tmp_path_factory.mktemp("translators")
-    encoder, clips = SignClassifier.from_pretrained(small_classifier), list(corpus)
-    prepared = PreparedClips.from_clips(clips, encoder.config.points, encoder.config.aspect)
-    indices, starts = windows.all_starts(prepared.lengths, 16, 1, 12)
-    features = np.split(encoder.window_features(prepared, indices, starts), np.flatnonzero(np.diff(indices)) + 1)
-    info = store.FeatureInfo(kind="windows", streams=("agnostic",), width=16, corpus="made", window=16, stride=1,
-                             limit=12, corpus_fingerprint=corpus.info.fingerprint)  # fmt: skip
-    store.write(folder / "features", info, [c.id for c in clips], [len(f) for f in features], {"agnostic": features})
-    train(folder / "model", corpus, {"kind": "features", "max_frames": 8}, features=folder / "features", steps=40)
-    shutil.copytree(small_classifier, folder / "model" / "sign_encoders" / "agnostic")
-    return folder / "model"
+    return train_with_sign_encoder(tmp_path_factory.mktemp("translators"), corpus, small_classifier)
 
 
 @pytest.fixture(scope="module")

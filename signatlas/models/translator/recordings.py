@@ -72,11 +72,14 @@ class RecordingReader:
             raise FeatureError(f"{path} has no images, which this translator reads: give the video")
         return self._check(path.name, Recording(*prepare_video(self.backbone, path), []))
 
-    def read_poses(self, clip: Clip) -> Recording:
-        """Read poses as such, or as features of the model's own sign encoders. Raises UserError."""
+    def read_poses(self, clip: Clip, aspect: float | None = None) -> Recording:
+        """Read poses as such, or as features of the model's own sign encoders.
+
+        ``aspect``: width/height of a clip that has no width and height. Raises UserError.
+        """
         backbone = self.backbone
         check(clip.poses, clip.id)
-        aspect = clip.width / clip.height if clip.width and clip.height else None
+        aspect = clip.width / clip.height if clip.width and clip.height else aspect
         if backbone.kind == "pose":
             x, mask = prepare_poses(backbone, clip.poses, aspect, clip.fps)
             count, unit = frames_read(backbone, clip.num_frames, clip.fps), "frames"
