@@ -181,7 +181,8 @@ class Translator:
 
     def _estimate(self, request: TranslationInput) -> int:
         """Return the length of a recording before it is read; that of a clip of the corpus is not known."""
-        return min(np.shape(request.poses)[0], self.reader.backbone.max_frames) if np.ndim(request.poses) else 0
+        poses = request.poses
+        return 0 if poses is None or poses.ndim == 0 else min(len(poses), self.reader.backbone.max_frames)
 
     def _read(self, request: TranslationInput) -> Recording:
         if request.poses is None:
