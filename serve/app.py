@@ -1,13 +1,179 @@
-"""The application for `serve build serve.app:app`, configured by SIGNATLAS_INDEX and SIGNATLAS_API_KEY."""
+"""The Ray Serve applications of a service: gateway, health, and one for each index or model.
+
+``serve.app:build`` is what ``serve run`` and the file of ``serve deploy`` name; see ``signatlas serve --write-config``.
+"""
 
 from __future__ import annotations
 
-import os
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from serve.builder import build
-from serve.config import key_digest
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 
-_key = os.environ.get("SIGNATLAS_API_KEY")
-app = build(
-    {"index": os.environ.get("SIGNATLAS_INDEX", "indexes/dgs"), "api_key_sha256": key_digest(_key) if _key else None}
-)
+from cluster.ray_internals import set_code_version
+from serve.config import DeploymentOptions, IndexApplication, ServeConfig, TranslatorApplication, parse
+from serve.encoder import Encoder
+from serve.parts import application_name, num_shards
+from serve.shard import Shard
+from serve.updater import Updater
+from signatlas.config import dump_absolute
+
+GATEWAY, HEALTH = application_name("gateway"), application_name("healthz")
+HEALTH_OPTIONS = DeploymentOptions(num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000)
+PACKAGES = ("serve", "signatlas", "cluster")
+
+
+class AppSpec(NamedTuple):
+    """A Ray Serve application: its name, its path (None: reached by handle only) and which part it is."""
+
+    name: str
+    route_prefix: str | None
+    part: str
+
+
+class BuildArguments(BaseModel):
+    """Arguments of :func:`build` in a file of ``serve deploy``. With ``sources``, changed code is deployed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    part: str = "gateway"
+    service: dict[str, Any]
+    sources: str = ""
+
+
+def specs(config: ServeConfig) -> list[AppSpec]:
+    """Return the applications of a service, the gateway last."""
+    parts = [
+        AppSpec(application_name(application.name), None, application.name)
+        for application in config.applications
+        if not (isinstance(application, IndexApplication) and application.colocate)
+    ]
+    return [AppSpec(HEALTH, "/healthz", "healthz"), *parts, AppSpec(GATEWAY, "/", "gateway")]
+
+
+def build(arguments: BuildArguments | dict[str, Any]) -> Application:
+    """Return one application of a service: ``serve run serve.app:build`` or an import path of ``serve deploy``.
+
+    Raises UserError for an invalid configuration, IndexVersionError when an index cannot be opened.
+    """
+    if isinstance(arguments, dict):
+        # `serve run serve.app:build index=...` gives plain strings.
+        arguments = BuildArguments.model_validate(
+            arguments if "service" in arguments else {"service": simple(**arguments)}
+        )
+    return application(parse(arguments.service), arguments.part)
+
+
+def simple(index: str | None = None, model: str | None = None, name: str | None = None, **other: Any) -> dict[str, Any]:
+    """Return the configuration of a service with one index, one model, or both, on a loopback address."""
+    applications: list[dict[str, Any]] = []
+    if index:
+        applications.append({"kind": "index", "name": name or "index", "index": index, **other})
+    if model:
+        applications.append({"kind": "translator", "name": "translator", "model": model})
+    return {"applications": applications}
+
+
+def application(config: ServeConfig, part: str) -> Application:
+    """Return the application of one part: ``gateway``, ``healthz``, or the name of an index or model."""
+    if part == "healthz":
+        from serve.health import Health
+
+        return _deployment(Health, "Health", HEALTH_OPTIONS, config).bind()
+    if part == "gateway":
+        from serve.gateway import Gateway
+
+        return _deployment(Gateway, "Gateway", config.gateway, config).bind(config)
+    (found,) = [a for a in config.applications if a.name == part]
+    return _translator(found, config) if isinstance(found, TranslatorApplication) else _index(found, config)
+
+
+def _index(index: IndexApplication, config: ServeConfig) -> Application:
+    count = num_shards(index)
+    encoder = _deployment(EncoderReplica, "Encoder", index.encoder, config).bind(index)
+    shards = [_deployment(ShardReplica, f"Shard{n}", index.shard, config).bind(index, n, count) for n in range(count)]
+    updater: Application = _deployment(UpdaterReplica, "Updater", index.updater, config).bind(
+        index, count, encoder, shards
+    )
+    return updater
+
+
+def _translator(translator: TranslatorApplication, config: ServeConfig) -> Application:
+    from serve.translator import Translator
+
+    application: Application = _deployment(Translator, "Translator", translator.translator, config).bind(translator)
+    return application
+
+
+def _deployment(cls: type, name: str, options: DeploymentOptions, config: ServeConfig) -> Any:
+    deployment = serve.deployment(name=name, **options.options())(cls)
+    # Without a version, every `serve.run` replaces every replica.
+    set_code_version(
+        deployment, f"{source_hash()}-{hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:12]}"
+    )
+    return deployment
+
+
+@lru_cache(maxsize=1)
+def source_hash() -> str:
+    """Return a hash of the sources that replicas import: changed code is then deployed."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in (".py", ".html", ".js", ".css"):
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def deploy_file(config: ServeConfig) -> dict[str, Any]:
+    """Return the content of a file for ``serve deploy``; the same fits ``serveConfigV2`` of a RayService."""
+    service = dump_absolute(config)
+    http = config.http
+    return {
+        "proxy_location": "EveryNode",
+        "http_options": {
+            "host": http.host, "port": http.port, "request_timeout_s": http.request_timeout_s,
+            "keep_alive_timeout_s": http.keep_alive_timeout_s,
+        },
+        "applications": [
+            {
+                "name": spec.name, "route_prefix": spec.route_prefix, "import_path": "serve.app:build",
+                "args": {"part": spec.part, "service": service, "sources": source_hash()},
+            }
+            for spec in specs(config)
+        ],
+    }  # fmt: skip
+
+
+def _updater_handle() -> DeploymentHandle:
+    return serve.get_deployment_handle("Updater", app_name=serve.get_replica_context().app_name)
+
+
+class EncoderReplica(Encoder):
+    """The encoder as a Ray Serve deployment."""
+
+    async def __init__(self, config: IndexApplication) -> None:  # type: ignore[misc]
+        super().__init__(config)
+        await self.start(_updater_handle())
+
+
+class ShardReplica(Shard):
+    """A shard as a Ray Serve deployment."""
+
+    async def __init__(self, config: IndexApplication, number: int, of: int) -> None:  # type: ignore[misc]
+        super().__init__(config, number, of)
+        await self.start(_updater_handle())
+
+
+class UpdaterReplica(Updater):
+    """The updater as a Ray Serve deployment."""
+
+    async def __init__(self, config: IndexApplication, num_shards: int, encoder: Any, shards: Any) -> None:  # type: ignore[misc]
+        super().__init__(config, num_shards, encoder, shards)
+        self.follow(serve.get_replica_context().app_name)

@@ -1,59 +1,247 @@
-"""Configuration of a service: index, address, resources, limits."""
+"""Configuration of a service (serve.yaml): the gateway, and one application for each index or model."""
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
+import os
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from signatlas.config import LocalPath, Strict
+from signatlas.errors import UserError
+
+Kind = Literal["index", "translator"]
+Device = Literal["auto", "cpu", "gpu"]
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
-class DeploymentConfig(BaseModel):
-    """Replicas of one deployment and the resources of each. Fractions let all of them run on a laptop."""
+class DeploymentOptions(Strict):
+    """Options of one Ray Serve deployment, under Ray Serve's own names; None leaves the option to Ray Serve.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Fractions of a CPU let a whole service run on a laptop.
+    """
 
-    num_cpus: float = Field(0.1, ge=0)
-    num_gpus: float = Field(0, ge=0)
-    replicas: int = Field(1, ge=1)
-    max_replicas: int | None = Field(None, ge=1, description="if larger than replicas, Ray Serve scales between them")
+    num_replicas: int | None = Field(None, ge=1)
+    autoscaling_config: dict[str, Any] | None = None
+    ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.1})
     max_ongoing_requests: int = Field(64, ge=1)
-
-
-class Limits(BaseModel):
-    """Limits of one request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    top_k: int = Field(100, ge=1)
-    frames: int = Field(1000, ge=1)
-    body_bytes: int = Field(16 << 20, ge=1)
-
-
-class ServeConfig(BaseModel):
-    """Configuration of a service. It contains the sha256 of the API key, never the key itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    index: str = Field(description="index folder: <index>/CURRENT names the live version")
-    version: str | None = Field(None, description="serve this version instead of the live one")
-    corpus: str | None = Field(None, description="path of the index's corpus, if it has moved")
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    api_key_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    router: DeploymentConfig = DeploymentConfig(num_cpus=0.2, max_ongoing_requests=256)
-    encoder: DeploymentConfig = DeploymentConfig(num_cpus=0.2)
-    shard: DeploymentConfig = DeploymentConfig(num_cpus=0.1)
-    batch_size: int = Field(32, ge=1, description="largest number of requests that the router processes together")
-    batch_wait_s: float = Field(0.002, ge=0, description="how long the router waits to fill a batch")
-    threads: int = Field(1, ge=1, description="CPU threads of each encoder and each shard")
-    limits: Limits = Limits()
+    max_queued_requests: int | None = Field(None, ge=-1)
+    backpressure_config: dict[str, Any] | None = None
+    max_replicas_per_node: int | None = Field(None, ge=1)
+    health_check_period_s: float = Field(1.0, gt=0)
+    health_check_timeout_s: float = Field(3.0, gt=0)
+    graceful_shutdown_wait_loop_s: float = Field(0.5, gt=0)
+    graceful_shutdown_timeout_s: float = Field(30.0, ge=0)
 
     @model_validator(mode="after")
-    def _require_key_beyond_loopback(self) -> ServeConfig:
-        if not is_loopback(self.host) and self.api_key_sha256 is None:
-            raise ValueError(f"host {self.host} is reachable from other machines: set SIGNATLAS_API_KEY first")
+    def _one_size(self) -> DeploymentOptions:
+        if self.num_replicas is not None and self.autoscaling_config is not None:
+            raise ValueError("give either num_replicas or autoscaling_config")
         return self
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that are set, as ``serve.deployment`` takes them."""
+        return self.model_dump(include=set(DeploymentOptions.model_fields), exclude_none=True)
+
+
+class ComputeOptions(DeploymentOptions):
+    """Options of a deployment that computes with torch or FAISS."""
+
+    device: Device = "auto"  # auto: the GPU if ray_actor_options ask for one
+    threads: int = Field(1, ge=1, description="CPU threads of each replica")
+
+    @property
+    def use_gpu(self) -> bool:
+        """Whether the replicas compute on a GPU."""
+        return self.device == "gpu" or (self.device == "auto" and bool(self.ray_actor_options.get("num_gpus")))
+
+
+class ShardOptions(ComputeOptions):
+    """A shard. Its health check searches; a hung replica is replaced after three failed checks."""
+
+    max_replicas_per_node: int | None = Field(None, ge=1, description="1: replicas on different nodes")
+    health_check_period_s: float = Field(0.5, gt=0)
+    health_check_timeout_s: float = Field(1.5, gt=0)
+    max_batch_size: int = Field(32, ge=1, description="largest number of queries that a gateway sends at once")
+    hedge_s: float = Field(1.0, gt=0, description="with several replicas: ask a second one after this time")
+
+
+class EncoderOptions(ComputeOptions):
+    """The encoder of queries; recordings and texts of several requests are encoded in one batch."""
+
+    ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.2})
+    max_batch_size: int = Field(16, ge=1, description="largest number of queries in a batch")
+    batch_wait_timeout_s: float = Field(0.001, ge=0)
+
+
+class TranslatorOptions(ComputeOptions):
+    """The translator; clips of similar length are translated in one batch."""
+
+    ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.3})
+    max_batch_size: int = Field(8, ge=1, description="largest number of clips in a batch")
+    batch_wait_timeout_s: float = Field(0.01, ge=0)
+    health_check_timeout_s: float = Field(30.0, gt=0)
+
+
+class IndexApplication(Strict):
+    """Search in one index: an encoder, shards, and an updater that switches them to a new version together.
+
+    ``colocate``: encoder and shards live in each gateway replica instead, for an index that fits into its memory.
+    """
+
+    kind: Literal["index"] = "index"
+    name: str = Field(pattern=NAME, description="what requests call the index")
+    index: LocalPath = Field(description="index folder: <index>/CURRENT names the live version")
+    version: str | None = Field(None, description="serve this version, also after another became live")
+    corpus: LocalPath | None = Field(None, description="path of the index's corpus, if it has moved")
+    colocate: bool = False
+    shards: int | None = Field(None, ge=1, description="shard deployments (default: one for each shard of the index)")
+    encoder: EncoderOptions = EncoderOptions()
+    shard: ShardOptions = ShardOptions()
+    updater: DeploymentOptions = DeploymentOptions(ray_actor_options={"num_cpus": 0.05}, max_ongoing_requests=1000)
+
+
+class TranslatorApplication(Strict):
+    """Translation of signing into text by one model."""
+
+    kind: Literal["translator"] = "translator"
+    name: str = Field(pattern=NAME, description="what requests call the model")
+    model: LocalPath = Field(description="model folder or Hub name")
+    translator: TranslatorOptions = TranslatorOptions()
+
+
+class Limits(Strict):
+    """Limits of one request, and of all requests in one gateway replica together."""
+
+    k: int = Field(1000, ge=1, description="largest offset + k of a search")
+    queries: int = Field(32, ge=1, description="queries of one request")
+    frames: int = Field(1000, ge=1, description="frames of one clip")
+    text_characters: int = Field(2000, ge=1)
+    body_bytes: int = Field(16 << 20, ge=1)
+    bodies_in_flight: int = Field(512, ge=1, description="requests whose body is being read or answered")
+    bytes_in_flight: int = Field(256 << 20, ge=1, description="bytes of all bodies that are being read or parsed")
+    body_timeout_s: float = Field(30, gt=0, description="time to send a whole body")
+    idle_timeout_s: float = Field(5, gt=0, description="time between two pieces of a body")
+    running: int = Field(64, ge=1, description="searches and translations at a time")
+    waiting: int = Field(256, ge=0, description="requests that wait for their turn; more are answered with 503")
+    deadline_s: float = Field(10, gt=0, description="time to answer a request that names no deadline, and the most")
+    translation_deadline_s: float = Field(60, gt=0)
+
+
+class KeyOptions(Strict):
+    """Who may call ``/v1``. Without ``keys`` and ``allow_anonymous`` a loopback service makes a key for its run."""
+
+    keys: LocalPath | None = Field(None, description="file of keys at a path or URI: signatlas keys add")
+    allow_anonymous: bool = Field(False, description="no keys at all; on a loopback address only")
+    run_key_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of the key of this run only")
+    requests_per_s: float = Field(200, gt=0, description="rate of one key in one gateway replica")
+    burst: int = Field(400, ge=1)
+    concurrent: int = Field(64, ge=1, description="requests of one key at a time in one gateway replica")
+
+
+class GatewayOptions(DeploymentOptions):
+    """The HTTP gateway."""
+
+    ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.2})
+    # More than limits.bodies_in_flight: the gateway sheds with a problem document before Ray Serve does.
+    max_ongoing_requests: int = Field(2048, ge=1)
+    max_queued_requests: int | None = 2048
+    limits: Limits = Limits()
+    authorization: KeyOptions = KeyOptions()
+    cors_origins: tuple[str, ...] = Field((), description="origins of web pages that may call the service")
+    root_path: str = Field("", description="path prefix that a proxy in front removes, such as /signs")
+
+
+class HttpOptions(Strict):
+    """Address of the service."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    request_timeout_s: float = Field(120, gt=0, description="backstop of Ray Serve's proxy")
+    keep_alive_timeout_s: int = Field(60, ge=1)
+
+
+class ServeConfig(Strict):
+    """A service. Never contains a key: only the place of the file with their hashes."""
+
+    http: HttpOptions = HttpOptions()
+    gateway: GatewayOptions = GatewayOptions()
+    applications: tuple[IndexApplication | TranslatorApplication, ...] = Field(min_length=1)
+
+    @field_validator("applications", mode="before")
+    @classmethod
+    def _add_kind(cls, value: Any) -> Any:
+        # Without a kind, the key `index` or `model` says which; then errors are those of one kind only.
+        if not isinstance(value, list | tuple):
+            return value
+        return [_parse_application(part) for part in value]
+
+    @model_validator(mode="after")
+    def _check(self) -> ServeConfig:
+        names = [application.name for application in self.applications]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two applications are called {min(twice)}: give each a name of its own")
+        if reserved := {"gateway", "healthz"} & set(names):
+            raise ValueError(f"an application cannot be called {min(reserved)}")
+        access = self.gateway.authorization
+        if access.allow_anonymous and access.keys is not None:
+            raise ValueError("give either keys or allow_anonymous")
+        if not is_loopback(self.http.host):
+            if access.allow_anonymous:
+                raise ValueError(f"host {self.http.host} is reachable from other machines: it needs keys")
+            if access.keys is None:
+                raise ValueError(
+                    f"host {self.http.host} is reachable from other machines: make a key with 'signatlas keys add "
+                    "NAME --keys FILE' and give the file with --keys"
+                )
+        return self
+
+    def indexes(self) -> list[IndexApplication]:
+        """Return the applications that search."""
+        return [a for a in self.applications if isinstance(a, IndexApplication)]
+
+    def translators(self) -> list[TranslatorApplication]:
+        """Return the applications that translate."""
+        return [a for a in self.applications if isinstance(a, TranslatorApplication)]
+
+
+def _parse_application(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    kind = part.get("kind") or ("translator" if "model" in part else "index")
+    classes: dict[str, type[Strict]] = {"index": IndexApplication, "translator": TranslatorApplication}
+    if kind not in classes:
+        raise ValueError(f"unknown kind {str(kind)[:40]!r}: choose index or translator")
+    return classes[kind].model_validate({**part, "kind": kind})
+
+
+def parse(config: ServeConfig | dict[str, Any]) -> ServeConfig:
+    """Validate a configuration. Raises UserError with its first mistake."""
+    if isinstance(config, ServeConfig):
+        return config
+    try:
+        return ServeConfig.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"service configuration: {field}: {message}" if field else message) from error
+
+
+def load(path: str | os.PathLike[str]) -> ServeConfig:
+    """Read a serve.yaml. Raises UserError."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{os.fspath(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{os.fspath(path)} is not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{os.fspath(path)} is not a configuration: it has no keys such as applications")
+    return parse(content)
 
 
 def is_loopback(host: str) -> bool:
@@ -64,8 +252,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def key_digest(key: str) -> str:
-    """Return the sha256 of an API key, in hexadecimal."""
-    return hashlib.sha256(key.encode()).hexdigest()

@@ -36,7 +36,7 @@ class Key(Strict):
     name: str = Field(pattern=NAME)
     role: Role = "read"
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT[0-9:.]{5,15}(Z|\+00:00)$", description="ISO 8601, UTC")
+    created: str = Field("", pattern=r"^(\d{4}-\d\d-\d\dT[0-9:.]{5,15}(Z|\+00:00))?$", description="ISO 8601, UTC")
 
 
 class KeyFile(Strict):

@@ -1,86 +1,96 @@
-"""Start and stop a service, and switch it to a new index version while it runs."""
+"""Start the applications of a service on the connected Ray, wait until they are ready, follow them, stop them."""
 
 from __future__ import annotations
 
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray import serve
 
-from serve.builder import build
+from serve.app import GATEWAY, application, specs
 from serve.config import ServeConfig
 from signatlas.errors import UserError
-from signatlas.retrieval.index_version import IndexVersion, current
 
-APPLICATION = "signatlas"
-POLL_S = 2.0  # how often the live version is read
+POLL_S = 2.0  # how often the updaters are asked for news
+READY_TIMEOUT_S = 300.0
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
-def start(config: ServeConfig, previous: str | None = None) -> None:
-    """Deploy or redeploy the application on the connected Ray; return when every deployment is ready.
+def start(config: ServeConfig, report: Callable[[str], Any] = lambda line: None) -> None:
+    """Deploy or redeploy the applications; return when every replica is ready. ``report`` receives progress.
 
-    ``previous`` is the index version that is being replaced, if any. Raises UserError if a deployment does not start.
+    Raises UserError if one does not start.
     """
-    application = build(config, previous)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"host": config.host, "port": config.port}, logging_config={"log_level": "WARNING"})
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
-    try:
-        router: Any = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=quiet)
-        version = config.version or current(config.index)
-        messages = router.other_versions.remote(version).result(timeout_s=60)
-    except (RuntimeError, TimeoutError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"the service did not start: {reason}; see the Ray Serve log") from error
-    if messages:
-        raise UserError(f"cannot serve version {version}: {', '.join(messages)}; see the Ray Serve log")
+    http = config.http
+    serve.start(
+        http_options={
+            "host": http.host, "port": http.port, "request_timeout_s": http.request_timeout_s,
+            "keep_alive_timeout_s": http.keep_alive_timeout_s,
+        },
+        logging_config=QUIET,
+    )  # fmt: skip
+    for spec in specs(config):
+        report(f"starting {spec.part}")
+        try:
+            serve.run(
+                application(config, spec.part), name=spec.name, route_prefix=spec.route_prefix, logging_config=QUIET
+            )
+        except (RuntimeError, TimeoutError) as error:
+            raise UserError(f"{spec.part} did not start: {_reason(error)}; see the Ray Serve log") from error
+    wait_until_ready(READY_TIMEOUT_S)
 
 
-def stop() -> None:
-    """Stop all Ray Serve applications of the connected Ray."""
-    serve.shutdown()
+def wait_until_ready(timeout_s: float) -> None:
+    """Return when the gateway says that every replica serves the live version. Raises UserError."""
+    gateway: Any = serve.get_app_handle(GATEWAY)
+    deadline = time.monotonic() + timeout_s
+    missing: list[str] = ["the gateway does not answer"]
+    while time.monotonic() < deadline:
+        try:
+            missing = gateway.missing.remote().result(timeout_s=30)
+        except (RuntimeError, TimeoutError) as error:
+            missing = [f"the gateway does not answer ({_reason(error)})"]
+        if not missing:
+            return
+        time.sleep(0.2)
+    raise UserError(f"the service did not become ready: {'; '.join(missing)}; see the Ray Serve log")
 
 
-def watch(config: ServeConfig, version: str) -> None:
-    """Block until interrupted; switch from ``version`` to each version that becomes live.
+def stop(config: ServeConfig) -> None:
+    """Delete the applications of the service, the gateway first; requests in flight are answered.
 
-    A configuration that names a version is never switched.
+    Other applications on the cluster stay, and so does Ray Serve itself.
     """
-    last_error = ""
+    running = serve.status().applications
+    for spec in reversed(specs(config)):
+        if spec.name in running:
+            serve.delete(spec.name)
+
+
+def watch(config: ServeConfig) -> None:
+    """Block until interrupted, and print which index versions become live and what keeps one from it."""
+    handles = {index.name: index for index in config.indexes()}
+    states: dict[str, tuple[Any, Any]] = {}
+    gateway: Any = serve.get_app_handle(GATEWAY)
     while True:
         time.sleep(POLL_S)
-        if config.version is not None:
-            continue
         try:
-            live = switch_version(config, version)
-        except UserError as error:
-            if str(error) != last_error:
-                print(f"still serving version {version}: {error}", flush=True)
-            last_error = str(error)
+            news = gateway.news.remote().result(timeout_s=30)
+        except Exception:  # a replica restarts or Ray has a hiccup: the service goes on without this loop
             continue
-        if live != version:
-            print(f"now serving version {live}", flush=True)
-        version, last_error = live, ""
-
-
-def switch_version(config: ServeConfig, served: str) -> str:
-    """Switch from ``served`` to the live version, replica by replica; return the version that is served now.
-
-    Raises IndexVersionError if the live version is damaged, before anything changes, and UserError if it does not
-    start on the cluster, after switching back to ``served``.
-    """
-    live = current(config.index)
-    if live == served:
-        return served
-    IndexVersion.open(config.index, live, verify=True).require_signs()
-    try:
-        start(config.model_copy(update={"version": live}), previous=served)
-    except UserError:
-        start(config.model_copy(update={"version": served}), previous=live)
-        raise
-    return live
+        for name in handles:
+            live, message = news.get(name, (None, ""))
+            before = states.get(name, (live, ""))
+            prefix = f"{name}: " if len(handles) > 1 else ""
+            if live is not None and live != before[0]:
+                print(f"{prefix}now serving version {live}", flush=True)
+            if message and message != before[1]:
+                print(f"{prefix}{message}", flush=True)
+            states[name] = (live or before[0], message)
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -93,3 +103,8 @@ def require_free_port(host: str, port: int) -> None:
         except OSError as error:
             reason = error.strerror or str(error)
             raise UserError(f"cannot serve at {host}:{port}: {reason}; choose another --port or --host") from error
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -82,6 +82,18 @@ def read(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
+def to_gpu(index: faiss.Index, device: int = 0) -> Any:
+    """Copy an index to a GPU. Raises IndexVersionError without faiss-gpu, or for a type that a GPU does not hold."""
+    import faiss
+
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise IndexVersionError("this faiss computes on the CPU only: install faiss-gpu (make setup EXTRA=gpu)")
+    try:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), device, index)
+    except RuntimeError as error:
+        raise IndexVersionError(f"the index does not fit onto GPU {device}: {_reason(error)}") from error
+
+
 def _ordered(scores: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores = np.where(positions < 0, np.float32(-np.inf), scores)
     order = np.lexsort((positions, -scores), axis=1)

@@ -1,0 +1,106 @@
+"""Collect concurrent calls into batches, and call an object of this process as if it were a deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs ``run`` over batches of what callers submit, at most ``max_running`` batches at a time.
+
+    Nothing waits for a batch to fill: items that arrive while the allowed batches run become the next batch. An item
+    whose caller has left (a deadline) is dropped before its batch starts. ``run`` returns one result for each item; a
+    result that is an exception is raised at its own caller only.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]],
+        *,
+        max_size: int,
+        max_running: int = 1,
+        wait_s: float = 0.0,
+    ):
+        self._run, self._max_size, self._max_running, self._wait_s = run, max_size, max_running, wait_s
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._running = 0
+        self._items_running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def pending(self) -> int:
+        """The number of items that wait or are in a running batch."""
+        return len(self._waiting) + self._items_running
+
+    async def submit(self, item: Item) -> Result:
+        """Return the result of one item. Raises the exception that ``run`` returned or raised for it."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        if self._running < self._max_running and self._waiting:
+            self._running += 1
+            task = asyncio.ensure_future(self._run_batch())
+            self._tasks.add(task)  # asyncio itself keeps no reference
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run_batch(self) -> None:
+        try:
+            # With no pause, callers that are ready in this turn of the loop still join.
+            await asyncio.sleep(self._wait_s)
+            batch: list[tuple[Item, asyncio.Future[Result]]] = []
+            while self._waiting and len(batch) < self._max_size:
+                entry = self._waiting.popleft()
+                if not entry[1].done():
+                    batch.append(entry)
+            if batch:
+                self._items_running += len(batch)
+                try:
+                    await self._answer(batch)
+                finally:
+                    self._items_running -= len(batch)
+        finally:
+            self._running -= 1
+            self._start()
+
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results: Sequence[Result | BaseException] = await self._run([item for item, _ in batch])
+        except Exception as error:
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+class LocalHandle:
+    """Calls methods of an object in this process like those of a deployment: ``handle.method.remote(...)``."""
+
+    def __init__(self, target: Any):
+        self._target = target
+
+    def __getattr__(self, name: str) -> LocalMethod:
+        return LocalMethod(getattr(self._target, name))
+
+
+class LocalMethod:
+    """A method of a :class:`LocalHandle`; ``remote`` returns a task, which can be awaited and cancelled."""
+
+    def __init__(self, method: Callable[..., Awaitable[Any]]):
+        self._method = method
+
+    def remote(self, *arguments: Any) -> asyncio.Future[Any]:
+        """Start the method and return its task."""
+        return asyncio.ensure_future(self._method(*arguments))

@@ -1,0 +1,257 @@
+"""The HTTP API: a FastAPI ingress that admits requests, hands them to the parts of the service, and answers."""
+
+# No `from __future__ import annotations` here: ray.serve.ingress rebuilds the endpoint signatures, and FastAPI cannot
+# resolve string annotations in them.
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, Response
+from ray import serve
+
+import signatlas
+from serve import answers, errors
+from serve.access import Access
+from serve.admission import Running
+from serve.config import ServeConfig
+from serve.errors import Problem
+from serve.openapi import DESCRIPTION, describe, request_body
+from serve.parts import Parts
+from serve.request_body import BodyReader
+from serve.schemas import (
+    EmbedAnswer,
+    EmbedRequest,
+    Indexes,
+    Models,
+    PosesAnswer,
+    PosesQuery,
+    SearchAnswer,
+    SearchOptions,
+    SearchRequest,
+    TranslateAnswer,
+    TranslateOptions,
+    TranslateRequest,
+)
+from serve.searcher import Deadline
+from signatlas.errors import UserError
+from signatlas.pose.serialization import parse_pose, to_json
+from signatlas.retrieval.search import Sign
+
+WEB = Path(__file__).parent / "web"
+READY_S = 5.0
+
+app = FastAPI(
+    title="signatlas",
+    version=signatlas.__version__,
+    description=DESCRIPTION,
+    docs_url=None,  # served from files of our own, see serve/openapi.py
+    redoc_url=None,
+)
+errors.install(app)
+describe(app)
+
+
+@serve.ingress(app)
+class Gateway:
+    """Checks keys and limits, parses bodies, and asks the indexes and translators of the service."""
+
+    async def __init__(self, config: ServeConfig) -> None:  # type: ignore[misc]  # awaited by Ray Serve
+        self.config, self.limits = config, config.gateway.limits
+        self.access = Access(config.gateway.authorization)
+        self.bodies = BodyReader(self.limits)
+        self.running = Running(self.limits.running, self.limits.waiting, self.limits.deadline_s)
+        self.parts = Parts(config)
+        await self.parts.start()
+        self.access.follow()
+
+    @asynccontextmanager
+    async def admitted(self, request: Request) -> AsyncIterator[None]:
+        """Check the key, then hold a place of the key's and of the gateway's running requests."""
+        async with self.access.admit(request):
+            yield
+
+    # Search
+
+    @app.post("/v1/search", response_model=SearchAnswer, openapi_extra=request_body(SearchRequest))
+    async def search(self, request: Request) -> Response:
+        """Find signs, clips or texts: one result for each query. A lone query's error is the response's status."""
+        async with self.admitted(request):
+            started = time.monotonic()
+            async with self.bodies.json(request, SearchRequest.model_validate) as body:
+                return await self._search(body, body.queries, 1e3 * (time.monotonic() - started))
+
+    @app.post("/v1/search/video", response_model=SearchAnswer, openapi_extra=request_body(SearchOptions, upload=True))
+    async def search_video(self, request: Request) -> Response:
+        """Find signs or texts by an uploaded .pose file; the fields of the form are the options of a search."""
+        async with self.admitted(request):
+            started = time.monotonic()
+            query, fields = await self._upload(request)
+            options = SearchOptions.model_validate(fields)
+            return await self._search(options, [query], 1e3 * (time.monotonic() - started))
+
+    async def _upload(self, request: Request) -> tuple[PosesQuery, dict[str, str]]:
+        async with self.bodies.upload(request) as upload:
+            if Path(upload.name).suffix.lower() != ".pose":
+                name = errors.shown(upload.name)
+                raise Problem(415, f"'{name}' is not a .pose file; video is not supported: send poses")
+            fields = upload.fields
+            pose_file = await asyncio.to_thread(parse_pose, upload.content, "the file")
+        query = PosesQuery.model_construct(
+            poses=pose_file.poses,
+            width=pose_file.width,
+            height=pose_file.height,
+            fps=pose_file.fps,
+            source=None,
+            language=None,
+        )
+        return query, fields
+
+    async def _search(self, options: SearchOptions, queries: list[Any], parsed_ms: float) -> Response:
+        searcher = self.parts.searcher(options.index)
+        deadline = self._deadline(options.deadline_s, self.limits.deadline_s)
+        if options.offset + options.k > self.limits.k:
+            raise Problem(422, f"k: offset + k is {options.offset + options.k}, above the limit of {self.limits.k}")
+        self._check_count(queries)
+        manifest = searcher.manifest
+        if options.group_by is not None and manifest.kind != "signs":
+            raise Problem(422, f"group_by: the entries of an index of {manifest.kind} have no single gloss")
+        problems, accepted = {}, []
+        for number, query in enumerate(queries):
+            try:
+                accepted.append(answers.encoder_query(query, manifest, options.mirror == "best", self.limits))
+            except Problem as problem:
+                problems[number] = problem
+        if problems and not accepted:
+            raise problems[0]
+        async with self.running.slot(deadline.left()):
+            outcome = await searcher.search(accepted, options, deadline)
+        answer = answers.search_answer(outcome, options, searcher.config.name)
+        answer["results"] = answers.merge_problems(problems, answer["results"], len(queries))
+        return answers.json_response(answer, answers.server_timing({"parse": parsed_ms, **outcome.stages}))
+
+    # Translation and embeddings
+
+    @app.post("/v1/translate", response_model=TranslateAnswer, openapi_extra=request_body(TranslateRequest))
+    async def translate(self, request: Request) -> Response:
+        """Translate signing into text. Machine translations can be fluent and wrong."""
+        async with self.admitted(request), self.bodies.json(request, TranslateRequest.model_validate) as body:
+            return await self._translate(body, body.queries)
+
+    @app.post(
+        "/v1/translate/video", response_model=TranslateAnswer, openapi_extra=request_body(TranslateOptions, upload=True)
+    )
+    async def translate_video(self, request: Request) -> Response:
+        """Translate an uploaded .pose file; the fields of the form are the options of a translation."""
+        async with self.admitted(request):
+            query, fields = await self._upload(request)
+            return await self._translate(TranslateOptions.model_validate(fields), [query])
+
+    async def _translate(self, options: TranslateOptions, queries: list[Any]) -> Response:
+        translator = self.parts.translator(options.model)
+        deadline = self._deadline(options.deadline_s, self.limits.translation_deadline_s)
+        self._check_count(queries)
+        async with self.running.slot(deadline.left()):
+            answer = await translator.translate(queries, options, self.limits, deadline)
+        return answers.json_response(answer)
+
+    @app.post("/v1/embed", response_model=EmbedAnswer, openapi_extra=request_body(EmbedRequest))
+    async def embed(self, request: Request) -> Response:
+        """Encode queries with the model of an index."""
+        async with self.admitted(request), self.bodies.json(request, EmbedRequest.model_validate) as body:
+            return await self._embed(body)
+
+    async def _embed(self, body: EmbedRequest) -> Response:
+        searcher = self.parts.searcher(body.index)
+        deadline = self._deadline(body.deadline_s, self.limits.deadline_s)
+        self._check_count(body.queries)
+        manifest = searcher.manifest
+        queries = [answers.encoder_query(query, manifest, False, self.limits) for query in body.queries]
+        async with self.running.slot(deadline.left()):
+            encoded = await searcher.encode(manifest.version, queries, deadline)
+        if len(encoded) == 1 and isinstance(encoded[0], UserError):
+            raise answers.problem_of(encoded[0])
+        results = [answers.embedding(e, body.tokens) for e in encoded]
+        return answers.json_response({"results": results, "index": searcher.config.name, "version": manifest.version})
+
+    def _check_count(self, queries: list[Any]) -> None:
+        if len(queries) > self.limits.queries:
+            raise Problem(413, f"queries: {len(queries)}; at most {self.limits.queries} are accepted in one request")
+
+    def _deadline(self, seconds: float | None, limit: float) -> Deadline:
+        return Deadline(min(seconds or limit, limit))
+
+    # What the service has
+
+    # Ids contain slashes. This route comes first: the next one would take "/poses" for the end of an id.
+    @app.get("/v1/signs/{id:path}/poses", response_model=PosesAnswer | Sign)
+    async def sign_poses(self, request: Request, id: str, index: str | None = None) -> Response:
+        """Return the poses of an indexed recording; missing coordinates are null."""
+        async with self.admitted(request):
+            deadline = self._deadline(None, self.limits.deadline_s)
+            try:
+                searcher, row = await self.parts.entry(id, index, deadline)
+            except Problem as problem:
+                if problem.status != 404:
+                    raise
+                return answers.json_response(_sign((await self.parts.entry(f"{id}/poses", index, deadline))[1]))
+            clip = await searcher.clip(id, deadline)
+            if isinstance(clip, UserError):
+                raise answers.problem_of(clip)
+            poses = await asyncio.to_thread(to_json, clip.poses, 5)
+            return answers.json_response(
+                {"id": id, "fps": row["fps"], "width": clip.width, "height": clip.height, "poses": poses}
+            )
+
+    @app.get("/v1/signs/{id:path}", response_model=Sign)
+    async def sign(self, request: Request, id: str, index: str | None = None) -> Response:
+        """Return the metadata of an entry of an index."""
+        async with self.admitted(request):
+            _, row = await self.parts.entry(id, index, self._deadline(None, self.limits.deadline_s))
+            return answers.json_response(_sign(row))
+
+    @app.get("/v1/indexes", response_model=Indexes)
+    async def indexes(self, request: Request) -> Response:
+        """Return the indexes of the service with version, model, corpus and counts, and the limits of a request."""
+        async with self.admitted(request):
+            content = {"signatlas": signatlas.__version__, "indexes": self.parts.index_infos()}
+            return answers.json_response({**content, "limits": self.limits.model_dump()})
+
+    @app.get("/v1/models", response_model=Models)
+    async def models(self, request: Request) -> Response:
+        """Return the models that translate."""
+        async with self.admitted(request):
+            models = await self.parts.model_infos(READY_S)
+            return answers.json_response({"signatlas": signatlas.__version__, "models": models})
+
+    # For the command that started the service, by handle
+
+    async def missing(self) -> list[str]:
+        """Return what is missing for every replica of every part to serve the live version."""
+        return await self.parts.readiness(READY_S)
+
+    async def news(self) -> dict[str, tuple[str | None, str]]:
+        """Return the live version of each index, and the updater's last message."""
+        return await self.parts.news(READY_S)
+
+    # Open to everyone
+
+    @app.get("/readyz")
+    async def readyz(self) -> Response:
+        """Return 200 if every replica of every part answers and serves the live version, else 503."""
+        if missing := await self.missing():
+            raise errors.service_unavailable(f"not ready: {'; '.join(missing)}")
+        versions = {name: searcher.live for name, searcher in self.parts.searchers.items()}
+        return answers.json_response({"status": "ready", "versions": versions})
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page(self) -> HTMLResponse:
+        text = (WEB / "page.html").read_text(encoding="utf-8")
+        return HTMLResponse(text.replace("{{contents}}", self.parts.summary()))
+
+
+def _sign(row: dict[str, Any]) -> dict[str, Any]:
+    return Sign(**{**row, "texts": row["texts"] or []}).model_dump()

@@ -1,0 +1,16 @@
+"""/healthz as an application of its own: it answers while searches queue."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+
+class Health:
+    """Answers 200 to GET and HEAD while Ray Serve runs."""
+
+    async def __call__(self, request: Request) -> JSONResponse:
+        """Return 200, 405 for other methods."""
+        if request.method not in ("GET", "HEAD"):
+            return JSONResponse({"detail": "use GET or HEAD"}, 405, {"Allow": "GET, HEAD"})
+        return JSONResponse({"status": "ok"})

@@ -1,0 +1,134 @@
+"""The description of the API at /openapi.json, and /docs with assets of its own, so that it works without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import BaseModel
+
+from serve.errors import MEDIA_TYPE
+from serve.schemas import ProblemDocument
+
+DESCRIPTION = """Find signs by performing them, signing by text, texts by signing; translate signing into text.
+
+Every error is an RFC 9457 document. Send the key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
+FAVICON = "data:,"
+STATUSES = {
+    400: "the body is not JSON, or not a form",
+    401: "the key is missing or not valid",
+    404: "no such clip, entry, index, model or path",
+    408: "the body did not arrive in time",
+    413: "more bytes, frames, characters or queries than are accepted",
+    415: "another content type or encoding, or a file that is not .pose",
+    422: "JSON that does not fit: wrong shape, empty, out of range",
+    429: "the key's rate or number of requests at a time is used up; see Retry-After",
+    503: "a part of the service does not answer, or there is too much to do; see Retry-After",
+    504: "the deadline of the request has passed",
+}
+OPEN = ("/readyz", "/healthz")
+EXAMPLES = {
+    "SearchRequest": {"queries": [{"text": "morgen regen im norden", "language": "de"}], "k": 5},
+    "TranslateRequest": {"queries": [{"clip": "phoenix-composed/test/0001"}], "num_beams": 8},
+    "EmbedRequest": {"queries": [{"clip": "dgs/dictionary/Hunger"}]},
+}
+
+
+def request_body(model: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI of a body that the endpoint itself reads: JSON, or a form with a file and the same options."""
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    if not upload:
+        content: dict[str, Any] = {"application/json": {"schema": reference}}
+        if model.__name__ in EXAMPLES:
+            content["application/json"]["example"] = EXAMPLES[model.__name__]
+    else:
+        properties = {
+            name: {key: value for key, value in schema.items() if key != "title"}
+            for name, schema in model.model_json_schema()["properties"].items()
+        }
+        form = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"},
+                                                                     **properties}}  # fmt: skip
+        content = {"multipart/form-data": {"schema": form}}
+    # The name of the model is read again by `describe`, which adds its schema to the document.
+    return {"requestBody": {"required": True, "content": content}, "x-model": None if upload else model.__name__}
+
+
+def describe(app: FastAPI) -> None:
+    """Give ``app`` its OpenAPI document and the page /docs."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        # Relative addresses, so that a path prefix in front does not matter.
+        return get_swagger_ui_html(
+            openapi_url="openapi.json", title="signatlas", swagger_js_url="assets/swagger-ui-bundle.js",
+            swagger_css_url="assets/swagger-ui.css", swagger_favicon_url=FAVICON,
+        )  # fmt: skip
+
+    @app.get("/assets/{name}", include_in_schema=False)
+    async def asset(name: str) -> FileResponse:
+        import fastapi_offline
+        from starlette.exceptions import HTTPException
+
+        if name not in ("swagger-ui-bundle.js", "swagger-ui.css"):
+            raise HTTPException(404, "no such file")
+        return FileResponse(Path(fastapi_offline.__file__).parent / "static" / name)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    from serve import schemas
+
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+    )
+    components = document.setdefault("components", {})
+    known = components.setdefault("schemas", {})
+    names = ["ProblemDocument"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            name = operation.pop("x-model", None)
+            if name:
+                names.append(name)
+            _set_responses(operation, path, method)
+    for name in names:
+        model: type[BaseModel] = getattr(schemas, name)
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        known.update(schema.pop("$defs", {}))
+        known[name] = schema
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own errors, which this API does not send
+        known.pop(name, None)
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    return document
+
+
+def _set_responses(operation: dict[str, Any], path: str, method: str) -> None:
+    """State the problems that an operation can answer with, and which keys it takes."""
+    problem = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}}
+    responses = operation["responses"]
+    responses.pop("422", None)
+    if path in OPEN:
+        responses["503"] = {"description": STATUSES[503], "content": problem}
+        operation["security"] = []
+        return
+    statuses = STATUSES if method == "post" else {s: STATUSES[s] for s in (401, 404, 422, 429, 503, 504)}
+    for status, description in statuses.items():
+        headers = {"Retry-After": {"schema": {"type": "string"}}} if status in (429, 503) else {}
+        responses[str(status)] = {
+            "description": description,
+            "content": problem,
+            **({"headers": headers} if headers else {}),
+        }
+    operation["security"] = [{"bearer": []}, {"header": []}]

@@ -1,0 +1,374 @@
+"""The way of a search: encode the queries, ask every shard in time, merge. Runs in the process of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from serve.batcher import Batcher, LocalHandle
+from serve.config import IndexApplication
+from serve.encoder import Encoded, EncoderQuery, VersionMissing
+from serve.errors import Problem, service_unavailable
+from serve.schemas import SearchOptions
+from serve.versions import REPORT_S, REPORT_TIMEOUT_S, Report, Target
+from signatlas.errors import UserError
+from signatlas.retrieval.index_version import Manifest
+from signatlas.retrieval.shard_search import ShardQuery, ShardResult, merge_results
+
+logger = logging.getLogger("ray.serve")
+LOST = (RayActorError, TaskCancelledError, RayServeException)  # the replica is gone or restarts
+BATCHES_IN_FLIGHT = 4  # to each shard and encoder
+LATE_WAIT_S = 0.25  # how long a search waits for a shard that did not answer the last time
+VERSION_ATTEMPTS, VERSION_PAUSE_S = 40, 0.1
+
+
+class Deadline:
+    """The time by which a request must be answered."""
+
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left, at least 0."""
+        return max(0.0, self._end - time.monotonic())
+
+    def require(self) -> float:
+        """Return the seconds that are left. Raises a 504 Problem when there are none."""
+        if (left := self.left()) <= 0:
+            raise Problem(504, "the deadline has passed: allow more time, or ask again when there is less to do")
+        return left
+
+
+class Found(NamedTuple):
+    """Hits of one query, as (score, row), and the number of pairs scored token by token."""
+
+    result: ShardResult
+    encoded: Encoded
+
+
+class Outcome(NamedTuple):
+    """The results of a request's queries, all from one version, and the names of shards that did not answer."""
+
+    manifest: Manifest
+    results: list[Found | UserError]
+    missing: list[str]
+    stages: dict[str, float]  # stage -> milliseconds
+
+
+class ShardClient:
+    """Sends queries to one shard deployment in batches, asks a second replica where one is slow or lost."""
+
+    def __init__(self, number: int, handle: Any, config: IndexApplication):
+        self.number, self.handle, self.config = number, handle, config
+        self.replicas = 1
+        self.late = False  # its last answer did not come in time
+        self._batchers: dict[str, Batcher[tuple[ShardQuery, float], ShardResult]] = {}
+
+    async def search(self, version: str, query: ShardQuery, seconds: float) -> ShardResult:
+        """Return the shard's result. Raises TimeoutError, VersionMissing, or an error of Ray."""
+        seconds = min(seconds, LATE_WAIT_S) if self.late else seconds
+        try:
+            result = await asyncio.wait_for(self._batcher(version).submit((query, time.monotonic() + seconds)), seconds)
+        except (TimeoutError, *LOST):
+            self.late = True
+            raise
+        return result
+
+    def _batcher(self, version: str) -> Batcher[tuple[ShardQuery, float], ShardResult]:
+        if version not in self._batchers:
+
+            async def run(batch: Sequence[tuple[ShardQuery, float]]) -> Sequence[ShardResult]:
+                left = max(deadline for _, deadline in batch) - time.monotonic()
+                results = await self._ask(version, [query for query, _ in batch], max(left, 0.01))
+                self.late = False
+                return results
+
+            if len(self._batchers) > 4:
+                self._batchers.clear()
+            self._batchers[version] = Batcher(
+                run, max_size=self.config.shard.max_batch_size, max_running=BATCHES_IN_FLIGHT
+            )
+        return self._batchers[version]
+
+    async def _ask(self, version: str, queries: list[ShardQuery], seconds: float) -> list[ShardResult]:
+        """Ask a replica; after a lost one, or after ``hedge_s`` where there are several, ask once more."""
+        end = time.monotonic() + seconds
+        attempts = [self.handle.search.remote(version, queries, seconds)]
+        tasks = {asyncio.ensure_future(result_of(attempts[0]))}
+        first_wait = min(seconds, self.config.shard.hedge_s) if self.replicas > 1 else seconds
+        error: BaseException = TimeoutError(f"shard {self.number}")
+        try:
+            while tasks and (left := end - time.monotonic()) > 0:
+                wait = min(left, first_wait) if len(attempts) == 1 else left
+                finished, tasks = await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    if (failure := task.exception()) is None:
+                        return task.result()
+                    error = failure
+                    if not isinstance(failure, LOST):
+                        raise failure
+                if len(attempts) == 1 and end > time.monotonic():
+                    attempts.append(self.handle.search.remote(version, queries, end - time.monotonic()))
+                    tasks.add(asyncio.ensure_future(result_of(attempts[1])))
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                for attempt in attempts:
+                    attempt.cancel()
+        raise error
+
+
+async def result_of(response: Any) -> Any:
+    """Await a response of a handle; an error is the one that the replica raised, without Ray's traceback."""
+    try:
+        return await response
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+
+
+class Searcher:
+    """Searches one index through its encoder and shards. All parts of an answer come from one version."""
+
+    def __init__(self, config: IndexApplication, encoder: Any, shards: list[Any], updater: Any):
+        self.config, self.encoder, self.updater = config, encoder, updater
+        self.shards = [ShardClient(number, handle, config) for number, handle in enumerate(shards)]
+        self.manifests: dict[str, Manifest] = {}
+        self.live: str | None = None
+        self.replica = uuid.uuid4().hex[:12]
+        self._task: asyncio.Task[None] | None = None
+        self._encoders: dict[str, Batcher[tuple[EncoderQuery, float], Encoded]] = {}
+
+    def follow(self) -> None:
+        """Start to follow the updater, if that has not begun."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(self._follow())
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except Exception as error:  # the updater restarts, or Ray has a hiccup: go on with what is known
+                logger.debug("%s: the updater does not answer: %s", self.config.name, error)
+            await asyncio.sleep(REPORT_S if self.live else 0.1)
+
+    async def _look(self) -> None:
+        report = Report("gateway", self.replica, (), self.live)
+        target: Target = await asyncio.wait_for(result_of(self.updater.report.remote(report)), REPORT_TIMEOUT_S)
+        if target.live is not None and target.live not in self.manifests:
+            raw = await asyncio.wait_for(result_of(self.updater.info.remote(target.live)), 30)
+            kept = {self.live: self.manifests[self.live]} if self.live else {}
+            self.manifests = {**kept, target.live: Manifest.model_validate({**raw, "files": {}})}
+        if target.live is not None:
+            self.live = target.live
+        replicas = await asyncio.wait_for(result_of(self.updater.replicas.remote()), REPORT_TIMEOUT_S)
+        for shard in self.shards:
+            shard.replicas = replicas.get(f"shard {shard.number}", 1)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the live version. Raises a 503 Problem while the index is not there."""
+        if self.live is None:
+            raise service_unavailable(f"the index {self.config.name} is not ready yet: see /readyz")
+        return self.manifests[self.live]
+
+    async def search(
+        self,
+        queries: Sequence[EncoderQuery | np.ndarray],
+        options: SearchOptions,
+        deadline: Deadline,
+    ) -> Outcome:
+        """Search by queries to encode or by unit vectors float32 [E]. Raises Problem (503, 504)."""
+        for _ in range(VERSION_ATTEMPTS):
+            manifest = self.manifest
+            try:
+                return await self._search(manifest, queries, options, deadline)
+            except VersionMissing:
+                # A replica that has just started, or one that has let go of a version: both follow within a second.
+                deadline.require()
+                await asyncio.sleep(VERSION_PAUSE_S)
+        raise service_unavailable("the index is being switched to another version: try again")
+
+    async def _search(
+        self, manifest: Manifest, queries: Sequence[EncoderQuery | np.ndarray], options: SearchOptions,
+        deadline: Deadline,
+    ) -> Outcome:  # fmt: skip
+        started = time.monotonic()
+        encoded = await self.encode(manifest.version, queries, deadline)
+        encoded_at = time.monotonic()
+        wanted = [
+            None if isinstance(e, UserError) else self._shard_query(query, e, options)
+            for query, e in zip(queries, encoded, strict=True)
+        ]
+        answers = await asyncio.gather(
+            *(self._ask_shard(shard, manifest.version, wanted, deadline) for shard in self.shards)
+        )
+        searched_at = time.monotonic()
+        missing = [name for shard, answer in zip(self.shards, answers, strict=True) if answer is None
+                   for name in self._names(manifest, shard.number)]  # fmt: skip
+        if len(missing) == len(manifest.shards) and any(w is not None for w in wanted):
+            raise service_unavailable("no shard of the index answers: try again, and see /readyz")
+        if missing and options.require_all:
+            raise service_unavailable(f"{', '.join(missing)} of the index did not answer, and all were required")
+        results: list[Found | UserError] = []
+        for number, (e, want) in enumerate(zip(encoded, wanted, strict=True)):
+            if isinstance(e, UserError) or want is None:
+                assert isinstance(e, UserError)
+                results.append(e)
+            else:
+                parts = [answer[number] for answer in answers if answer is not None]
+                merged = merge_results([part for part in parts if part is not None], want.k, want.group_by)
+                results.append(Found(merged, e))
+        stages = {"encode": encoded_at - started, "shards": searched_at - encoded_at,
+                  "merge": time.monotonic() - searched_at}  # fmt: skip
+        return Outcome(manifest, results, missing, {name: 1e3 * s for name, s in stages.items()})
+
+    async def encode(
+        self, version: str, queries: Sequence[EncoderQuery | np.ndarray], deadline: Deadline
+    ) -> list[Encoded | UserError]:
+        """Return each query encoded, or its user's error. Raises VersionMissing and Problem."""
+        return list(await asyncio.gather(*(self._encode(version, query, deadline) for query in queries)))
+
+    async def _encode(self, version: str, query: EncoderQuery | np.ndarray, deadline: Deadline) -> Encoded | UserError:
+        if isinstance(query, np.ndarray):
+            return Encoded(query[None])
+        left = deadline.require()
+        try:
+            return await asyncio.wait_for(self._encoder_batcher(version).submit((query, time.monotonic() + left)), left)
+        except UserError as error:
+            return error
+        except VersionMissing:
+            raise
+        except BackPressureError as error:
+            raise service_unavailable("the encoder has too much to do: try again") from error
+        except TimeoutError:
+            deadline.require()
+            raise service_unavailable("the encoder did not answer in time: try again") from None
+        except LOST as error:
+            raise service_unavailable("the encoder restarts: try again") from error
+
+    def _encoder_batcher(self, version: str) -> Batcher[tuple[EncoderQuery, float], Encoded]:
+        if version not in self._encoders:
+
+            async def run(batch: Sequence[tuple[EncoderQuery, float]]) -> Sequence[Encoded | BaseException]:
+                queries = [query for query, _ in batch]
+                for attempt in (1, 2):
+                    left = max(max(deadline for _, deadline in batch) - time.monotonic(), 0.01)
+                    try:
+                        results: Sequence[Encoded | BaseException] = await result_of(
+                            self.encoder.encode.remote(version, queries, left)
+                        )
+                        return results
+                    except BackPressureError:
+                        raise
+                    except LOST:
+                        if attempt == 2:
+                            raise
+                raise AssertionError
+
+            if len(self._encoders) > 4:
+                self._encoders.clear()
+            self._encoders[version] = Batcher(
+                run, max_size=self.config.encoder.max_batch_size, max_running=BATCHES_IN_FLIGHT
+            )
+        return self._encoders[version]
+
+    def _shard_query(
+        self, query: EncoderQuery | np.ndarray, encoded: Encoded, options: SearchOptions
+    ) -> ShardQuery:  # fmt: skip
+        left_out = query.clip if isinstance(query, EncoderQuery) else None
+        signs = self.manifest.kind == "signs"
+        return ShardQuery(
+            encoded.vectors,
+            options.offset + options.k,
+            tokens=encoded.tokens if options.rerank else None,
+            side="text" if self.manifest.kind == "clips" else "video",
+            candidates=options.candidates,
+            leave_out=left_out if signs else None,
+            language=encoded.language,
+            group_by=options.group_by,
+        )
+
+    async def _ask_shard(
+        self, shard: ShardClient, version: str, wanted: Sequence[ShardQuery | None], deadline: Deadline
+    ) -> list[ShardResult | None] | None:
+        """Return the shard's result of each query, None in place of all where it did not answer in time."""
+        # A little less than what is left, so that a partial answer still arrives in time.
+        left = 0.9 * deadline.require()
+        asked = [query for query in wanted if query is not None]
+        if not asked:
+            return [None] * len(wanted)
+        answers = await asyncio.gather(*(shard.search(version, query, left) for query in asked), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, VersionMissing):
+                raise answer
+            if isinstance(answer, BaseException):
+                if not isinstance(answer, TimeoutError):
+                    logger.warning("shard %d of %s: %s", shard.number, self.config.name, _first_line(answer))
+                return None
+        results = iter(answers)
+        return [None if query is None else next(results) for query in wanted]  # type: ignore[misc]
+
+    def _names(self, manifest: Manifest, number: int) -> list[str]:
+        return [part.name for part in manifest.shards[number :: len(self.shards)]]
+
+    async def row(self, id: str, deadline: Deadline) -> dict[str, Any] | None:
+        """Return an entry's columns, None if the index has no such entry. Raises a 503 Problem."""
+        version = self.manifest.version
+        for shard in self.shards:
+            try:
+                row = await asyncio.wait_for(result_of(shard.handle.row.remote(version, id)), deadline.require())
+            except (TimeoutError, VersionMissing, *LOST) as error:
+                raise service_unavailable(f"shard {shard.number} does not answer: try again") from error
+            if row is not None:
+                return dict(row)
+        return None
+
+    async def clip(self, id: str, deadline: Deadline) -> Any:
+        """Return a clip of the index's corpus, or a UserError. Raises a 503 Problem."""
+        try:
+            return await asyncio.wait_for(
+                result_of(self.encoder.clip.remote(self.manifest.version, id)), deadline.require()
+            )
+        except (TimeoutError, VersionMissing, *LOST) as error:
+            raise service_unavailable("the encoder does not answer: try again") from error
+
+    async def readiness(self, seconds: float) -> list[str]:
+        """Return what is missing for every replica to serve the live version; nothing when all do."""
+        try:
+            status = await asyncio.wait_for(result_of(self.updater.status.remote()), seconds)
+        except Exception as error:
+            return [f"{self.config.name}: the updater does not answer ({type(error).__name__})"]
+        missing = [f"{self.config.name}: {message}" for message in status["missing"]]
+        if self.live is None or status["live"] != self.live:
+            missing.append(f"{self.config.name}: this gateway serves {self.live}, the live version is {status['live']}")
+        return missing
+
+
+def local_parts(config: IndexApplication, num_shards: int) -> tuple[Any, list[Any], Any, Any]:
+    """Return encoder, shards and updater as objects of this process, and a coroutine function that starts them."""
+    from serve.encoder import Encoder
+    from serve.shard import Shard
+    from serve.updater import Updater
+
+    updater = Updater(config, num_shards)
+    encoder, shards = Encoder(config), [Shard(config, n, num_shards) for n in range(num_shards)]
+    updater_handle = LocalHandle(updater)
+
+    async def start() -> None:
+        updater.follow(None)
+        await asyncio.gather(encoder.start(updater_handle), *(shard.start(updater_handle) for shard in shards))
+
+    return LocalHandle(encoder), [LocalHandle(shard) for shard in shards], updater_handle, start
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
