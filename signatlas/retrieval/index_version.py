@@ -25,7 +25,7 @@ from signatlas.files import filesystem, folder_atomically, sha256_file, write_te
 from signatlas.models import folder as model_folder
 from signatlas.models import registry
 from signatlas.retrieval import faiss_index
-from signatlas.retrieval.confidence import Confidence, calibrate
+from signatlas.retrieval.confidence import Confidence, Recordings, calibrate
 from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.tokens import SEGMENT_FOLDER, TokenTable
 
@@ -203,7 +203,7 @@ def write(
     factory: str = "Flat",
     shards: int = 1,
     version: str | None = None,
-    absent: np.ndarray | None = None,
+    calibration: Recordings | None = None,
     kind: Kind = "signs",
     tokens: TokenTable | None = None,
     features: FeaturesPart | None = None,
@@ -211,7 +211,7 @@ def write(
     """Write one version, completely or not at all: unit ``vectors`` float32 [N, E], ``rows`` [N] of ``ROW_SCHEMA``.
 
     ``tokens`` [N] of clips or texts are compared with a query's after the vectors have chosen candidates.
-    ``absent`` [M, E] are embeddings of signs that the index lacks, to calibrate confidence (see ``calibrate``).
+    ``calibration`` are recordings to calibrate the confidence of signs with (see ``calibrate``).
     ``version`` defaults to the time and a hash of the content. Raises IndexVersionError when the version exists, the
     factory does not fit or there is nothing to index.
     """
@@ -247,7 +247,9 @@ def write(
                 dims=vectors.shape[1],
                 count=len(rows),
                 shards=parts,
-                confidence=calibrate(vectors, rows["gloss"].to_pylist(), absent) if kind == "signs" else UNCALIBRATED,
+                confidence=(
+                    calibrate(vectors, rows["gloss"].to_pylist(), calibration) if kind == "signs" else UNCALIBRATED
+                ),
                 files=files,
             )
             (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
 from signatlas.pose.normalize import check_query
+from signatlas.retrieval.confidence import Mirror
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.shard import Ranked, merge
-
-Mirror = Literal["none", "best"]
 
 
 class Text(BaseModel):

@@ -23,11 +23,17 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 
 def test_vectors_and_rows_equal_those_of_the_encoder(small_model: Path, small_corpus: Path) -> None:
     corpus = Corpus.open(small_corpus)
-    vectors, rows = collect(embed(small_model, corpus, batch_size=16))
     clips = {c.id: c for c in corpus}
+    chosen = sorted(clips)[::9]
+    vectors, rows, mirrored = collect(embed(small_model, corpus, mirrored=chosen, batch_size=16))
     ids = rows["id"].to_pylist()
     assert sorted(ids) == sorted(clips)
-    expected = SignEncoder.from_pretrained(small_model).embed_clips([clips[id] for id in ids])
+    encoder = SignEncoder.from_pretrained(small_model)
+    assert sorted(mirrored) == chosen
+    np.testing.assert_allclose(
+        [mirrored[id] for id in chosen], encoder.embed_clips([clips[id] for id in chosen], mirror=True), atol=1e-5
+    )
+    expected = encoder.embed_clips([clips[id] for id in ids])
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert rows["gloss"].to_pylist() == [clips[id].gloss for id in ids]
     assert rows["texts"].to_pylist()[0][1] == {"language": "en", "text": clips[ids[0]].text("en")}
@@ -41,7 +47,14 @@ def test_index_some_sources_and_splits_in_shards(small_model: Path, small_corpus
     selected = [c for c in Corpus.open(small_corpus) if c.source == "webcam" and c.split != "test"]
     assert sorted(built.rows()["id"].to_pylist()) == sorted(c.id for c in selected)
     assert seen[-1] == len(selected) == built.manifest.count
-    assert built.manifest.confidence.recordings == len(selected)  # every word is in the index: no absent signs
+    confidence = built.manifest.confidence
+    assert confidence.recordings == len(selected)  # every word is in the index: no absent signs
+    assert (confidence.mirror, confidence.splits) == ("best", ("dev", "train"))
+    encoder = SignEncoder.from_pretrained(small_model)
+    entries, mirrored = encoder.embed_clips(selected), encoder.embed_clips(selected, mirror=True)
+    scores = np.maximum(entries @ entries.T, mirrored @ entries.T)
+    scores[np.equal.outer(*[[c.gloss for c in selected]] * 2)] = -1
+    assert confidence.found == pytest.approx(np.median(scores.max(1)), abs=1e-4)
     assert built.manifest.corpus.sources == ("webcam",) and built.manifest.corpus.synthetic
     assert IndexVersion.open(tmp_path).version == built.version  # live
     hits = SignSearch(built).search(selected[0].poses, aspect=640 / 480, k=1)
@@ -75,6 +88,10 @@ def test_errors_write_nothing(small_model: Path, small_corpus: Path, tmp_path: P
     corpus = write_corpus(tmp_path / "blind", info, clips)
     with pytest.raises(PoseError, match=f"clip {clips[2].id}: neither face nor hands"):
         build(small_model, corpus.path, out)
+    clips[2] = replace(clips[2], poses=np.where(np.arange(75)[:, None] % 2, 3e38, -3e38) * np.ones((5, 75, 3)))
+    overflow = write_corpus(tmp_path / "overflow", info, clips)
+    with pytest.raises(PoseError, match=f"clip {clips[2].id}: .* in image units"):
+        build(small_model, overflow.path, out)
     file = Path(corpus.files[0])
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

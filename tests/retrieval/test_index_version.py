@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from signatlas.corpus.format import Clip
 from signatlas.errors import CorpusError, IndexVersionError, PoseError
 from signatlas.retrieval import index_version
-from signatlas.retrieval.confidence import calibrate
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.queries import ClipReader, UnknownClip
 from signatlas.retrieval.search import SignSearch
@@ -160,35 +158,6 @@ def test_queries_without_hands_or_with_huge_coordinates_are_refused(
         searcher.search(np.where(np.arange(75)[:, None] < 33, poses, np.nan))
     with pytest.raises(PoseError, match="write them in image units"):
         searcher.search(np.where(np.isfinite(poses), np.sign(poses - 0.5) * np.float32(3e38), np.nan))
-
-
-def test_confidence_follows_the_scores_of_wrong_results(vectors: np.ndarray, rows: pa.Table) -> None:
-    glosses = rows["gloss"].to_pylist()
-    confidence = calibrate(vectors, glosses)
-    scores = vectors @ vectors.T
-    scores[np.array(glosses)[:, None] == np.array(glosses)[None]] = -np.inf
-    wrong = scores.max(1)
-    assert confidence.recordings == 120
-    words = [confidence.word(float(s)) for s in wrong]
-    assert words.count("probable") <= 0.01 * 120 + 1
-    assert words.count("probable") + words.count("possible") <= 0.1 * 120 + 1
-    verdicts = [confidence.verdict(float(s)) for s in wrong]
-    assert abs(verdicts.count("not found") - 60) <= 2
-    assert confidence.verdict(None) == "not found" and confidence.verdict(1.0) == confidence.word(1.0)
-    assert calibrate(vectors, ["one word"] * 120).word(0.9) is None
-
-
-def test_absent_signs_calibrate_the_confidence(vectors: np.ndarray, rows: pa.Table) -> None:
-    rng = np.random.default_rng(0)
-    absent = vectors[rng.integers(0, 120, 400)] + rng.normal(0, 0.05, (400, vectors.shape[1])).astype(np.float32)
-    absent /= np.linalg.norm(absent, axis=1, keepdims=True)
-    confidence = calibrate(vectors, rows["gloss"].to_pylist(), absent)
-    best = [float(s) for s in (absent @ vectors.T).max(1)]
-    words = [confidence.word(s) for s in best]
-    assert confidence.recordings == 400 and words.count("probable") == 4 and words.count("possible") == 36
-    assert [confidence.verdict(s) for s in best].count("not found") == 200
-    few = calibrate(vectors, rows["gloss"].to_pylist(), absent[:99])
-    assert few == calibrate(vectors, rows["gloss"].to_pylist())
 
 
 def test_clips_are_read_by_id(small_corpus: Path, clips: list[Clip]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,20 +21,28 @@ from signatlas.retrieval.index_version import ROW_SCHEMA, as_rows
 if TYPE_CHECKING:
     import ray.data
 
-VECTOR, PROBLEM = "vector", "problem"
+VECTOR, MIRRORED, PROBLEM = "vector", "mirrored", "problem"
+
+
+class Embedded(NamedTuple):
+    """Vectors float32 [N, E] and rows [N] of ``ROW_SCHEMA``; by id, the vectors [E] of some of the clips mirrored."""
+
+    vectors: np.ndarray
+    rows: pa.Table
+    mirrored: dict[str, np.ndarray]
 
 
 class Embedder:
     """Ray Data actor that maps Arrow batches of clips to metadata rows with vectors.
 
-    ``sides`` says for each vector of a clip whether it is that of the mirrored clip.
+    Clips in ``mirrored`` are also embedded as a signer of the other hand would perform them.
     """
 
-    def __init__(self, model: str | os.PathLike[str], sides: tuple[bool, ...] = (False,), threads: int = 1):
+    def __init__(self, model: str | os.PathLike[str], mirrored: frozenset[str] = frozenset(), threads: int = 1):
         import torch
 
         torch.set_num_threads(threads)
-        self.sides = sides
+        self.mirrored = mirrored
         self.encoder = SignEncoder.from_pretrained(model)
         if torch.cuda.is_available():
             self.encoder.cuda()
@@ -41,23 +51,31 @@ class Embedder:
         clips = list(table_to_clips(table.combine_chunks()))
         # Errors are returned as values, since Ray Data would wrap an exception and bury its message.
         problems = [problem_of(clip) for clip in clips]
-        usable = [n for n, problem in enumerate(problems) if problem is None]
-        vectors = np.full((len(clips), len(self.sides) * self.encoder.config.embedding), np.nan, np.float32)
-        try:
-            vectors[usable] = self._embed([clips[n] for n in usable])
-        except PoseError:
-            for n in usable:  # which of them gives no finite embedding
-                try:
-                    vectors[n] = self._embed([clips[n]])[0]
-                except PoseError as error:
-                    problems[n] = f"clip {clips[n].id}: {error}"
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        rows = as_rows([table]).append_column(VECTOR, column)
+        vectors = self._embed(clips, [n for n, problem in enumerate(problems) if problem is None], problems)
+        both = [n for n, clip in enumerate(clips) if clip.id in self.mirrored and vectors[n] is not None]
+        mirrored = self._embed(clips, both, problems, mirror=True)
+        rows = as_rows([table])
+        width = pa.list_(pa.float32(), self.encoder.config.embedding)
+        for name, values in ((VECTOR, vectors), (MIRRORED, mirrored)):
+            rows = rows.append_column(name, pa.array(values, width))
         return rows.append_column(PROBLEM, pa.array(problems, pa.string()))
 
-    def _embed(self, clips: list[Clip]) -> np.ndarray:
-        """Return float32 [N, S * E], the vectors of the sides one after another."""
-        return np.concatenate([self.encoder.embed_clips(clips, mirror=side) for side in self.sides], axis=1)
+    def _embed(
+        self, clips: list[Clip], numbers: list[int], problems: list[str | None], *, mirror: bool = False
+    ) -> list[np.ndarray | None]:
+        """Return the vectors of the clips with these numbers, None for others; writes to ``problems``."""
+        vectors: list[np.ndarray | None] = [None] * len(clips)
+        try:
+            embedded = self.encoder.embed_clips([clips[n] for n in numbers], mirror=mirror)
+            for n, vector in zip(numbers, embedded, strict=True):
+                vectors[n] = vector
+        except PoseError as error:
+            if len(numbers) == 1:
+                problems[numbers[0]] = f"clip {clips[numbers[0]].id}: {error}"
+                return vectors
+            for n in numbers:  # find the clip
+                vectors[n] = self._embed(clips, [n], problems, mirror=mirror)[n]
+        return vectors
 
 
 def problem_of(clip: Clip) -> str | None:
@@ -75,15 +93,15 @@ def embed(
     *,
     sources: tuple[str, ...] | None = None,
     splits: tuple[str, ...] | None = None,
-    ids: tuple[str, ...] | None = None,
-    sides: tuple[bool, ...] = (False,),
+    mirrored: Iterable[str] = (),
     batch_size: int = 64,
     workers: int = 1,
     gpus: float = 0,
 ) -> ray.data.Dataset:
-    """Return a lazy dataset of ``ROW_SCHEMA``, ``vector`` (float32, fixed size) and ``problem`` (null if encoded).
+    """Return a lazy dataset of ``ROW_SCHEMA``, ``vector`` and ``mirrored`` (float32, fixed size), and ``problem``.
 
-    ``sides`` (mirrored or not) puts S vectors of a clip one after another. Poses stay on the workers.
+    It has the clips of these sources and splits and those whose ids are in ``mirrored``. Other clips have a null there,
+    a clip that cannot be embedded has a problem instead of vectors. Poses stay on the workers.
     """
     import ray.data
     from ray.data.expressions import col
@@ -92,12 +110,14 @@ def embed(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = ray.data.read_parquet(corpus.files)
     rows = rows.select_columns([name for name in rows.schema().names if name in (*METADATA_COLUMNS, "poses")])
-    for name, values in (("source", sources), ("split", splits), ("id", ids)):
-        if values:
-            rows = rows.filter(expr=col(name).is_in(list(values)))
+    both = frozenset(mirrored)
+    conditions = [col(name).is_in(list(values)) for name, values in (("source", sources), ("split", splits)) if values]
+    if conditions:
+        wanted = reduce(operator.and_, conditions)
+        rows = rows.filter(expr=wanted | col("id").is_in(sorted(both)) if both else wanted)
     return rows.map_batches(
         Embedder,
-        fn_constructor_args=(os.path.abspath(model) if os.path.isdir(model) else model, sides),
+        fn_constructor_args=(os.path.abspath(model) if os.path.isdir(model) else model, both),
         batch_format="pyarrow",
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
@@ -106,25 +126,33 @@ def embed(
     )
 
 
-def collect(dataset: ray.data.Dataset, progress: Callable[[int], Any] | None = None) -> tuple[np.ndarray, pa.Table]:
-    """Return vectors float32 [N, S * E] and rows of ``ROW_SCHEMA``; ``progress`` receives the number of clips so far.
+def collect(dataset: ray.data.Dataset, progress: Callable[[int], Any] | None = None) -> Embedded:
+    """Return the vectors and rows of a dataset of :func:`embed`; ``progress`` receives the number of clips so far.
 
-    Needs 4 x S x E bytes and one metadata row per clip in this process. Raises PoseError for an unusable clip.
+    Needs 4 x E bytes and one metadata row per clip in this process. Raises PoseError for an unusable clip.
     """
     vectors: list[np.ndarray] = []
     rows: list[pa.Table] = []
+    mirrored: dict[str, np.ndarray] = {}
     done = 0
     batch: Any  # a pyarrow table; Ray's type hint covers other formats too
     for batch in dataset.iter_batches(batch_size=1024, batch_format="pyarrow"):
         for problem in batch[PROBLEM].drop_null().to_pylist():
             raise PoseError(problem)
-        column = batch[VECTOR].combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        vectors.append(np.asarray(flat, np.float32).reshape(len(batch), -1))
+        vectors.append(_matrix(batch[VECTOR]))
         rows.append(as_rows([batch]))
+        both = batch.filter(batch[MIRRORED].is_valid())
+        if len(both):
+            mirrored.update(zip(both["id"].to_pylist(), _matrix(both[MIRRORED]), strict=True))
         done += len(batch)
         if progress:
             progress(done)
     if not rows:
-        return np.zeros((0, 1), np.float32), ROW_SCHEMA.empty_table()
-    return np.concatenate(vectors), as_rows(rows)
+        return Embedded(np.zeros((0, 1), np.float32), ROW_SCHEMA.empty_table(), {})
+    return Embedded(np.concatenate(vectors), as_rows(rows), mirrored)
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of lists of one size as float32 [N, E]."""
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.float32).reshape(len(column), -1)

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from signatlas.corpus.format import Corpus
 from signatlas.errors import IndexVersionError
 from signatlas.models import folder as model_folder
 from signatlas.retrieval import index_version
-from signatlas.retrieval.confidence import LEAST_ABSENT
+from signatlas.retrieval.confidence import Recordings, Selection, select_recordings
 from signatlas.retrieval.index_version import CorpusPart, IndexVersion
-from trainers.pipelines.embed import collect, embed
+from trainers.pipelines.embed import Embedded, collect, embed
 
 
 def build(
@@ -40,20 +43,29 @@ def build(
     check_version(out, version)
     check_names("source", sources, {row["source"] for row in opened.metadata()}, opened.path)
     check_names("split", splits, set(opened.info.counts), opened.path)
-    vectors, rows = collect(
-        embed(source_model, opened, sources=sources, splits=splits, workers=workers, gpus=gpus), progress
+    clips = opened.metadata()
+    indexed = {
+        row["id"]: row["gloss"]
+        for row in clips
+        if (not sources or row["source"] in sources) and (not splits or row["split"] in splits)
+    }
+    selection = select_recordings(clips, indexed)
+    embedded = collect(
+        embed(source_model, opened, sources=sources, splits=splits, mirrored=selection.ids, workers=workers, gpus=gpus),
+        progress,
     )
-    absent = _absent_ids(opened, set(rows["gloss"].to_pylist()))
+    ids = embedded.rows["id"].to_pylist()
+    entries = np.array([id in indexed for id in ids], bool)
     written = index_version.write(
         out,
-        vectors,
-        rows,
+        embedded.vectors[entries],
+        embedded.rows.filter(pa.array(entries)),
         model=source_model,
         corpus=corpus_part(opened, sources, splits),
         factory=factory,
         shards=shards,
         version=version,
-        absent=collect(embed(source_model, opened, ids=absent, workers=workers, gpus=gpus))[0] if absent else None,
+        calibration=_recordings(selection, embedded) if selection.ids else None,
     )
     if activate:
         index_version.activate(out, written.version)
@@ -87,9 +99,9 @@ def check_names(column: str, names: tuple[str, ...] | None, available: set[str],
             raise IndexVersionError(f"{path} has no {column} '{name}', only {', '.join(sorted(available))}")
 
 
-def _absent_ids(corpus: Corpus, indexed: set[str | None], limit: int = 1000) -> tuple[str, ...]:
-    """Return the ids of up to ``limit`` recordings of signs not in the index, evenly spaced; none if they are few."""
-    ids = sorted(row["id"] for row in corpus.metadata() if row["gloss"] is not None and row["gloss"] not in indexed)
-    if len(ids) < LEAST_ABSENT:
-        return ()
-    return tuple(ids[i * len(ids) // limit] for i in range(limit)) if len(ids) > limit else tuple(ids)
+def _recordings(selection: Selection, embedded: Embedded) -> Recordings:
+    """Return both sides of the recordings to calibrate with, as searches by either hand compare them."""
+    ids = embedded.rows["id"].to_pylist()
+    chosen = [n for n, id in enumerate(ids) if id in embedded.mirrored]
+    sides = np.stack([embedded.vectors[chosen], np.stack([embedded.mirrored[ids[n]] for n in chosen])])
+    return Recordings(selection, sides, embedded.rows["gloss"].take(chosen).to_pylist())
