@@ -64,7 +64,7 @@ COMMANDS: Entries = {
         "verify": Entry("cli.index:verify", "Verify the checksums of an index version."),
         "activate": Entry("cli.index:activate", "Make an index version the live one."),
     },
-    "search": Entry("cli.search.command:search", "Search signs by a clip, clips by a text, or texts by a clip."),
+    "search": Entry("cli.search:search", "Search signs by a clip, clips by a text, or texts by a clip."),
     "show": {
         "map": Entry("cli.sign_to_word:show_map", "Plot similarities of the parts of a clip to the words of its text.")
     },

@@ -153,6 +153,10 @@ class Client:
         """Translate recordings into text, and return texts or a problem for each."""
         return self._call(requests.translate(queries, options))
 
+    def translate_pose_file(self, path: str | Path, **options: Unpack[TranslateOptions]) -> TranslateAnswer:
+        """Translate a .pose file, which is uploaded as it is."""
+        return self._call(requests.translate_pose_file(path, options))
+
     def embed(self, queries: Query | Sequence[Query], **options: Unpack[EmbedOptions]) -> EmbedAnswer:
         """Encode queries with the model of an index, and return a vector (and tokens) or a problem for each."""
         return self._call(requests.embed(queries, options))
@@ -251,6 +255,10 @@ class AsyncClient:
     ) -> TranslateAnswer:
         """Translate as :meth:`Client.translate` does."""
         return await self._call(requests.translate(queries, options))
+
+    async def translate_pose_file(self, path: str | Path, **options: Unpack[TranslateOptions]) -> TranslateAnswer:
+        """Translate as :meth:`Client.translate_pose_file` does."""
+        return await self._call(requests.translate_pose_file(path, options))
 
     async def embed(self, queries: Query | Sequence[Query], **options: Unpack[EmbedOptions]) -> EmbedAnswer:
         """Encode queries as :meth:`Client.embed` does."""

@@ -34,6 +34,7 @@ class PosesQuery:
 
     ``width`` and ``height`` of the picture in pixels go together; ``source`` names a part of the index's corpus that
     was recorded alike, where they are unknown. ``language`` keeps only texts of that language (index of texts).
+    ``fps`` is the frame rate, which translators use.
     """
 
     poses: np.ndarray
@@ -41,6 +42,7 @@ class PosesQuery:
     height: int | None = None
     source: str | None = None
     language: str | None = None
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,15 +134,7 @@ def search(queries: Query | Sequence[Query], options: Mapping[str, Any]) -> Call
 
 def search_pose_file(path: str | Path, options: Mapping[str, Any]) -> Call[schemas.SearchAnswer]:
     """Return the call of ``POST /v1/search/video`` with the content of a .pose file. Raises PoseError."""
-    path = Path(path)
-    if path.suffix.lower() != ".pose":
-        raise PoseError(f"{path} is not a .pose file: extract its poses first")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror}") from error
-    body, deadline_s = _options(options, SearchOptions)
-    return Call("/v1/search/video", schemas.SearchAnswer, body, (path.name, content), deadline_s)
+    return _upload("/v1/search/video", schemas.SearchAnswer, path, options, SearchOptions)
 
 
 def translate(
@@ -148,6 +142,11 @@ def translate(
 ) -> Call[schemas.TranslateAnswer]:
     """Return the call of ``POST /v1/translate``."""
     return _post("/v1/translate", schemas.TranslateAnswer, queries, options, TranslateOptions)
+
+
+def translate_pose_file(path: str | Path, options: Mapping[str, Any]) -> Call[schemas.TranslateAnswer]:
+    """Return the call of ``POST /v1/translate/video`` with the content of a .pose file. Raises PoseError."""
+    return _upload("/v1/translate/video", schemas.TranslateAnswer, path, options, TranslateOptions)
 
 
 def embed(queries: Query | Sequence[Query], options: Mapping[str, Any]) -> Call[schemas.EmbedAnswer]:
@@ -186,6 +185,17 @@ def _post(path: str, answer: type[T], queries: Any, options: Mapping[str, Any], 
         raise UserError("a request needs at least one query")
     body, deadline_s = _options(options, allowed)
     return Call(path, answer, {"queries": [_query(query) for query in listed], **body}, deadline_s=deadline_s)
+
+
+def _upload(path: str, answer: type[T], file: str | Path, options: Mapping[str, Any], allowed: type[Any]) -> Call[T]:
+    file = Path(file)
+    if file.suffix.lower() != ".pose":
+        raise PoseError(f"{file} is not a .pose file: extract its poses first")
+    body, deadline_s = _options(options, allowed)
+    try:
+        return Call(path, answer, body, (file.name, file.read_bytes()), deadline_s)
+    except OSError as error:
+        raise PoseError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _options(options: Mapping[str, Any], allowed: type[Any]) -> tuple[dict[str, Any], float | None]:

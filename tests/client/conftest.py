@@ -98,6 +98,12 @@ def result(query: Any, k: int) -> dict[str, Any]:
             "verdict": "probable", "notes": [f"note on {name}"], "tokens": 3, "scored": 5}  # fmt: skip
 
 
+def _input(query: Any) -> str:
+    if hasattr(query, "clip"):
+        return str(query.clip)
+    return f"{query.poses.shape} at {query.fps} of {query.width}x{query.height} from {query.source}"
+
+
 def search_answer(server: Server, queries: list[Any], options: schemas.SearchOptions) -> Any:
     results = [result(query, options.k) for query in queries]
     if len(results) == 1 and "problem" in results[0]:
@@ -138,8 +144,20 @@ def build(server: Server) -> FastAPI:
 
     @app.post("/v1/translate")
     def translate(request: schemas.TranslateRequest) -> Any:
-        results = [{"texts": [f"Satz {n}" for n in range(request.n_best)], "notes": ["cut"]} for _ in request.queries]
+        results = [
+            {"texts": [f"Satz {n}" for n in range(request.n_best)], "notes": [f"{_input(query)} was cut"]}
+            for query in request.queries
+        ]
         return {"results": results, "model": request.model or "only", "language": "de", "weights": "0" * 64, "new": 1}
+
+    @app.post("/v1/translate/video")
+    async def translate_video(request: Request) -> Any:
+        form = await request.form()
+        upload: Any = form["file"]
+        options = schemas.TranslateOptions.model_validate({n: v for n, v in form.items() if n != "file"})
+        frames = len(parse_pose(await upload.read(), upload.filename).poses)
+        results = [{"texts": [f"{frames} frames, {n}" for n in range(options.n_best)]}]
+        return {"results": results, "model": options.model or "only", "language": "de", "weights": "0" * 64}
 
     @app.post("/v1/embed", response_model=schemas.EmbedAnswer)
     def embed(request: schemas.EmbedRequest) -> Any:

@@ -13,6 +13,7 @@ from cli.shared import console
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
+    from signatlas.client import Client, SearchAnswer, SearchOptions
     from signatlas.retrieval.index_version import IndexVersion
     from signatlas.retrieval.queries import PoseQuery
     from signatlas.retrieval.sentences import SentenceResult, SentenceSearch
@@ -41,6 +42,7 @@ def search(
         typer.Option("--either-hand/--same-hand", help="Also search with the mirrored query (other signing hand)."),
     ] = True,
     url: Annotated[str | None, typer.Option(help="Search through this running service instead of a folder.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the index, where the service has several.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Find a sign in an index by a clip or a pose file, clips by a text, or texts by a clip.
@@ -48,17 +50,27 @@ def search(
     Example: signatlas search --index indexes/dgs --pose recording.pose --top 5
 
     Example: signatlas search --index indexes/cico --text "morgen regen im norden"
+
+    Example: signatlas search --url http://127.0.0.1:8000 --name cico --text "morgen regen im norden"
     """
     if [clip, pose, text].count(None) != 2:
         raise UserError("give one query: --clip ID, --pose FILE or --text TEXT")
     if (index is None) == (url is None):
         raise UserError("give the index to search: either --index FOLDER or --url http://HOST:PORT")
     if url is not None:
-        if text is not None or language is not None or features is not None:
-            raise UserError("text search is not supported by this service: search the folder with --index")
-        title, answer = _search_service(url, clip, corpus, pose, top, either_hand)
+        if features is not None:
+            raise UserError("--features are for --index: a service uses the features of its index")
+        from signatlas.client import Client
+
+        options: SearchOptions = {
+            "index": name, "k": top, "candidates": candidates, "mirror": "best" if either_hand else "none",
+        }  # fmt: skip
+        with Client(url) as client:
+            title, answer = _search_service(client, clip, corpus, pose, text, language, options)
     else:
         assert index is not None
+        if name is not None:
+            raise UserError("--name is for --url: --index names a folder")
         title, answer = _search_folder(
             index, clip, corpus, pose, text, language=language, features=features, candidates=candidates, top=top,
             either_hand=either_hand,
@@ -153,18 +165,51 @@ def _sentence_answer(searcher: SentenceSearch, result: SentenceResult) -> Answer
 
 
 def _search_service(
-    url: str, clip: str | None, corpus: str | None, pose: Path | None, top: int, either_hand: bool
+    client: Client,
+    clip: str | None,
+    corpus: str | None,
+    pose: Path | None,
+    text: str | None,
+    language: str | None,
+    options: SearchOptions,
 ) -> tuple[str, Answer]:
     """Return the query's title and the service's answer; without a corpus, the service looks the clip up."""
-    from cli.search import service
-
-    mirror = "best" if either_hand else "none"
+    if text is not None:
+        return f'"{text}"', _service_answer(client.search_text(text, language, **options))
     if clip is not None and corpus is None:
-        return clip, service.search(url, {"top_k": top, "mirror": mirror, "clip": clip})
+        return clip, _service_answer(client.search_clip(clip, language=language, **options))
     from signatlas.retrieval.queries import read_clip, read_pose_file
 
     query = read_pose_file(pose) if pose is not None else read_clip(clip or "", corpus or "")
-    return str(query), service.search_poses(url, query, top_k=top, mirror=mirror)
+    answer = client.search_poses(
+        query.poses, width=query.width, height=query.height, source=query.source, language=language, **options
+    )
+    return str(query), _service_answer(answer)
+
+
+def _service_answer(answer: SearchAnswer) -> Answer:
+    """Return a service's answer in the form of a folder's, and whether it is partial; print its notes on stderr."""
+    result = answer.result
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if answer.partial:
+        shards = answer.shards
+        print(
+            f"partial answer: {shards.answered} of {shards.of} shards answered, without {', '.join(shards.missing)}; "
+            "their entries are missing",
+            file=sys.stderr,
+        )
+    common: Answer = {"index_version": answer.version, "synthetic": answer.synthetic, "partial": answer.partial}
+    if answer.kind == "signs":
+        return {**common, "verdict": result.verdict, "hits": [hit.model_dump() for hit in result.hits]}
+    return {
+        **common,
+        "kind": answer.kind,
+        "tokens": result.tokens,
+        "scored": result.scored,
+        "entries": answer.entries,
+        "hits": [hit.model_dump(exclude={"confidence"}) for hit in result.hits],
+    }
 
 
 def _print_signs(title: str, answer: Answer) -> None:
@@ -206,4 +251,5 @@ def _print_sentences(title: str, answer: Answer) -> None:
     if answer["synthetic"]:
         output.print("This index contains synthetic signing: these are not results on real signing.")
     scored = f"{answer['scored']:,} scored token by token, " if answer["scored"] else ""
-    output.print(f"{scored}{answer['entries']:,} entries, index {answer['index_version']}", style="dim")
+    entries = f"{answer['entries']:,} entries, " if answer["entries"] is not None else ""
+    output.print(f"{scored}{entries}index {answer['index_version']}", style="dim")

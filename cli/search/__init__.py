@@ -1,1 +1,0 @@
-"""`signatlas search`: signs, sentences, and requests to a running service."""
