@@ -283,7 +283,7 @@ def test_replicas_follow_the_queue_and_texts_stay_the_same(ray_session: None, po
         "min_replicas": 1, "max_replicas": 2, "upscale_delay_s": 0.5, "downscale_delay_s": 2, "look_back_period_s": 2,
         "metrics_interval_s": 0.5,
     }  # fmt: skip
-    config = application(pose_model, autoscaling_config=with_queued_work_policy(autoscaling, target_wait_s=0.3))
+    config = application(pose_model, autoscaling_config=with_queued_work_policy(autoscaling, target_wait_s=0.05))
     deployment = serve.deployment(Translator).options(**config.translator.options())
     handle = serve.run(deployment.bind(config), name="translator", route_prefix=None)
     alone = Alone(pose_model, corpus)
