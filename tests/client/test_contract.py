@@ -1,0 +1,49 @@
+"""The client's own schemas against those of the service in this repository: what one sends, the other knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from serve import schemas as service
+from signatlas.client import requests, schemas
+from signatlas.retrieval import search
+
+
+@pytest.mark.parametrize("name", ["SearchOptions", "TranslateOptions"])
+def test_options_are_those_of_the_service(name: str) -> None:
+    assert set(getattr(requests, name).__annotations__) == set(getattr(service, name).model_fields)
+
+
+def test_options_of_an_embedding_are_those_of_the_service() -> None:
+    assert set(requests.EmbedOptions.__annotations__) | {"queries"} == set(service.EmbedRequest.model_fields)
+
+
+@pytest.mark.parametrize("name", ["TextQuery", "PosesQuery", "ClipQuery", "VectorQuery"])
+def test_queries_have_the_fields_of_the_service(name: str) -> None:
+    assert set(getattr(requests, name).__dataclass_fields__) == set(getattr(service, name).model_fields)
+
+
+def answers() -> dict[str, tuple[Any, Any]]:
+    """Return each schema of an answer with the one of the service of the same name."""
+    both = {}
+    for name, schema in vars(schemas).items():
+        if (
+            isinstance(schema, type)
+            and issubclass(schema, BaseModel)
+            and not name.startswith("_")
+            and name != "BaseModel"
+        ):
+            both[name] = schema, getattr(service, name, None) or getattr(search, name)
+    return both
+
+
+@pytest.mark.parametrize("name", answers())
+def test_every_field_that_the_client_requires_is_in_the_answer(name: str) -> None:
+    client, server = answers()[name]
+    required = {field for field, info in client.model_fields.items() if info.is_required()}
+    assert required and required <= set(server.model_fields)
+    unread = set(server.model_fields) - set(client.model_fields) - {"type"}
+    assert not unread, f"the client does not read {', '.join(sorted(unread))}"
