@@ -52,14 +52,21 @@ class StructureBounds:
     objects: int
     commas: int
     quotes: int
+    queries: int
 
     @classmethod
     def of(cls, limits: Limits) -> StructureBounds:
         """Return the bounds for requests with ``limits``."""
         # Every character of a text, id or name may be one of those that are counted.
         text = limits.text_characters + 4096
-        per_query = (limits.frames * 76 + text, text, max(limits.frames * 226, MAX_VECTOR) + text, text)
-        return cls(*(limits.queries * count + 4096 for count in per_query))
+        count, commas = limits.queries, max(limits.frames * 226, MAX_VECTOR)
+        return cls(
+            lists=count * (limits.frames * 76 + text) + 4096,
+            objects=count * text + 4096,
+            commas=count * (commas + text) + 4096,
+            quotes=count * text + 4096,
+            queries=count,
+        )
 
     def check(self, content: bytes | bytearray) -> Problem | None:
         """Return a 413 if the JSON text ``content`` has more of anything."""
@@ -75,6 +82,13 @@ class StructureBounds:
                     f"the body has {number:,} {name}, a request within the limits at most {most:,}: send fewer queries"
                 )
                 return Problem(413, detail)
+        return None
+
+    def check_queries(self, value: Any) -> Problem | None:
+        """Return a 413 if the parsed body has more queries, before each of them is validated."""
+        queries = value.get("queries") if isinstance(value, dict) else None
+        if isinstance(queries, list) and len(queries) > self.queries:
+            return Problem(413, f"queries: {len(queries):,}; at most {self.queries} are accepted in one request")
         return None
 
 
@@ -249,7 +263,7 @@ def _parse_json(content: bytearray, bounds: StructureBounds, convert: Callable[[
         try:
             with _garbage_collection_paused():
                 value = orjson.loads(content)
-            return convert(value)
+            return bounds.check_queries(value) or convert(value)
         except orjson.JSONDecodeError as error:
             return _json_problem(error, content)
         except ValidationError as error:

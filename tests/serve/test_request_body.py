@@ -247,6 +247,18 @@ def test_every_request_within_the_limits_is_parsed() -> None:
     assert bounds.check(json.dumps({"queries": [{"poses": clip(20)}] * 25}).encode()) is not None
 
 
+def test_more_queries_than_allowed_are_not_validated() -> None:
+    bounds = StructureBounds.of(Limits(queries=4))
+    many: list[list[Any]] = [[{"clip": "a"}] * 5, [[]] * 10_000]
+    for queries in many:
+        content = bytearray(json.dumps({"queries": queries}).encode())
+        result = request_body._parse_json(content, bounds, lambda value: pytest.fail("validated"))
+        assert isinstance(result, errors.Problem) and result.status == 413
+        assert result.detail == f"queries: {len(queries):,}; at most 4 are accepted in one request"
+    content = bytearray(json.dumps({"queries": [{"clip": "a"}] * 4}).encode())
+    assert len(request_body._parse_json(content, bounds, SearchRequest.model_validate).queries) == 4  # type: ignore[union-attr]
+
+
 def test_large_hostile_bodies_do_not_block_the_event_loop() -> None:
     """Eight bodies of 16 MiB at a time; with json.loads on the event loop everybody waited for 28 s.
 
