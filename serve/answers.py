@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from serve.schemas import ClipQuery, PosesQuery, SearchOptions, TextQuery, Vecto
 from serve.searcher import Found, Outcome
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import Manifest
+from signatlas.retrieval.search import Sign
 
 HIT_COLUMNS = ("id", "gloss", "sign_language", "source", "num_frames")
 
@@ -52,6 +54,20 @@ def encoder_query(query: Any, manifest: Manifest, mirror: bool, limits: Limits) 
     return EncoderQuery(signing=check_signing(query, limits), language=query.language, mirror=mirror)
 
 
+def encoder_queries(
+    queries: Sequence[Any], manifest: Manifest, mirror: bool, limits: Limits
+) -> tuple[dict[int, Problem], list[EncoderQuery | np.ndarray]]:
+    """Return the problems of queries that cannot be encoded, by position, and the others for the encoder."""
+    problems: dict[int, Problem] = {}
+    accepted = []
+    for number, query in enumerate(queries):
+        try:
+            accepted.append(encoder_query(query, manifest, mirror, limits))
+        except Problem as problem:
+            problems[number] = problem
+    return problems, accepted
+
+
 def problem_of(error: UserError | Problem) -> Problem:
     """Return the problem of a query's error; nothing that was sent is repeated at length, and no path of the server."""
     if isinstance(error, Problem):
@@ -65,16 +81,16 @@ def problem_of(error: UserError | Problem) -> Problem:
 
 
 def search_answer(outcome: Outcome, options: SearchOptions, name: str) -> dict[str, Any]:
-    """Return the answer to a search. Raises the problem of a query that came alone."""
+    """Return the answer to a search; its results are those of the queries that were searched."""
     manifest = outcome.manifest
     results = [_result(result, manifest, options) for result in outcome.results]
-    _raise_if_all_failed(results)
     return {
         "results": results,
         "index": name,
         "kind": manifest.kind,
         "version": manifest.version,
         "synthetic": manifest.corpus.synthetic,
+        "entries": manifest.count,
         "partial": bool(outcome.missing),
         "shards": {
             "answered": len(manifest.shards) - len(outcome.missing),
@@ -84,19 +100,17 @@ def search_answer(outcome: Outcome, options: SearchOptions, name: str) -> dict[s
     }
 
 
-def merge_problems(
-    problems: dict[int, Problem], results: list[dict[str, Any]], count: int
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return results in the order of the request: problems found before the search, and what the search gave."""
+def in_order(problems: dict[int, Problem], results: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return results in the order of the request: problems found before the search, and what the search gave.
+
+    Raises the problem of a query that came alone: its failure is the response's status.
+    """
     given = iter(results)
-    return [{"problem": problems[n].document()} if n in problems else next(given) for n in range(count)]
-
-
-def _raise_if_all_failed(results: list[dict[str, Any]]) -> None:
-    """A lone query's failure is the response's status."""
-    if len(results) == 1 and "problem" in results[0]:
-        document = results[0]["problem"]
+    merged = [{"problem": problems[n].document()} if n in problems else next(given) for n in range(count)]
+    if count == 1 and "problem" in merged[0]:
+        document = merged[0]["problem"]
         raise Problem(document["status"], document["detail"])
+    return merged
 
 
 def _result(result: Found | UserError, manifest: Manifest, options: SearchOptions) -> dict[str, Any]:
@@ -139,6 +153,11 @@ def embedding(encoded: Encoded | UserError, with_tokens: bool) -> dict[str, Any]
         "vector": encoded.vectors[0].tolist(),
         "tokens": None if tokens is None else np.asarray(tokens, np.float32).tolist(),
     }
+
+
+def sign(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of an entry."""
+    return Sign(**{**row, "texts": row["texts"] or []}).model_dump()
 
 
 def server_timing(stages: dict[str, float]) -> dict[str, str]:

@@ -130,6 +130,12 @@ class Limits(Strict):
     deadline_s: float = Field(10, gt=0, description="time to answer a request that names no deadline, and the most")
     translation_deadline_s: float = Field(60, gt=0)
 
+    @model_validator(mode="after")
+    def _bodies_fit(self) -> Limits:
+        if self.body_bytes > 0.875 * self.bytes_in_flight:  # an eighth is kept for small bodies
+            raise ValueError("body_bytes must be at most seven eighths of bytes_in_flight")
+        return self
+
 
 class KeyOptions(Strict):
     """Who may call ``/v1``. Without ``keys`` and ``allow_anonymous`` a loopback service makes a key for its run."""

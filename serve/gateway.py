@@ -19,6 +19,7 @@ from serve.access import Access
 from serve.admission import Running
 from serve.config import ServeConfig
 from serve.errors import Problem
+from serve.middleware import AnswerHeaders, allow_origins
 from serve.openapi import DESCRIPTION, describe, request_body
 from serve.parts import Parts
 from serve.request_body import BodyReader
@@ -53,6 +54,7 @@ app = FastAPI(
 )
 errors.install(app)
 describe(app)
+app.add_middleware(AnswerHeaders)
 
 
 @serve.ingress(app)
@@ -61,6 +63,7 @@ class Gateway:
 
     async def __init__(self, config: ServeConfig) -> None:  # type: ignore[misc]  # awaited by Ray Serve
         self.config, self.limits = config, config.gateway.limits
+        allow_origins(config.gateway.cors_origins)
         self.access = Access(config.gateway.authorization)
         self.bodies = BodyReader(self.limits)
         self.running = Running(self.limits.running, self.limits.waiting, self.limits.deadline_s)
@@ -119,18 +122,11 @@ class Gateway:
         manifest = searcher.manifest
         if options.group_by is not None and manifest.kind != "signs":
             raise Problem(422, f"group_by: the entries of an index of {manifest.kind} have no single gloss")
-        problems, accepted = {}, []
-        for number, query in enumerate(queries):
-            try:
-                accepted.append(answers.encoder_query(query, manifest, options.mirror == "best", self.limits))
-            except Problem as problem:
-                problems[number] = problem
-        if problems and not accepted:
-            raise problems[0]
+        problems, accepted = answers.encoder_queries(queries, manifest, options.mirror == "best", self.limits)
         async with self.running.slot(deadline.left()):
             outcome = await searcher.search(accepted, options, deadline)
         answer = answers.search_answer(outcome, options, searcher.config.name)
-        answer["results"] = answers.merge_problems(problems, answer["results"], len(queries))
+        answer["results"] = answers.in_order(problems, answer["results"], len(queries))
         return answers.json_response(answer, answers.server_timing({"parse": parsed_ms, **outcome.stages}))
 
     # Translation and embeddings
@@ -169,12 +165,10 @@ class Gateway:
         deadline = self._deadline(body.deadline_s, self.limits.deadline_s)
         self._check_count(body.queries)
         manifest = searcher.manifest
-        queries = [answers.encoder_query(query, manifest, False, self.limits) for query in body.queries]
+        problems, accepted = answers.encoder_queries(body.queries, manifest, False, self.limits)
         async with self.running.slot(deadline.left()):
-            encoded = await searcher.encode(manifest.version, queries, deadline)
-        if len(encoded) == 1 and isinstance(encoded[0], UserError):
-            raise answers.problem_of(encoded[0])
-        results = [answers.embedding(e, body.tokens) for e in encoded]
+            encoded = await searcher.encode(manifest.version, accepted, deadline)
+        results = answers.in_order(problems, [answers.embedding(e, body.tokens) for e in encoded], len(body.queries))
         return answers.json_response({"results": results, "index": searcher.config.name, "version": manifest.version})
 
     def _check_count(self, queries: list[Any]) -> None:
@@ -197,7 +191,7 @@ class Gateway:
             except Problem as problem:
                 if problem.status != 404:
                     raise
-                return answers.json_response(_sign((await self.parts.entry(f"{id}/poses", index, deadline))[1]))
+                return answers.json_response(answers.sign((await self.parts.entry(f"{id}/poses", index, deadline))[1]))
             clip = await searcher.clip(id, deadline)
             if isinstance(clip, UserError):
                 raise answers.problem_of(clip)
@@ -211,7 +205,7 @@ class Gateway:
         """Return the metadata of an entry of an index."""
         async with self.admitted(request):
             _, row = await self.parts.entry(id, index, self._deadline(None, self.limits.deadline_s))
-            return answers.json_response(_sign(row))
+            return answers.json_response(answers.sign(row))
 
     @app.get("/v1/indexes", response_model=Indexes)
     async def indexes(self, request: Request) -> Response:
@@ -251,7 +245,3 @@ class Gateway:
     async def page(self) -> HTMLResponse:
         text = (WEB / "page.html").read_text(encoding="utf-8")
         return HTMLResponse(text.replace("{{contents}}", self.parts.summary()))
-
-
-def _sign(row: dict[str, Any]) -> dict[str, Any]:
-    return Sign(**{**row, "texts": row["texts"] or []}).model_dump()

@@ -6,7 +6,17 @@ import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from signatlas.errors import PoseError
@@ -24,13 +34,17 @@ POSES_SCHEMA = {
         "items": {"type": "array", "minItems": 3, "maxItems": 3, "items": COORDINATE},
     },
 }
+MAX_FRAMES = 20_000  # of any clip, before the limit of the service is looked at
 MAX_PIXELS = 100_000  # of a side of a picture; a larger number is a mistake
 MAX_ID = 1024
 
 
 def _poses(value: Any) -> np.ndarray:
+    if isinstance(value, list) and len(value) > MAX_FRAMES:
+        raise ValueError(f"{len(value):,} frames are more than any clip has")
     try:
-        return from_json(value)
+        # Whether they show a signer is a question about one query, not about the request.
+        return from_json(value, shape_only=True)
     except PoseError as error:
         raise ValueError(str(error).removeprefix("poses: ")) from error
 
@@ -99,7 +113,7 @@ class ClipQuery(Request):
 class VectorQuery(Request):
     """An embedding by the index's own model."""
 
-    vector: Annotated[list[float], Field(min_length=1, max_length=65536)]
+    vector: Annotated[list[float], Field(min_length=1, max_length=65536), FailFast()]
 
     @model_validator(mode="after")
     def _normalize(self) -> VectorQuery:
@@ -154,7 +168,7 @@ class SearchOptions(Request):
 class SearchRequest(SearchOptions):
     """One or several queries with the same options."""
 
-    queries: list[SearchQuery] = Field(min_length=1)
+    queries: Annotated[list[SearchQuery], FailFast()] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -206,6 +220,7 @@ class SearchAnswer(BaseModel):
     kind: Literal["signs", "clips", "texts"]
     version: str
     synthetic: bool
+    entries: int = Field(description="number of entries of the index")
     partial: bool
     shards: ShardState
 
@@ -230,7 +245,7 @@ class TranslateOptions(Request):
 class TranslateRequest(TranslateOptions):
     """Signing to translate, one or several."""
 
-    queries: list[SigningQuery] = Field(min_length=1)
+    queries: Annotated[list[SigningQuery], FailFast()] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -260,7 +275,7 @@ class EmbedRequest(Request):
     """Queries to encode with the model of an index."""
 
     index: str | None = Field(None, max_length=63)
-    queries: list[SearchQuery] = Field(min_length=1)
+    queries: Annotated[list[SearchQuery], FailFast()] = Field(min_length=1)
     tokens: bool = Field(False, description="also return the tokens, where the model has them")
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
 

@@ -11,7 +11,7 @@ from typing import Any
 from ray import serve
 
 from serve.app import GATEWAY, application, specs
-from serve.config import ServeConfig
+from serve.config import ServeConfig, is_loopback
 from signatlas.errors import UserError
 
 POLL_S = 2.0  # how often the updaters are asked for news
@@ -42,6 +42,7 @@ def start(config: ServeConfig, report: Callable[[str], Any] = lambda line: None)
         except (RuntimeError, TimeoutError) as error:
             raise UserError(f"{spec.part} did not start: {_reason(error)}; see the Ray Serve log") from error
     wait_until_ready(READY_TIMEOUT_S)
+    _require_listening(http.host, http.port)
 
 
 def wait_until_ready(timeout_s: float) -> None:
@@ -58,6 +59,19 @@ def wait_until_ready(timeout_s: float) -> None:
             return
         time.sleep(0.2)
     raise UserError(f"the service did not become ready: {'; '.join(missing)}; see the Ray Serve log")
+
+
+def _require_listening(host: str, port: int) -> None:
+    """Raise UserError if Ray Serve listens elsewhere: its first service on a cluster decides about the port."""
+    if not is_loopback(host):  # perhaps not an address of this machine
+        return
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        raise UserError(
+            f"Ray Serve on this cluster already runs with another address than {host}:{port}: stop it first "
+            "('serve shutdown'), or give its --host and --port"
+        ) from None
 
 
 def stop(config: ServeConfig) -> None:

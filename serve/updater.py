@@ -162,7 +162,8 @@ class Updater:
         rollout = self.rollout
         if rollout.live is None and not rollout.undecided:
             return
-        named = self.config.version or await asyncio.to_thread(current, self.config.index)
+        fixed = self.config.version
+        named: str = fixed if fixed is not None else await asyncio.to_thread(current, self.config.index)
         if rollout.live is None:
             rollout.start(named)
             return

@@ -152,10 +152,10 @@ def to_json(poses: np.ndarray, decimals: int | None = None) -> list[list[list[fl
     return nested
 
 
-def from_json(value: Any, name: str = "poses") -> np.ndarray:
+def from_json(value: Any, name: str = "poses", *, shape_only: bool = False) -> np.ndarray:
     """Return float32 [frames, 75, 3] from nested lists with None for missing coordinates.
 
-    Raises PoseError for anything else, and for clips without face and hands.
+    Raises PoseError for anything else and, unless ``shape_only``, for clips without face and hands.
     """
     if not isinstance(value, list) or not value:
         raise PoseError(f"{name}: expected a list of frames with 75 points of [x, y, z] each, null where missing")
@@ -165,4 +165,6 @@ def from_json(value: Any, name: str = "poses") -> np.ndarray:
         raise PoseError(f"{name}: each frame needs 75 points of [x, y, z], numbers or null") from error
     if array.size and np.nanmax(np.abs(np.where(np.isfinite(array), array, 0))) > np.finfo(np.float32).max:
         raise PoseError(f"{name}: coordinates out of range: give image units, about 0 to 1")
+    if shape_only and array.ndim == 3 and array.shape[1:] == (NUM_POINTS, 3):
+        return array.astype(np.float32)
     return check(array.astype(np.float32), name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ray import serve
 
 from serve.config import ServeConfig
 from serve.service import start, stop
@@ -31,3 +32,4 @@ def service(ray_session: None, config: ServeConfig) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{config.http.port}", timeout=30) as client:
         yield client
     stop(config)
+    serve.shutdown()  # the next service of this Ray listens on another port

@@ -106,7 +106,10 @@ def configuration(services: Services, *, parts: tuple[str, ...] = ("signs", "cli
         if name == "translator":
             applications.append({"name": name, "model": str(services.translator), "translator": small})
         else:
-            applications.append({"name": name, "index": str(getattr(services, name)), "colocate": name in colocate})
+            applications.append({
+                "name": name, "index": str(getattr(services, name)), "colocate": name in colocate,
+                "shards": 2,  # of the three shards of signs, one deployment has two
+            })  # fmt: skip
     limits = {"k": 60, "frames": 100, "queries": 8, "body_bytes": 2 << 20}
     settings: dict[str, Any] = {
         "http": {"port": free_port()},
