@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,6 +37,7 @@ from benchmarks.serve.sides import INGRESS, ROOT, Side, SideError, request, runn
 INDEXES = ("small", "compute")
 SIDES = ("faiss", "uvicorn", "empty", "rpc", "ours", "colocated")
 PROBES = 20
+ATTEMPTS = 2  # Ray does not always start on a busy machine
 REFERENCE = Side("uvicorn")
 REFERENCE_CONNECTIONS, REFERENCE_S = 8, 1.5
 Row = dict[str, Any]
@@ -66,12 +68,18 @@ class Workload:
         return result
 
     def probe(self, side: Side, port: int) -> str | None:
-        """Return how the answers to the first queries differ from the local search; None if they do not."""
+        """Return how the answers to the first queries differ from the local search; None if they do not.
+
+        Raises SideError if the side does not answer.
+        """
         if side.name == "empty":
             return None
         different = []
         for number, query in enumerate(self.queries[:PROBES]):
-            status, body = request(port, query.body(side.old_schema))
+            try:
+                status, body = request(port, query.body(side.old_schema))
+            except (OSError, HTTPException) as error:
+                raise SideError(f"does not answer any more: {error}") from error
             if status != 200:
                 different.append(f"query {number} is answered with {status} {body[:200]!r}")
             elif not data.same_ranking(data.hit_ids(json.loads(body)), query.ranked):
@@ -136,8 +144,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Yield a row for each measurement, or one with ``failed`` for a side that does not start."""
     arguments.work.mkdir(parents=True, exist_ok=True)
     small = arguments.index or data.small_index(arguments.work)
-    roots = {"small": small, "compute": data.compute_index(arguments.work)} if "compute" in arguments.indexes else {
-        "small": small}  # fmt: skip
+    roots = {"small": small}
+    if "compute" in arguments.indexes:
+        roots["compute"] = data.compute_index(arguments.work)
     steady = Workload("small", small, "vector", folder)
     with running(REFERENCE, small, steady.queries[0].body()) as port:
         reference = Reference(steady, port)
@@ -158,13 +167,21 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
                 for side in sides(name, index, arguments):
                     which = {"index": index, **about, "side": side.name, "ingress": side.ingress,
                              "threads": side.threads, "pool": side.pool}  # fmt: skip
-                    try:
-                        rows = measure_side(side, used, reference, arguments)
-                    except SideError as error:
-                        print(f"{index}: {side.label}: {error}", file=sys.stderr)
-                        yield {**which, "failed": str(error).replace(str(Path.home()), "~")}
-                        continue
-                    yield from ({**which, **row} for row in rows)
+                    yield from ({**which, **row} for row in measure_or_fail(side, used, reference, arguments))
+
+
+def measure_or_fail(
+    side: Side, workloads: list[Workload], reference: Reference, arguments: argparse.Namespace
+) -> list[Row]:
+    """Call :func:`measure_side`, again if the side does not start; return a row with ``failed`` if it never does."""
+    reason = ""
+    for _ in range(ATTEMPTS):
+        try:
+            return measure_side(side, workloads, reference, arguments)
+        except SideError as error:
+            print(f"{workloads[0].name}: {side.label}: {error}", file=sys.stderr)
+            reason = str(error).split(":")[0]  # the rest may name paths
+    return [{"failed": reason}]
 
 
 def _about(root: Path) -> Row:

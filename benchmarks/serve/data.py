@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["vector", "poses", "clip"]
 K = 10
-QUERIES = 64  # different requests of each kind
+QUERIES = 32  # different requests of each kind
 SHARDS = 2
 COMPUTE_ENTRIES, COMPUTE_DIMS = 100_000, 256
 TIE = 1e-5  # scores closer than this may change places with the batch that the encoder computes
