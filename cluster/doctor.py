@@ -255,19 +255,40 @@ def replicas() -> Check | None:
     return Check("replicas", "warn", detail, advice)
 
 
-def requested_cpus(config: Any) -> float:
-    """Return the CPUs that all replicas of a Serve configuration request at least. Raises UserError if it is invalid.
+# What `signatlas serve` requests for a replica of each part of an application, unless serve.yaml says otherwise.
+SERVICE_CPUS = {"gateway": 0.2, "encoder": 0.2, "shard": 0.1, "updater": 0.05, "translator": 0.3}
 
-    A replica requests 1 CPU by default; an autoscaled deployment starts with min_replicas.
+
+def requested_cpus(config: Any) -> float:
+    """Return the CPUs that all replicas of a service request at least. Raises UserError if it is invalid.
+
+    ``config`` is a serve.yaml of signatlas, or a file of `serve deploy`, where a replica requests 1 CPU by default. An
+    autoscaled deployment starts with min_replicas. An index that does not say how many shards it has counts as one.
     """
     try:
-        return sum(
-            _replica_count(deployment) * float((deployment.get("ray_actor_options") or {}).get("num_cpus", 1))
-            for application in config["applications"]
-            for deployment in application.get("deployments") or []
-        )
+        if not any("index" in part or "model" in part for part in config["applications"]):
+            return sum(
+                _replicas_and_cpus(deployment, 1)
+                for application in config["applications"]
+                for deployment in application.get("deployments") or []
+            )
+        cpus = _replicas_and_cpus(config.get("gateway") or {}, SERVICE_CPUS["gateway"])
+        for application in config["applications"]:
+            if application.get("colocate"):
+                continue
+            parts = ("translator",) if "model" in application else ("encoder", "shard", "updater")
+            for part in parts:
+                count = application.get("shards") or 1 if part == "shard" else 1
+                cpus += count * _replicas_and_cpus(application.get(part) or {}, SERVICE_CPUS[part])
+        return cpus
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"not a valid Ray Serve configuration ({error!r})") from None
+
+
+def _replicas_and_cpus(deployment: dict[str, Any], default: float) -> float:
+    """Return the CPUs of all replicas of a deployment."""
+    options = deployment.get("ray_actor_options") or {}
+    return _replica_count(deployment) * float(options.get("num_cpus", default))
 
 
 def _replica_count(deployment: dict[str, Any]) -> float:

@@ -16,9 +16,10 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from cluster.ray_internals import set_code_version
-from serve.config import DeploymentOptions, IndexApplication, ServeConfig, TranslatorApplication, parse
+from serve.config import DeploymentOptions, IndexApplication, ScaledOptions, ServeConfig, TranslatorApplication, parse
 from serve.encoder import Encoder
 from serve.parts import application_name, num_shards
+from serve.scaling import with_queued_work_policy
 from serve.shard import Shard
 from serve.updater import Updater
 from signatlas.config import dump_absolute
@@ -95,7 +96,7 @@ def application(config: ServeConfig, part: str) -> Application:
 
 def _index(index: IndexApplication, config: ServeConfig) -> Application:
     count = num_shards(index)
-    encoder = _deployment(EncoderReplica, "Encoder", index.encoder, config).bind(index)
+    encoder = _scaled(EncoderReplica, "Encoder", index.encoder, config).bind(index)
     shards = [_deployment(ShardReplica, f"Shard{n}", index.shard, config).bind(index, n, count) for n in range(count)]
     updater: Application = _deployment(UpdaterReplica, "Updater", index.updater, config).bind(
         index, count, encoder, shards
@@ -106,17 +107,25 @@ def _index(index: IndexApplication, config: ServeConfig) -> Application:
 def _translator(translator: TranslatorApplication, config: ServeConfig) -> Application:
     from serve.translator import Translator
 
-    application: Application = _deployment(Translator, "Translator", translator.translator, config).bind(translator)
+    application: Application = _scaled(Translator, "Translator", translator.translator, config).bind(translator)
     return application
 
 
 def _deployment(cls: type, name: str, options: DeploymentOptions, config: ServeConfig) -> Any:
     deployment = serve.deployment(name=name, **options.options())(cls)
-    # Without a version, every `serve.run` replaces every replica.
-    set_code_version(
-        deployment, f"{source_hash()}-{hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:12]}"
-    )
+    # Without a version, every `serve.run` replaces every replica. Arguments are part of it: with an equal version Ray
+    # Serve takes a deployment for unchanged.
+    settings = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+    set_code_version(deployment, f"{source_hash()}-{settings[:16]}")
     return deployment
+
+
+def _scaled(cls: type, name: str, options: ScaledOptions, config: ServeConfig) -> Any:
+    """Return a deployment that Ray Serve scales by its queued work, where its options let it scale."""
+    if options.autoscaling_config is not None:
+        scaling = with_queued_work_policy(options.autoscaling_config, options.target_wait_s)
+        options = options.model_copy(update={"autoscaling_config": scaling})
+    return _deployment(cls, name, options, config)
 
 
 @lru_cache(maxsize=1)

@@ -69,21 +69,29 @@ class ShardOptions(ComputeOptions):
     hedge_s: float = Field(1.0, gt=0, description="with several replicas: ask a second one after this time")
 
 
-class EncoderOptions(ComputeOptions):
+class ScaledOptions(ComputeOptions):
+    """Options of a deployment that scales by the time its queued work takes, unless autoscaling_config has a policy."""
+
+    target_wait_s: float = Field(1.0, gt=0, description="more replicas when queued work takes longer than this")
+
+
+class EncoderOptions(ScaledOptions):
     """The encoder of queries; recordings and texts of several requests are encoded in one batch."""
 
     ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.2})
     max_batch_size: int = Field(16, ge=1, description="largest number of queries in a batch")
     batch_wait_timeout_s: float = Field(0.001, ge=0)
+    target_wait_s: float = Field(0.2, gt=0)
 
 
-class TranslatorOptions(ComputeOptions):
+class TranslatorOptions(ScaledOptions):
     """The translator; clips of similar length are translated in one batch."""
 
     ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.3})
     max_batch_size: int = Field(8, ge=1, description="largest number of clips in a batch")
     batch_wait_timeout_s: float = Field(0.01, ge=0)
     health_check_timeout_s: float = Field(30.0, gt=0)
+    target_wait_s: float = Field(2.0, gt=0)
 
 
 class IndexApplication(Strict):
@@ -231,7 +239,9 @@ def parse(config: ServeConfig | dict[str, Any]) -> ServeConfig:
     try:
         return ServeConfig.model_validate(config)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # An unknown key first: a missing one is often the same key, misspelled.
+        errors = error.errors(include_url=False)
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"service configuration: {field}: {message}" if field else message) from error

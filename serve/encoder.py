@@ -12,6 +12,7 @@ import numpy as np
 
 from serve.batcher import Batcher
 from serve.config import IndexApplication
+from serve.scaling import WorkMeter
 from serve.versions import LoadedVersions, Reporter
 from signatlas.errors import CorpusError, PoseError, TextError, UserError
 from signatlas.retrieval.index_version import IndexVersion, current
@@ -20,6 +21,7 @@ from signatlas.retrieval.query_encoder import SentenceEncoder, SignQuery, SignQu
 from signatlas.retrieval.sentences import text_notes
 from signatlas.text.language import check_language
 
+TYPICAL_FRAMES = 50
 CACHED_CLIPS = 4096  # vectors of clips asked for by id, of each version
 
 
@@ -162,6 +164,7 @@ class Encoder:
 
         torch.set_num_threads(config.encoder.threads)
         self.config = config
+        self._work = WorkMeter()
         self.versions: LoadedVersions[LoadedEncoder] = LoadedVersions(lambda version: LoadedEncoder(config, version))
         options = config.encoder
         self._batcher: Batcher[tuple[str, EncoderQuery, float], Encoded] = Batcher(
@@ -182,10 +185,13 @@ class Encoder:
         if self.versions.get(version) is None:
             raise VersionMissing(version)
         deadline = time.monotonic() + seconds
+        work = float(sum(map(_size, queries)))
+        self._work.add(work)
         tasks = [asyncio.ensure_future(self._batcher.submit((version, query, deadline))) for query in queries]
         try:
             results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), seconds)
         finally:
+            self._work.remove(work)
             for task in tasks:
                 task.cancel()
         for result in results:
@@ -201,7 +207,9 @@ class Encoder:
             if loaded is None:
                 encoded: Sequence[Encoded | BaseException] = [VersionMissing(version)] * len(due)
             else:
+                started = time.monotonic()
                 encoded = await asyncio.to_thread(loaded.encode, [batch[i][1] for i in due])
+                self._work.measure(sum(_size(batch[i][1]) for i in due), time.monotonic() - started)
             for i, result in zip(due, encoded, strict=True):
                 results[i] = result
         return results
@@ -216,9 +224,14 @@ class Encoder:
         except UserError as error:
             return error
 
-    def queued(self) -> int:
-        """Return the number of queries that wait or are encoded."""
-        return self._batcher.pending
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return queued work and the measured rate, which Ray Serve scales the encoder by."""
+        return self._work.stats()
+
+
+def _size(query: EncoderQuery) -> int:
+    """Return the work of a query in frames. Texts and clips by id count as a short recording."""
+    return TYPICAL_FRAMES if query.signing is None else len(query.signing.poses)
 
 
 def status_of(error: UserError) -> int:

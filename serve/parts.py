@@ -156,8 +156,8 @@ class TranslatorClient:
         results: list[dict[str, Any]] = []
         for number in range(len(queries)):
             result = problems[number] if number in problems else next(given)
-            if isinstance(result, UserError | Problem):
-                failure = problem_of(result)
+            if isinstance(result, Exception):
+                failure = _translation_problem(result)
                 if len(queries) == 1:
                     raise failure
                 results.append({"problem": failure.document()})
@@ -205,6 +205,14 @@ class TranslatorClient:
         except Exception as error:
             return [f"{self.config.name}: the translator does not answer ({type(error).__name__})"]
         return []
+
+
+def _translation_problem(error: Exception) -> Problem:
+    if isinstance(error, TimeoutError):
+        return Problem(504, "the translation was not finished by the deadline: allow more time")
+    if isinstance(error, UserError | Problem):
+        return problem_of(error)
+    return Problem(500, "internal error; the server log has the details")
 
 
 def _handle(deployment: str, application: str) -> DeploymentHandle:

@@ -1,117 +1,213 @@
-"""A running service switches to a new version without a failed request, never mixes two, and requires its key."""
+"""A running service switches to a new version without a failed request, never mixes two, and goes back."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import ray
+import yaml
 from ray import serve
 
-from serve.config import Limits, ServeConfig, key_digest
-from serve.service import start, switch_version
+from cli.main import main
+from serve.app import GATEWAY, deploy_file
+from serve.config import ServeConfig
+from serve.service import start, stop
 from signatlas.corpus.format import Corpus
-from signatlas.errors import IndexVersionError, UserError
 from signatlas.retrieval import index_version
+from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.queries import read_clip
+from signatlas.retrieval.search import SignSearch
+from tests.serve.services import Services, configuration, free_port, write_signs
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def config(index_root: Path, free_port: int) -> ServeConfig:
-    return ServeConfig(index=str(index_root), port=free_port, limits=Limits(), api_key_sha256=key_digest("s3cret"))
+def config(services: Services) -> ServeConfig:
+    return configuration(services, parts=("signs",))
 
 
-def test_only_the_key_gives_access(service: httpx.Client) -> None:
-    for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
-        for answer in (
-            service.get("/v1/info", headers=headers),
-            service.get("/v1/signs/a/poses", headers=headers),
-            service.post("/v1/search", json={}, headers=headers),
-            service.post("/v1/search/video", headers=headers),
-        ):
-            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
-            assert answer.headers["content-type"] == "application/problem+json"
-    assert service.get("/v1/info", headers={"X-API-Key": "s3cret"}).status_code == 200
-    assert service.get("/v1/info", headers={"Authorization": "Bearer s3cret"}).status_code == 200
-    assert service.get("/readyz").status_code == 200
+@pytest.fixture(scope="module")
+def service(ray_session: None, config: ServeConfig) -> Iterator[httpx.Client]:
+    start(config)
+    with httpx.Client(base_url=f"http://127.0.0.1:{config.http.port}", timeout=30) as client:
+        yield client
+    stop(config)
+    serve.shutdown()
 
 
-@pytest.fixture
-def searches(service: httpx.Client, small_corpus: Path) -> Iterator[list[tuple[int, str]]]:
-    """Search continuously in three threads while the test runs; record (status, version) of each search."""
-    clip, results, ended = next(iter(Corpus.open(small_corpus))).id, [], threading.Event()
+class Searches:
+    """Searches continuously in threads, and compares each answer with the local one of the version that it names."""
 
-    def search() -> None:
-        while not ended.is_set():
-            try:
-                answer = service.post("/v1/search", json={"clip": clip}, headers={"X-API-Key": "s3cret"})
-            except httpx.HTTPError as error:
-                results.append((0, repr(error)))
-                continue
-            ok = answer.status_code == 200
-            results.append((answer.status_code, answer.json()["index_version"] if ok else answer.text))
+    def __init__(self, url: str, services: Services, threads: int = 3):
+        self.url, self.clip = url, next(iter(Corpus.open(services.corpus))).id
+        self.services = services
+        self.answers: list[tuple[int, str, tuple[str, ...]]] = []
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._search) for _ in range(threads)]
 
-    threads = [threading.Thread(target=search) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    yield results
-    ended.set()
-    for thread in threads:
-        thread.join()
+    def __enter__(self) -> Searches:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _search(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            while not self._ended.is_set():
+                try:
+                    answer = client.post("/v1/search", json={"queries": {"clip": self.clip}, "k": 9})
+                except httpx.HTTPError as error:
+                    self.answers.append((0, repr(error), ()))
+                    continue
+                if answer.status_code != 200:
+                    self.answers.append((answer.status_code, answer.text, ()))
+                    continue
+                body = answer.json()
+                assert body["partial"] is False
+                ids = tuple(hit["id"] for hit in body["results"][0]["hits"])
+                self.answers.append((200, body["version"], ids))
+
+    def check(self, *versions: str) -> None:
+        """Assert that none failed, that exactly these versions answered, and that every answer is that version's."""
+        assert [answer for answer in self.answers if answer[0] != 200] == []
+        assert {version for _, version, _ in self.answers} == set(versions)
+        query = read_clip(self.clip, self.services.corpus)
+        for version in versions:
+            local = SignSearch(IndexVersion.open(self.services.signs, version))
+            hits = local.search(query.poses, aspect=query.aspect, k=9, leave_out=self.clip)
+            expected = tuple(hit.id for hit in hits)
+            assert {ids for _, v, ids in self.answers if v == version} == {expected}
 
 
-def wait_for(service: httpx.Client, version: str) -> None:
-    for _ in range(120):
-        answer = service.get("/readyz")
-        if answer.status_code == 200 and answer.json()["index_version"] == version:
+def wait_for(client: httpx.Client, version: str, seconds: float = 60) -> None:
+    answer = None
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = client.get("/readyz")
+        if answer.status_code == 200 and answer.json()["versions"]["signs"] == version:
             return
         time.sleep(0.25)
-    raise AssertionError(f"{version} is not ready: {answer.text}")
+    raise AssertionError(f"{version} is not ready: {answer.text if answer else None}")
+
+
+def news() -> tuple[str | None, str]:
+    handle: Any = serve.get_app_handle(GATEWAY)
+    live, message = handle.news.remote().result(timeout_s=30)["signs"]
+    return live, message
 
 
 def replicas() -> set[str]:
-    deployments = serve.status().applications["signatlas"].deployments
-    assert all(d.replica_states == {"RUNNING": 1} for d in deployments.values())
     actors = ray.util.list_named_actors(all_namespaces=True)
     return {actor["name"] for actor in actors if "SERVE_REPLICA" in actor["name"]}
 
 
-def test_a_new_version_is_switched_to_under_load(
-    config: ServeConfig, service: httpx.Client, searches: list[tuple[int, str]], small_model: Path, index_root: Path,
-    write_version: Callable[..., None],
-) -> None:  # fmt: skip
-    time.sleep(1)
-    write_version(index_root, small_model, index_root.parent / "corpus", "v2")
-    index_version.activate(index_root, "v2")
+def other_model(folder: Path) -> Path:
+    """A sign encoder of the same size with other weights: its answers are other ones."""
+    import torch
+
+    from signatlas.models.sign_encoder import SignEncoder, SignEncoderConfig
+
+    torch.manual_seed(7)
+    config = SignEncoderConfig(
+        points="nose_hands", dims=2, frames=16, width=32, depth=1, heads=2, feedforward=32, embedding=32
+    )
+    SignEncoder(config).save_pretrained(folder)
+    return folder
+
+
+def test_versions_are_switched_under_load_refused_when_damaged_and_rolled_back(
+    config: ServeConfig, service: httpx.Client, services: Services, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = replicas()
-    assert switch_version(config, "v1") == "v2"
-    wait_for(service, "v2")
-    time.sleep(1)
-    assert [answer for answer in searches if answer[0] != 200] == []
-    assert {version for _, version in searches} == {"v1", "v2"}
+    with Searches(str(service.base_url), services) as searches:
+        time.sleep(1)
+        # Another model and another number of shards than the deployments were made for.
+        write_signs(services.signs, other_model(tmp_path / "other"), services.corpus, "v2", shards=5)
+        wait_for(service, "v2")
+        time.sleep(1)
+        # A damaged version is refused, even if CURRENT names it; the old one stays in use.
+        write_signs(services.signs, tmp_path / "other", services.corpus, "v3", activate=False)
+        (services.signs / "v3" / "shard-001" / "index.faiss").write_bytes(b"broken")
+        (services.signs / "CURRENT").write_text("v3\n")
+        deadline = time.monotonic() + 30
+        while "shard-001 of" not in news()[1]:
+            assert time.monotonic() < deadline, news()
+            time.sleep(0.2)
+        assert news()[0] == "v2" and "still serving version v2" in news()[1]
+        (services.signs / "CURRENT").write_bytes(b"\xff\xfe")
+        time.sleep(3)
+        assert service.get("/readyz").json()["versions"] == {"signs": "v2"} and "still serving" in news()[1]
+        # Back by one command.
+        with pytest.raises(SystemExit) as exit_info:
+            main(["index", "activate", str(services.signs), "v1"])
+        assert not exit_info.value.code
+        wait_for(service, "v1")
+        time.sleep(1)
+        assert news()[1] == ""
+    searches.check("v1", "v2")
+    assert len(searches.answers) > 50
+    assert replicas() == before, "no replica was restarted"
 
-    assert replicas() == before  # no replica was restarted
 
-    # A damaged version is rejected, even if CURRENT names it; the old one stays in use.
-    write_version(index_root, small_model, index_root.parent / "corpus", "v3")
-    (index_root / "v3" / "shard-001" / "index.faiss").write_bytes(b"broken")
-    (index_root / "CURRENT").write_text("v3\n")
-    with pytest.raises(IndexVersionError, match="shard-001 of"):
-        switch_version(config, "v2")
-    assert service.get("/readyz").json()["index_version"] == "v2"
-
-    # Damage that only one shard sees, as on its own machine, is reported; searches still use v2.
-    with pytest.raises(UserError, match="cannot serve version v3: shard 1 serves v2"):
-        start(config.model_copy(update={"version": "v3"}), previous="v2")
-    problem = service.get("/readyz")
-    assert problem.status_code == 503 and "shard 1 serves v2" in problem.json()["detail"]
-    count = len(searches)
-    time.sleep(1)
-    assert set(searches[count:]) == {(200, "v2")}
-    index_version.activate(index_root, "v1")
-    start(config, previous="v2")
-    wait_for(service, "v1")
-    assert [answer for answer in searches if answer[0] != 200] == []
+@pytest.mark.slow
+def test_serve_deploy_serves_and_switches_versions(services: Services, tmp_path: Path) -> None:
+    """The same without our command: `serve deploy` on a cluster that `ray start` started."""
+    binary, port, dashboard, gcs = Path(sys.executable).parent, free_port(), free_port(), free_port()
+    environment = {
+        **os.environ,
+        "RAY_TMPDIR": f"/tmp/ray-d{os.getpid()}",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+    }
+    environment.pop("RAY_ADDRESS", None)
+    Path(environment["RAY_TMPDIR"]).mkdir()
+    config = configuration(services, parts=("signs",), http={"port": port})
+    file = tmp_path / "deploy.yaml"
+    file.write_text(yaml.safe_dump(deploy_file(config)))
+    head = subprocess.Popen(
+        [binary / "ray", "start", "--head", "--block", f"--port={gcs}", "--num-cpus=2", "--dashboard-host=127.0.0.1",
+         f"--dashboard-port={dashboard}", "--disable-usage-stats", f"--temp-dir={environment['RAY_TMPDIR']}"],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deploy = [binary / "serve", "deploy", file, "-a", f"http://127.0.0.1:{dashboard}"]
+        deadline = time.monotonic() + 90
+        while (done := subprocess.run(deploy, cwd=ROOT, env=environment, capture_output=True, text=True)).returncode:
+            assert time.monotonic() < deadline, done.stdout + done.stderr
+            time.sleep(2)
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=30) as client:
+            deadline = time.monotonic() + 180
+            while True:
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+            version = client.get("/readyz").json()["versions"]["signs"]
+            with Searches(url, services) as searches:
+                time.sleep(1)
+                write_signs(services.signs, other_model(tmp_path / "m"), services.corpus, "deployed")
+                wait_for(client, "deployed")
+                time.sleep(1)
+            searches.check(version, "deployed")
+    finally:
+        head.terminate()
+        head.wait(timeout=60)
+        index_version.activate(services.signs, "v1")
