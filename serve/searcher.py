@@ -6,11 +6,18 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serve.batcher import Batcher, LocalHandle
@@ -24,9 +31,19 @@ from signatlas.retrieval.index_version import Manifest
 from signatlas.retrieval.shard_search import ShardQuery, ShardResult, merge_results
 
 logger = logging.getLogger("ray.serve")
-LOST = (RayActorError, TaskCancelledError, RayServeException)  # the replica is gone or restarts
+# The replica is gone with its process or node, or restarts.
+LOST = (
+    RayActorError,
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,  # an answer, in the memory of a lost node
+    TaskCancelledError,
+    RayServeException,
+)
 BATCHES_IN_FLIGHT = 4  # to each shard and encoder
-LATE_WAIT_S = 0.25  # how long a search waits for a shard that did not answer the last time
+LATE_AFTER_S = 0.5  # a shard is late when it did not answer for this long; less time only tells about the deadline
+LATE_WAIT_S = 0.25  # how long a search waits for a late shard
+ENCODER_HEDGE_S = 2.0  # with several encoder replicas: ask a second one after this time
 VERSION_ATTEMPTS, VERSION_PAUSE_S = 40, 0.1
 
 
@@ -64,30 +81,39 @@ class Outcome(NamedTuple):
 
 
 class ShardClient:
-    """Sends queries to one shard deployment in batches, asks a second replica where one is slow or lost."""
+    """Sends queries to one shard deployment in batches, asks a second replica where one is slow or lost.
+
+    After a shard was late, searches wait only ``LATE_WAIT_S`` for it. Their batches go on until their own deadlines:
+    the first one that is answered shows that the shard is back.
+    """
 
     def __init__(self, number: int, handle: Any, config: IndexApplication):
         self.number, self.handle, self.config = number, handle, config
         self.replicas = 1
-        self.late = False  # its last answer did not come in time
+        self.late = False
         self._batchers: dict[str, Batcher[tuple[ShardQuery, float], ShardResult]] = {}
 
     async def search(self, version: str, query: ShardQuery, seconds: float) -> ShardResult:
         """Return the shard's result. Raises TimeoutError, VersionMissing, or an error of Ray."""
-        seconds = min(seconds, LATE_WAIT_S) if self.late else seconds
+        wait = min(seconds, LATE_WAIT_S) if self.late else seconds
         try:
-            result = await asyncio.wait_for(self._batcher(version).submit((query, time.monotonic() + seconds)), seconds)
-        except (TimeoutError, *LOST):
+            return await asyncio.wait_for(self._batcher(version).submit((query, time.monotonic() + seconds)), wait)
+        except TimeoutError:
+            self.late = self.late or wait >= LATE_AFTER_S
+            raise
+        except LOST:
             self.late = True
             raise
-        return result
 
     def _batcher(self, version: str) -> Batcher[tuple[ShardQuery, float], ShardResult]:
         if version not in self._batchers:
 
             async def run(batch: Sequence[tuple[ShardQuery, float]]) -> Sequence[ShardResult]:
                 left = max(deadline for _, deadline in batch) - time.monotonic()
-                results = await self._ask(version, [query for query, _ in batch], max(left, 0.01))
+                queries = [query for query, _ in batch]
+                results: Sequence[ShardResult] = await self.ask(
+                    lambda seconds: self.handle.search.remote(version, queries, seconds), max(left, 0.01)
+                )
                 self.late = False
                 return results
 
@@ -98,33 +124,45 @@ class ShardClient:
             )
         return self._batchers[version]
 
-    async def _ask(self, version: str, queries: list[ShardQuery], seconds: float) -> list[ShardResult]:
-        """Ask a replica; after a lost one, or after ``hedge_s`` where there are several, ask once more."""
-        end = time.monotonic() + seconds
-        attempts = [self.handle.search.remote(version, queries, seconds)]
-        tasks = {asyncio.ensure_future(result_of(attempts[0]))}
-        first_wait = min(seconds, self.config.shard.hedge_s) if self.replicas > 1 else seconds
-        error: BaseException = TimeoutError(f"shard {self.number}")
-        try:
-            while tasks and (left := end - time.monotonic()) > 0:
-                wait = min(left, first_wait) if len(attempts) == 1 else left
-                finished, tasks = await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                for task in finished:
-                    if (failure := task.exception()) is None:
-                        return task.result()
-                    error = failure
-                    if not isinstance(failure, LOST):
-                        raise failure
-                if len(attempts) == 1 and end > time.monotonic():
-                    attempts.append(self.handle.search.remote(version, queries, end - time.monotonic()))
-                    tasks.add(asyncio.ensure_future(result_of(attempts[1])))
-        finally:
+    async def ask(self, call: Callable[[float], Any], seconds: float) -> Any:
+        """Return the answer to ``call(seconds left)``. Raises as :func:`ask_replicas` does."""
+        # No caller waits for a late shard any longer than this.
+        hedge_s = min(self.config.shard.hedge_s, LATE_WAIT_S / 2) if self.late else self.config.shard.hedge_s
+        return await ask_replicas(call, seconds, hedge_s if self.replicas > 1 else None)
+
+
+async def ask_replicas(call: Callable[[float], Any], seconds: float, hedge_s: float | None) -> Any:
+    """Return the first answer to ``call(seconds left)``, which starts a request to a replica.
+
+    It is called once more when that replica is lost, and after ``hedge_s`` seconds without an answer, for a deployment
+    with several replicas: only for requests that change nothing. Raises TimeoutError after ``seconds``, the replica's
+    own error, or one of ``LOST``.
+    """
+    end = time.monotonic() + seconds
+    attempts = [call(seconds)]
+    tasks = {asyncio.ensure_future(result_of(attempts[0]))}
+    error: BaseException = TimeoutError("no replica answered in time")
+    try:
+        while tasks and (left := end - time.monotonic()) > 0:
+            wait = min(left, hedge_s) if len(attempts) == 1 and hedge_s is not None else left
+            finished, tasks = await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                failure = TaskCancelledError() if task.cancelled() else task.exception()
+                if failure is None:
+                    return task.result()
+                error = failure
+                if not isinstance(failure, LOST) or isinstance(failure, BackPressureError):
+                    raise failure
+            if len(attempts) == 1 and (left := end - time.monotonic()) > 0:
+                attempts.append(call(left))
+                tasks.add(asyncio.ensure_future(result_of(attempts[1])))
+    finally:
+        if tasks:
             for task in tasks:
                 task.cancel()
-            if tasks:
-                for attempt in attempts:
-                    attempt.cancel()
-        raise error
+            for attempt in attempts:
+                attempt.cancel()
+    raise TimeoutError("no replica answered in time") if tasks else error
 
 
 async def result_of(response: Any) -> Any:
@@ -143,6 +181,7 @@ class Searcher:
         self.shards = [ShardClient(number, handle, config) for number, handle in enumerate(shards)]
         self.manifests: dict[str, Manifest] = {}
         self.live: str | None = None
+        self.encoder_replicas = 1
         self.replica = uuid.uuid4().hex[:12]
         self._task: asyncio.Task[None] | None = None
         self._encoders: dict[str, Batcher[tuple[EncoderQuery, float], Encoded]] = {}
@@ -172,6 +211,7 @@ class Searcher:
         replicas = await asyncio.wait_for(result_of(self.updater.replicas.remote()), REPORT_TIMEOUT_S)
         for shard in self.shards:
             shard.replicas = replicas.get(f"shard {shard.number}", 1)
+        self.encoder_replicas = replicas.get("encoder", 1)
 
     @property
     def manifest(self) -> Manifest:
@@ -260,19 +300,11 @@ class Searcher:
 
             async def run(batch: Sequence[tuple[EncoderQuery, float]]) -> Sequence[Encoded | BaseException]:
                 queries = [query for query, _ in batch]
-                for attempt in (1, 2):
-                    left = max(max(deadline for _, deadline in batch) - time.monotonic(), 0.01)
-                    try:
-                        results: Sequence[Encoded | BaseException] = await result_of(
-                            self.encoder.encode.remote(version, queries, left)
-                        )
-                        return results
-                    except BackPressureError:
-                        raise
-                    except LOST:
-                        if attempt == 2:
-                            raise
-                raise AssertionError
+                left = max(deadline for _, deadline in batch) - time.monotonic()
+                results: Sequence[Encoded | BaseException] = await self._ask_encoder(
+                    lambda seconds: self.encoder.encode.remote(version, queries, seconds), max(left, 0.01)
+                )
+                return results
 
             if len(self._encoders) > 4:
                 self._encoders.clear()
@@ -280,6 +312,9 @@ class Searcher:
                 run, max_size=self.config.encoder.max_batch_size, max_running=BATCHES_IN_FLIGHT
             )
         return self._encoders[version]
+
+    async def _ask_encoder(self, call: Callable[[float], Any], seconds: float) -> Any:
+        return await ask_replicas(call, seconds, ENCODER_HEDGE_S if self.encoder_replicas > 1 else None)
 
     def _shard_query(
         self, query: EncoderQuery | np.ndarray, encoded: Encoded, options: SearchOptions
@@ -325,19 +360,21 @@ class Searcher:
         version = self.manifest.version
         for shard in self.shards:
             try:
-                row = await asyncio.wait_for(result_of(shard.handle.row.remote(version, id)), deadline.require())
+                row = await self._row(shard, version, id, deadline.require())
             except (TimeoutError, VersionMissing, *LOST) as error:
                 raise service_unavailable(f"shard {shard.number} does not answer: try again") from error
             if row is not None:
                 return dict(row)
         return None
 
+    async def _row(self, shard: ShardClient, version: str, id: str, seconds: float) -> Any:
+        return await shard.ask(lambda _: shard.handle.row.remote(version, id), seconds)
+
     async def clip(self, id: str, deadline: Deadline) -> Any:
         """Return a clip of the index's corpus, or a UserError. Raises a 503 Problem."""
+        version = self.manifest.version
         try:
-            return await asyncio.wait_for(
-                result_of(self.encoder.clip.remote(self.manifest.version, id)), deadline.require()
-            )
+            return await self._ask_encoder(lambda _: self.encoder.clip.remote(version, id), deadline.require())
         except (TimeoutError, VersionMissing, *LOST) as error:
             raise service_unavailable("the encoder does not answer: try again") from error
 

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from serve.config import IndexApplication
 from serve.versions import Report, Target
 from signatlas.errors import UserError
-from signatlas.retrieval.index_version import IndexVersion, current
+from signatlas.retrieval.index_version import CURRENT, IndexVersion, current
 
 logger = logging.getLogger("ray.serve")
 POLL_S = 1.0  # how often CURRENT is read
@@ -76,10 +77,11 @@ class Rollout:
         self.reports = {k: (r, at) for k, (r, at) in self.reports.items() if now - at < FORGET_S}
         if self.candidate is None:
             return
-        for report, _ in self.reports.values():
-            if reason := report.errors.get(self.candidate):
-                self.reject(self.candidate, f"{report.part} cannot load it: {reason}")
-                return
+        for part in self.parts:
+            for report in self.fresh(part):
+                if reason := report.errors.get(self.candidate):
+                    self.reject(self.candidate, f"{part} cannot load it: {reason}")
+                    return
         if not self.missing(self.candidate, running):
             self.live, self.candidate = self.candidate, None
         elif now - self._candidate_since > PREPARE_S:
@@ -89,6 +91,11 @@ class Rollout:
         """Return the reports of a part's replicas that have reported lately."""
         now = self._clock()
         return [r for r, at in self.reports.values() if r.part == part and now - at < FRESH_S]
+
+    def count(self, part: str) -> int:
+        """Return the number of a part's replicas, with those that may have been lost a moment ago."""
+        now = self._clock()
+        return sum(r.part == part and now - at < FORGET_S for r, at in self.reports.values())
 
     def missing(self, version: str | None, running: dict[str, int] | None = None) -> list[str]:
         """Return a message for each part that does not serve ``version`` with every replica."""
@@ -129,8 +136,11 @@ class Updater:
         return self.rollout.report(report)
 
     async def replicas(self) -> dict[str, int]:
-        """Return the number of replicas of each part that report."""
-        return {part: len(self.rollout.fresh(part)) for part in self.parts}
+        """Return the number of replicas of each part, with those that may have been lost a moment ago.
+
+        A hung replica stops to report seconds before Ray Serve replaces it: until then it is still asked.
+        """
+        return {part: self.rollout.count(part) for part in self.parts}
 
     async def info(self, version: str) -> dict[str, Any]:
         """Return the manifest of a version, as JSON values, without the checksums of its files."""
@@ -163,7 +173,7 @@ class Updater:
         if rollout.live is None and not rollout.undecided:
             return
         fixed = self.config.version
-        named: str = fixed if fixed is not None else await asyncio.to_thread(current, self.config.index)
+        named = fixed if fixed is not None else await asyncio.to_thread(self._current)
         if rollout.live is None:
             rollout.start(named)
             return
@@ -178,6 +188,13 @@ class Updater:
             rollout.rejected = {}
         rollout.step(await asyncio.to_thread(self._running) if rollout.candidate else None)
         self._say(next(iter(rollout.rejected.values()), ""))
+
+    def _current(self) -> str:
+        """Return the version that CURRENT names. Raises UserError whatever is wrong with the file or its folder."""
+        try:
+            return current(self.config.index)
+        except (OSError, ValueError) as error:  # a ValueError: bytes that are not UTF-8
+            raise UserError(f"{Path(self.config.index) / CURRENT} cannot be read: {error}") from error
 
     def _verify(self, version: str, live: str) -> None:
         """Raise IndexVersionError for a damaged version, and for one of another kind than the live one."""
@@ -206,7 +223,9 @@ class Updater:
         return {part: counts[name] for part, name in names.items() if name in counts}
 
     def _say(self, message: object) -> None:
-        text = f"still serving version {self.rollout.live}: {message}" if str(message) else ""
+        live = self.rollout.live
+        state = f"still serving version {live}" if live is not None else "no version can be served yet"
+        text = f"{state}: {message}" if str(message) else ""
         if text and text != self.message:
             logger.warning("%s: %s", self.config.name, text)
         self.message = text

@@ -73,6 +73,7 @@ class Reporter:
         self.part, self.updater, self.versions = part, updater, versions
         self.replica = uuid.uuid4().hex[:12]
         self._task: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
 
     async def start(self, fallback: Callable[[], str]) -> None:
         """Load what the updater wants, or ``fallback()`` where it does not answer; then go on in the background.
@@ -96,8 +97,9 @@ class Reporter:
             await asyncio.sleep(REPORT_S)
             try:
                 target = await self._report()
-                if target is not None and target.load:
-                    await self.versions.want(target.load)
+                # Not awaited: a replica that loads for minutes still reports, or it would count as missing.
+                if target is not None and target.load and (self._loading is None or self._loading.done()):
+                    self._loading = asyncio.ensure_future(self.versions.want(target.load))
             except Exception:
                 logger.exception("%s: versions cannot be followed; trying again", self.part)
 
