@@ -36,6 +36,13 @@ def evaluate(
     queries: Annotated[
         str | None, typer.Option(help="Signs, instead of a protocol: filter such as split=dev|test.")
     ] = None,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Signs, instead of a protocol: the confidence words of an index.")
+    ] = False,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Signs, with --calibration: index of the model (default: built from the train split)."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: runs/evaluations/RUN/CORPUS-PROTOCOL-SPLIT).")
     ] = None,
@@ -72,15 +79,18 @@ def evaluate(
 ) -> None:
     """Evaluate a model on a corpus: retrieval or translation metrics, with intervals and controls.
 
-    A sign encoder needs a protocol. A dual encoder retrieves videos by text and texts by video; a translator
-    translates. Results are written to a folder.
+    A sign encoder needs a protocol, or --calibration, which says how often answers with each confidence word are right.
+    A dual encoder retrieves videos by text and texts by video; a translator translates. The results are in a folder.
 
     Example: signatlas evaluate runs/dgs_gesture/model --corpus data/dgs --protocol closed
+
+    Example: signatlas evaluate runs/dgs_gesture/model --corpus data/dgs --calibration --index indexes/dgs
 
     Example: signatlas evaluate runs/scl_slt/model --corpus data/multi-composed --beams 8
     """
     options = {
         "protocol": protocol, "words": words, "adjust": adjust, "gallery": gallery, "queries": queries,
+        "calibration": calibration or None, "index": index,
         "features": features, "languages": languages, "pictures": pictures, "beams": beams,
         "max_new_tokens": max_new_tokens, "length_penalty": length_penalty, "workers": workers,
         "batch_size": batch_size, "frames": frames, "max_glosses": max_glosses,
@@ -101,7 +111,7 @@ def _evaluators() -> dict[str, Evaluator]:
     """Return the evaluator of each model type."""
     from signatlas.models import registry
 
-    sign_options = frozenset({"protocol", "words", "adjust", "gallery", "queries", "pictures"})
+    sign_options = frozenset({"protocol", "words", "adjust", "gallery", "queries", "pictures", "calibration", "index"})
     decoding = frozenset({"beams", "max_new_tokens", "length_penalty", "workers", "batch_size", "max_glosses"})
     return {
         registry.SIGN_ENCODER: Evaluator(_evaluate_signs, sign_options),
@@ -132,10 +142,24 @@ def _evaluator_for(model: str, passed: Options) -> Callable[..., Evaluation]:
 def _evaluate_signs(model: str, corpus: str, options: Options, **common: Any) -> Evaluation:
     from signatlas.evaluation.signs.evaluator import evaluate
 
+    if options.get("calibration"):
+        return _evaluate_confidence(model, corpus, options, **common)
+    if "index" in options:
+        raise UserError("--index is for --calibration: add it, or leave --index out")
     names = {"adjust": "adjustments"}
     with progress_bars() as progress:
         arguments = {names.get(name, name): value for name, value in options.items()}
         return evaluate(model, corpus, **arguments, **common, progress=progress)
+
+
+def _evaluate_confidence(model: str, corpus: str, options: Options, **common: Any) -> Evaluation:
+    from signatlas.evaluation.confidence.evaluator import evaluate
+
+    for name in options:
+        if name not in ("calibration", "index"):
+            raise UserError(f"--{name} is not for --calibration: leave it out")
+    with progress_bars() as progress:
+        return evaluate(model, corpus, index=options.get("index"), **common, progress=progress)
 
 
 def _evaluate_sentences(model: str, corpus: str, options: Options, **common: Any) -> Evaluation:

@@ -30,6 +30,7 @@ from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.tokens import SEGMENT_FOLDER, TokenTable
 
 if TYPE_CHECKING:
+    from signatlas.corpus.format import Corpus
     from signatlas.models.dual_encoder.encoder import DualEncoder
     from signatlas.models.sign_encoder import SignEncoder
 
@@ -62,6 +63,22 @@ class CorpusPart(Strict):
     synthetic: bool
     sources: tuple[str, ...] | None = None
     splits: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, corpus: Corpus, sources: tuple[str, ...] | None = None, splits: tuple[str, ...] | None = None
+    ) -> CorpusPart:
+        """Return the entry of a corpus, or of some sources and splits of it."""
+        return cls(
+            name=corpus.info.name,
+            path=corpus.path if "://" in corpus.path else str(Path(corpus.path).absolute()),
+            fingerprint=corpus.info.fingerprint,
+            license=corpus.info.license,
+            sign_languages=corpus.info.sign_languages,
+            synthetic=corpus.info.synthetic,
+            sources=sources,
+            splits=splits,
+        )
 
 
 class ShardPart(Strict):

@@ -16,9 +16,9 @@ from signatlas.models import folder as model_folder
 from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sliding import own_encoders
 from signatlas.retrieval import entries, index_version
-from signatlas.retrieval.index_version import FeaturesPart, IndexVersion
+from signatlas.retrieval.index_version import CorpusPart, FeaturesPart, IndexVersion
 from trainers.pipelines.features import Progress, extract
-from trainers.pipelines.index.signs import check_names, check_version, corpus_part
+from trainers.pipelines.index.signs import check_names, check_version
 
 
 def build(
@@ -63,7 +63,7 @@ def build(
         encoded.vectors,
         encoded.rows,
         model=source_model,
-        corpus=corpus_part(opened, sources, splits),
+        corpus=CorpusPart.of(opened, sources, splits),
         factory=factory,
         shards=shards,
         version=version,

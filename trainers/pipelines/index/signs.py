@@ -61,7 +61,7 @@ def build(
         embedded.vectors[entries],
         embedded.rows.filter(pa.array(entries)),
         model=source_model,
-        corpus=corpus_part(opened, sources, splits),
+        corpus=CorpusPart.of(opened, sources, splits),
         factory=factory,
         shards=shards,
         version=version,
@@ -70,20 +70,6 @@ def build(
     if activate:
         index_version.activate(out, written.version)
     return written
-
-
-def corpus_part(corpus: Corpus, sources: tuple[str, ...] | None, splits: tuple[str, ...] | None) -> CorpusPart:
-    """Return the manifest entry of the corpus."""
-    return CorpusPart(
-        name=corpus.info.name,
-        path=corpus.path if "://" in corpus.path else str(Path(corpus.path).absolute()),
-        fingerprint=corpus.info.fingerprint,
-        license=corpus.info.license,
-        sign_languages=corpus.info.sign_languages,
-        synthetic=corpus.info.synthetic,
-        sources=sources,
-        splits=splits,
-    )
 
 
 def check_version(out: str | os.PathLike[str], version: str | None) -> None:

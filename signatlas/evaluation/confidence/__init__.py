@@ -1,0 +1,1 @@
+"""Calibration of the confidence words of an index: evaluator, report."""
