@@ -22,7 +22,7 @@ from serve.parts import application_name, num_shards
 from serve.scaling import with_queued_work_policy
 from serve.shard import Shard
 from serve.updater import Updater
-from signatlas.config import dump_absolute
+from signatlas.config import Strict, dump_absolute
 
 GATEWAY, HEALTH = application_name("gateway"), application_name("healthz")
 HEALTH_OPTIONS = DeploymentOptions(num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000)
@@ -91,41 +91,41 @@ def application(config: ServeConfig, part: str) -> Application:
 
         return _deployment(Gateway, "Gateway", config.gateway, config).bind(config)
     (found,) = [a for a in config.applications if a.name == part]
-    return _translator(found, config) if isinstance(found, TranslatorApplication) else _index(found, config)
+    return _translator(found) if isinstance(found, TranslatorApplication) else _index(found)
 
 
-def _index(index: IndexApplication, config: ServeConfig) -> Application:
+def _index(index: IndexApplication) -> Application:
     count = num_shards(index)
-    encoder = _scaled(EncoderReplica, "Encoder", index.encoder, config).bind(index)
-    shards = [_deployment(ShardReplica, f"Shard{n}", index.shard, config).bind(index, n, count) for n in range(count)]
-    updater: Application = _deployment(UpdaterReplica, "Updater", index.updater, config).bind(
+    encoder = _scaled(EncoderReplica, "Encoder", index.encoder, index).bind(index)
+    shards = [_deployment(ShardReplica, f"Shard{n}", index.shard, index).bind(index, n, count) for n in range(count)]
+    updater: Application = _deployment(UpdaterReplica, "Updater", index.updater, index).bind(
         index, count, encoder, shards
     )
     return updater
 
 
-def _translator(translator: TranslatorApplication, config: ServeConfig) -> Application:
+def _translator(translator: TranslatorApplication) -> Application:
     from serve.translator import Translator
 
-    application: Application = _scaled(Translator, "Translator", translator.translator, config).bind(translator)
+    application: Application = _scaled(Translator, "Translator", translator.translator, translator).bind(translator)
     return application
 
 
-def _deployment(cls: type, name: str, options: DeploymentOptions, config: ServeConfig) -> Any:
+def _deployment(cls: type, name: str, options: DeploymentOptions, settings: Strict) -> Any:
     deployment = serve.deployment(name=name, **options.options())(cls)
-    # Without a version, every `serve.run` replaces every replica. Arguments are part of it: with an equal version Ray
-    # Serve takes a deployment for unchanged.
-    settings = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
-    set_code_version(deployment, f"{source_hash()}-{settings[:16]}")
+    # Without a version, every `serve.run` replaces every replica. The settings that replicas get are part of it: with
+    # an equal version Ray Serve takes a deployment for unchanged.
+    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    set_code_version(deployment, f"{source_hash()}-{digest[:16]}")
     return deployment
 
 
-def _scaled(cls: type, name: str, options: ScaledOptions, config: ServeConfig) -> Any:
+def _scaled(cls: type, name: str, options: ScaledOptions, settings: Strict) -> Any:
     """Return a deployment that Ray Serve scales by its queued work, where its options let it scale."""
     if options.autoscaling_config is not None:
         scaling = with_queued_work_policy(options.autoscaling_config, options.target_wait_s)
         options = options.model_copy(update={"autoscaling_config": scaling})
-    return _deployment(cls, name, options, config)
+    return _deployment(cls, name, options, settings)
 
 
 @lru_cache(maxsize=1)
