@@ -82,7 +82,7 @@ def demo(
     shutil.rmtree(index, ignore_errors=True)  # written by this demo only; versions would accumulate
     clips = ("--split", "train", *plan.source)
     run_command("index", "build", f"{run}/model", plan.corpus, "--out", index, "--shards", "2", *clips)
-    print_step("serve", "Ray Serve: encoder, two shards, router")
+    print_step("serve", "Ray Serve: gateway, encoder, two shards, updater")
     with service(index, port) as url:
         correct, total = search(plan, url)
         minutes = (time.monotonic() - started) / 60
@@ -157,7 +157,8 @@ def service(index: str, port: int | None) -> Iterator[str]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "cli", "serve", "--index", index, "--port", str(port), "--num-cpus", "2"]
+    command = [sys.executable, "-m", "cli", "serve", "--index", index, "--port", str(port), "--num-cpus", "2",
+               "--allow-anonymous"]  # fmt: skip
     print("$ signatlas " + " ".join(command[3:]), flush=True)
     process = subprocess.Popen(command)
     try:
@@ -187,9 +188,8 @@ def is_ready(url: str) -> bool:
 
 
 def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON answer to a request, sent with SIGNATLAS_API_KEY if set. Raises UserError for an HTTP error."""
-    key = os.environ.get("SIGNATLAS_API_KEY")
-    headers = {"Content-Type": "application/json"} | ({"X-API-Key": key} if key else {})
+    """Return the JSON answer to a request. Raises UserError for an HTTP error."""
+    headers = {"Content-Type": "application/json"}
     try:
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=60) as response:
@@ -209,10 +209,11 @@ def search(plan: Plan, url: str) -> tuple[int, int]:
     print_step("search", f"{len(clips)} {'held-out recordings' if plan.real else 'procedural signs'} over HTTP")
 
     def query(clip: Clip) -> list[dict[str, Any]]:
-        body = {"poses": to_json(clip.poses), "top_k": 50, "source": clip.source}
+        query: dict[str, Any] = {"poses": to_json(clip.poses), "source": clip.source}
         if clip.width and clip.height:
-            body = {"poses": to_json(clip.poses), "top_k": 50, "width": clip.width, "height": clip.height}
-        hits: list[dict[str, Any]] = post(f"{url}/v1/search", body)["hits"]
+            query |= {"width": clip.width, "height": clip.height}
+        answer = post(f"{url}/v1/search", {"queries": [query], "k": 50})
+        hits: list[dict[str, Any]] = answer["results"][0]["hits"]
         return hits
 
     with ThreadPoolExecutor(4) as pool:
