@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
 
 from serve.app import GATEWAY, application, specs
 from serve.config import ServeConfig, is_loopback
@@ -16,6 +17,7 @@ from signatlas.errors import UserError
 
 POLL_S = 2.0  # how often the updaters are asked for news
 READY_TIMEOUT_S = 300.0
+ERRORS = (RuntimeError, TimeoutError, RayError)
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
@@ -26,20 +28,21 @@ def start(config: ServeConfig, report: Callable[[str], Any] = lambda line: None)
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     http = config.http
-    serve.start(
-        http_options={
-            "host": http.host, "port": http.port, "request_timeout_s": http.request_timeout_s,
-            "keep_alive_timeout_s": http.keep_alive_timeout_s,
-        },
-        logging_config=QUIET,
-    )  # fmt: skip
+    options = {
+        "host": http.host, "port": http.port, "request_timeout_s": http.request_timeout_s,
+        "keep_alive_timeout_s": http.keep_alive_timeout_s,
+    }  # fmt: skip
+    try:
+        serve.start(http_options=options, logging_config=QUIET)
+    except ERRORS as error:
+        raise UserError(f"Ray Serve did not start: {_reason(error)}; is the machine overloaded?") from error
     for spec in specs(config):
         report(f"starting {spec.part}")
         try:
             serve.run(
                 application(config, spec.part), name=spec.name, route_prefix=spec.route_prefix, logging_config=QUIET
             )
-        except (RuntimeError, TimeoutError) as error:
+        except ERRORS as error:
             raise UserError(f"{spec.part} did not start: {_reason(error)}; see the Ray Serve log") from error
     wait_until_ready(READY_TIMEOUT_S)
     _require_listening(http.host, http.port)
@@ -53,7 +56,7 @@ def wait_until_ready(timeout_s: float) -> None:
     while time.monotonic() < deadline:
         try:
             missing = gateway.missing.remote().result(timeout_s=30)
-        except (RuntimeError, TimeoutError) as error:
+        except ERRORS as error:
             missing = [f"the gateway does not answer ({_reason(error)})"]
         if not missing:
             return
