@@ -110,7 +110,7 @@ def search_answer(server: Server, queries: list[Any], options: schemas.SearchOpt
         return problem(422, results[0]["problem"]["detail"])
     shards = schemas.ShardState(answered=2 - len(server.missing), of=2, missing=server.missing)
     answer = schemas.SearchAnswer(
-        results=results, index=options.index or "only", kind=server.kind, version="v7", synthetic=True,  # type: ignore[arg-type]
+        results=results, index=options.index or "only", kind=server.kind, version="v7", synthetic=True, entries=120,  # type: ignore[arg-type]
         partial=bool(server.missing), shards=shards,
     )  # fmt: skip
     return {**answer.model_dump(), "results": results, "newer": {"field": 1}}
