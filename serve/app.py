@@ -63,25 +63,24 @@ def build(arguments: BuildArguments | dict[str, Any]) -> Application:
     Raises UserError for an invalid configuration, IndexVersionError when an index cannot be opened.
     """
     if isinstance(arguments, dict):
-        # `serve run serve.app:build index=...` gives plain strings.
-        arguments = BuildArguments.model_validate(
-            arguments if "service" in arguments else {"service": simple(**arguments)}
-        )
+        # `serve run serve.app:build index=...` gives plain strings, and runs this one application only.
+        if "service" not in arguments:
+            arguments = {"service": simple(**arguments)}
+        arguments = BuildArguments.model_validate(arguments)
     return application(parse(arguments.service), arguments.part)
 
 
-def simple(index: str | None = None, model: str | None = None, name: str | None = None, **other: Any) -> dict[str, Any]:
-    """Return the configuration of a service with one index, one model, or both, on a loopback address."""
-    applications: list[dict[str, Any]] = []
-    if index:
-        applications.append({"kind": "index", "name": name or "index", "index": index, **other})
-    if model:
-        applications.append({"kind": "translator", "name": "translator", "model": model})
-    return {"applications": applications}
+def simple(index: str, name: str = "index", **other: Any) -> dict[str, Any]:
+    """Return the configuration of one index in the gateway's process, for a try on a loopback address without keys."""
+    application = {"kind": "index", "name": name, "index": index, **other, "colocate": True}
+    return {"gateway": {"authorization": {"allow_anonymous": True}}, "applications": [application]}
 
 
 def application(config: ServeConfig, part: str) -> Application:
-    """Return the application of one part: ``gateway``, ``healthz``, or the name of an index or model."""
+    """Return the application of one part: ``gateway``, ``healthz``, or the name of an index or model.
+
+    Raises IndexVersionError when an index cannot be opened.
+    """
     if part == "healthz":
         from serve.health import Health
 
@@ -89,9 +88,20 @@ def application(config: ServeConfig, part: str) -> Application:
     if part == "gateway":
         from serve.gateway import Gateway
 
+        parts = tuple(with_shard_count(a) if isinstance(a, IndexApplication) else a for a in config.applications)
+        config = config.model_copy(update={"applications": parts})
         return _deployment(Gateway, "Gateway", config.gateway, config).bind(config)
     (found,) = [a for a in config.applications if a.name == part]
-    return _translator(found) if isinstance(found, TranslatorApplication) else _index(found)
+    return _translator(found) if isinstance(found, TranslatorApplication) else _index(with_shard_count(found))
+
+
+def with_shard_count(index: IndexApplication) -> IndexApplication:
+    """Return ``index`` with its number of shard deployments. Raises IndexVersionError.
+
+    It is decided when the service is deployed: a replica that starts after another version became live, or while the
+    folder cannot be read, would otherwise count other shards than the rest of the service.
+    """
+    return index.model_copy(update={"shards": num_shards(index)})
 
 
 def _index(index: IndexApplication) -> Application:

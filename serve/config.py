@@ -31,6 +31,7 @@ class DeploymentOptions(Strict):
     max_queued_requests: int | None = Field(None, ge=-1)
     backpressure_config: dict[str, Any] | None = None
     max_replicas_per_node: int | None = Field(None, ge=1)
+    max_surge_percent: int | None = Field(None, ge=0, le=100, description="replicas started before old ones stop")
     health_check_period_s: float = Field(1.0, gt=0)
     health_check_timeout_s: float = Field(3.0, gt=0)
     graceful_shutdown_wait_loop_s: float = Field(0.5, gt=0)
@@ -166,7 +167,6 @@ class GatewayOptions(DeploymentOptions):
     limits: Limits = Limits()
     authorization: KeyOptions = KeyOptions()
     cors_origins: tuple[str, ...] = Field((), description="origins of web pages that may call the service")
-    root_path: str = Field("", description="path prefix that a proxy in front removes, such as /signs")
 
 
 class HttpOptions(Strict):

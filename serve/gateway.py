@@ -30,6 +30,7 @@ from serve.schemas import (
     Models,
     PosesAnswer,
     PosesQuery,
+    Readiness,
     SearchAnswer,
     SearchOptions,
     SearchRequest,
@@ -51,6 +52,7 @@ app = FastAPI(
     description=DESCRIPTION,
     docs_url=None,  # served from files of our own, see serve/openapi.py
     redoc_url=None,
+    generate_unique_id_function=lambda route: route.name,  # short and stable: names in generated clients
 )
 errors.install(app)
 describe(app)
@@ -79,7 +81,7 @@ class Gateway:
 
     # Search
 
-    @app.post("/v1/search", response_model=SearchAnswer, openapi_extra=request_body(SearchRequest))
+    @app.post("/v1/search", tags=["search"], response_model=SearchAnswer, openapi_extra=request_body(SearchRequest))
     async def search(self, request: Request) -> Response:
         """Find signs, clips or texts: one result for each query. A lone query's error is the response's status."""
         async with self.admitted(request):
@@ -87,7 +89,12 @@ class Gateway:
             async with self.bodies.json(request, SearchRequest.model_validate) as body:
                 return await self._search(body, body.queries, 1e3 * (time.monotonic() - started))
 
-    @app.post("/v1/search/video", response_model=SearchAnswer, openapi_extra=request_body(SearchOptions, upload=True))
+    @app.post(
+        "/v1/search/video",
+        tags=["search"],
+        response_model=SearchAnswer,
+        openapi_extra=request_body(SearchOptions, upload=True),
+    )
     async def search_video(self, request: Request) -> Response:
         """Find signs or texts by an uploaded .pose file; the fields of the form are the options of a search."""
         async with self.admitted(request):
@@ -131,14 +138,22 @@ class Gateway:
 
     # Translation and embeddings
 
-    @app.post("/v1/translate", response_model=TranslateAnswer, openapi_extra=request_body(TranslateRequest))
+    @app.post(
+        "/v1/translate",
+        tags=["translation"],
+        response_model=TranslateAnswer,
+        openapi_extra=request_body(TranslateRequest),
+    )
     async def translate(self, request: Request) -> Response:
         """Translate signing into text. Machine translations can be fluent and wrong."""
         async with self.admitted(request), self.bodies.json(request, TranslateRequest.model_validate) as body:
             return await self._translate(body, body.queries)
 
     @app.post(
-        "/v1/translate/video", response_model=TranslateAnswer, openapi_extra=request_body(TranslateOptions, upload=True)
+        "/v1/translate/video",
+        tags=["translation"],
+        response_model=TranslateAnswer,
+        openapi_extra=request_body(TranslateOptions, upload=True),
     )
     async def translate_video(self, request: Request) -> Response:
         """Translate an uploaded .pose file; the fields of the form are the options of a translation."""
@@ -154,7 +169,7 @@ class Gateway:
             answer = await translator.translate(queries, options, self.limits, deadline)
         return answers.json_response(answer)
 
-    @app.post("/v1/embed", response_model=EmbedAnswer, openapi_extra=request_body(EmbedRequest))
+    @app.post("/v1/embed", tags=["search"], response_model=EmbedAnswer, openapi_extra=request_body(EmbedRequest))
     async def embed(self, request: Request) -> Response:
         """Encode queries with the model of an index."""
         async with self.admitted(request), self.bodies.json(request, EmbedRequest.model_validate) as body:
@@ -181,8 +196,8 @@ class Gateway:
     # What the service has
 
     # Ids contain slashes. This route comes first: the next one would take "/poses" for the end of an id.
-    @app.get("/v1/signs/{id:path}/poses", response_model=PosesAnswer | Sign)
-    async def sign_poses(self, request: Request, id: str, index: str | None = None) -> Response:
+    @app.get("/v1/signs/{id:path}/poses", tags=["catalog"], response_model=PosesAnswer | Sign)
+    async def get_sign_poses(self, request: Request, id: str, index: str | None = None) -> Response:
         """Return the poses of an indexed recording; missing coordinates are null."""
         async with self.admitted(request):
             deadline = self._deadline(None, self.limits.deadline_s)
@@ -200,22 +215,22 @@ class Gateway:
                 {"id": id, "fps": row["fps"], "width": clip.width, "height": clip.height, "poses": poses}
             )
 
-    @app.get("/v1/signs/{id:path}", response_model=Sign)
-    async def sign(self, request: Request, id: str, index: str | None = None) -> Response:
+    @app.get("/v1/signs/{id:path}", tags=["catalog"], response_model=Sign)
+    async def get_sign(self, request: Request, id: str, index: str | None = None) -> Response:
         """Return the metadata of an entry of an index."""
         async with self.admitted(request):
             _, row = await self.parts.entry(id, index, self._deadline(None, self.limits.deadline_s))
             return answers.json_response(answers.sign(row))
 
-    @app.get("/v1/indexes", response_model=Indexes)
-    async def indexes(self, request: Request) -> Response:
+    @app.get("/v1/indexes", tags=["catalog"], response_model=Indexes)
+    async def list_indexes(self, request: Request) -> Response:
         """Return the indexes of the service with version, model, corpus and counts, and the limits of a request."""
         async with self.admitted(request):
             content = {"signatlas": signatlas.__version__, "indexes": self.parts.index_infos()}
             return answers.json_response({**content, "limits": self.limits.model_dump()})
 
-    @app.get("/v1/models", response_model=Models)
-    async def models(self, request: Request) -> Response:
+    @app.get("/v1/models", tags=["catalog"], response_model=Models)
+    async def list_models(self, request: Request) -> Response:
         """Return the models that translate."""
         async with self.admitted(request):
             models = await self.parts.model_infos(READY_S)
@@ -233,8 +248,8 @@ class Gateway:
 
     # Open to everyone
 
-    @app.get("/readyz")
-    async def readyz(self) -> Response:
+    @app.get("/readyz", tags=["health"], response_model=Readiness)
+    async def ready(self) -> Response:
         """Return 200 if every replica of every part answers and serves the live version, else 503."""
         if missing := await self.missing():
             raise errors.service_unavailable(f"not ready: {'; '.join(missing)}")

@@ -1,14 +1,15 @@
-"""Headers of every answer: a request id, security headers, and cross-origin access for the origins that were named."""
+"""Headers of every answer: security headers, and cross-origin access for the origins that were named.
+
+Ray Serve itself adds X-Request-ID, that of the client or a new one.
+"""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_REQUEST_ID = 64
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -42,14 +43,12 @@ class AnswerHeaders:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = _request_id(headers.get("x-request-id", ""))
         origin = headers.get("origin", "")
         allowed = origin if origin in _allowed_origins else None
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
-                answer["X-Request-ID"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     answer.setdefault(name, value)
                 if allowed:
@@ -73,9 +72,3 @@ def _preflight() -> Message:
         "status": 204,
         "headers": [(name.lower().encode(), value.encode()) for name, value in values.items()],
     }
-
-
-def _request_id(given: str) -> str:
-    """Return the client's id if it is short and plain, else a new one."""
-    plain = given.isascii() and given.replace("-", "").replace("_", "").isalnum()
-    return given if plain and len(given) <= MAX_REQUEST_ID else uuid.uuid4().hex

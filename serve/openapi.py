@@ -30,31 +30,72 @@ STATUSES = {
     503: "a part of the service does not answer, or there is too much to do; see Retry-After",
     504: "the deadline of the request has passed",
 }
+STATUSES_OF_GET = (401, 404, 422, 429, 503, 504)
 OPEN = ("/readyz", "/healthz")
-EXAMPLES = {
-    "SearchRequest": {"queries": [{"text": "morgen regen im norden", "language": "de"}], "k": 5},
-    "TranslateRequest": {"queries": [{"clip": "phoenix-composed/test/0001"}], "num_beams": 8},
-    "EmbedRequest": {"queries": [{"clip": "dgs/dictionary/Hunger"}]},
+POSES = [[[0.5, 0.25, 0.0] for _ in range(75)]]  # one frame
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "SearchRequest": {
+        "text": {"queries": [{"text": "morgen regen im norden", "language": "de"}], "k": 5},
+        "poses": {"queries": [{"poses": POSES, "width": 640, "height": 480}]},
+        "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}], "group_by": "gloss"},
+        "vector": {"queries": [{"vector": [0.6, -0.8]}], "min_score": 0.5},
+    },
+    "TranslateRequest": {
+        "clip": {"queries": [{"clip": "phoenix-composed/test/0001"}], "num_beams": 8},
+        "poses": {"queries": [{"poses": POSES, "width": 640, "height": 480, "fps": 25}]},
+    },
+    "EmbedRequest": {
+        "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}]},
+        "text": {"queries": [{"text": "morgen regen im norden"}], "tokens": True},
+    },
+}
+RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+HEALTH = {
+    "get": {
+        "tags": ["health"],
+        "summary": "Health",
+        "description": "Return 200 while the service runs. Answers while searches queue.",
+        "operationId": "health",
+        "responses": {
+            "200": {
+                "description": "Successful Response",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}},
+            }
+        },
+        "security": [],
+    }
 }
 
 
 def request_body(model: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
     """Return the OpenAPI of a body that the endpoint itself reads: JSON, or a form with a file and the same options."""
-    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
     if not upload:
-        content: dict[str, Any] = {"application/json": {"schema": reference}}
-        if model.__name__ in EXAMPLES:
-            content["application/json"]["example"] = EXAMPLES[model.__name__]
+        examples = {name: {"value": value} for name, value in EXAMPLES[model.__name__].items()}
+        schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+        content = {"application/json": {"schema": schema, "examples": examples}}
     else:
-        properties = {
-            name: {key: value for key, value in schema.items() if key != "title"}
-            for name, schema in model.model_json_schema()["properties"].items()
+        fields = model.model_json_schema()["properties"]
+        form = {
+            "type": "object",
+            "required": ["file"],
+            "additionalProperties": False,
+            "properties": {
+                "file": {"type": "string", "format": "binary", "description": "a .pose file"},
+                **{name: _form_field(schema) for name, schema in fields.items()},
+            },
         }
-        form = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"},
-                                                                     **properties}}  # fmt: skip
         content = {"multipart/form-data": {"schema": form}}
-    # The name of the model is read again by `describe`, which adds its schema to the document.
+    # The name of the model is read again by `_document`, which adds its schema to the document.
     return {"requestBody": {"required": True, "content": content}, "x-model": None if upload else model.__name__}
+
+
+def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an option as a field of a form, which knows no null: a field is left out instead."""
+    field = {key: value for key, value in schema.items() if key not in ("title", "anyOf")}
+    if "anyOf" in schema:
+        (alternative,) = (kind for kind in schema["anyOf"] if kind != {"type": "null"})
+        field |= alternative
+    return {key: value for key, value in field.items() if not (key == "default" and value is None)}
 
 
 def describe(app: FastAPI) -> None:
@@ -93,7 +134,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     )
     components = document.setdefault("components", {})
     known = components.setdefault("schemas", {})
-    names = ["ProblemDocument"]
+    names = ["ProblemDocument", "Health"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             name = operation.pop("x-model", None)
@@ -105,11 +146,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         known.update(schema.pop("$defs", {}))
         known[name] = schema
+    document["paths"]["/healthz"] = HEALTH  # an application of its own
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own errors, which this API does not send
         known.pop(name, None)
     components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer", "description": "the key"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the key"},
     }
     return document
 
@@ -120,14 +162,13 @@ def _set_responses(operation: dict[str, Any], path: str, method: str) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     if path in OPEN:
-        responses["503"] = {"description": STATUSES[503], "content": problem}
+        responses["503"] = {"description": STATUSES[503], "content": problem, "headers": RETRY_AFTER}
         operation["security"] = []
         return
-    statuses = STATUSES if method == "post" else {s: STATUSES[s] for s in (401, 404, 422, 429, 503, 504)}
-    for status, description in statuses.items():
-        headers = {"Retry-After": {"schema": {"type": "string"}}} if status in (429, 503) else {}
+    for status in STATUSES if method == "post" else STATUSES_OF_GET:
+        headers = RETRY_AFTER if status in (429, 503) else {}
         responses[str(status)] = {
-            "description": description,
+            "description": STATUSES[status],
             "content": problem,
             **({"headers": headers} if headers else {}),
         }

@@ -105,7 +105,7 @@ class Parts:
                 "license": m.corpus.license, "sign_languages": m.corpus.sign_languages, "languages": m.languages,
                 "sources": m.corpus.sources, "synthetic": m.corpus.synthetic, "count": m.count,
                 "shards": len(m.shards), "dims": m.dims, "factory": m.factory,
-                "model": m.model.name.rstrip("/").rpartition("/")[2], "model_sha256": m.model.sha256,
+                "model": _model_name(m.model.name), "model_sha256": m.model.sha256,
                 "confidence": m.confidence.model_dump(),
             })  # fmt: skip
         return infos
@@ -192,7 +192,7 @@ class TranslatorClient:
                 described = await asyncio.wait_for(result_of(self.handle.describe.remote()), seconds)
             except Exception:
                 return None
-            self._info = {**described, "name": self.config.name}
+            self._info = {**described, "name": self.config.name, "task": "translate"}
         return self._info
 
     async def readiness(self, seconds: float) -> list[str]:
@@ -205,6 +205,12 @@ class TranslatorClient:
         except Exception as error:
             return [f"{self.config.name}: the translator does not answer ({type(error).__name__})"]
         return []
+
+
+def _model_name(path: str) -> str:
+    """Return the name of a model folder: that of its run for RUN/model; nothing else of the path."""
+    folders = path.rstrip("/").split("/")
+    return folders[-2] if folders[-1] == "model" and len(folders) > 1 else folders[-1]
 
 
 def _translation_problem(error: Exception) -> Problem:

@@ -26,6 +26,7 @@ from signatlas.retrieval.search import Hit
 COORDINATE = {"anyOf": [{"type": "number"}, {"type": "null"}]}
 POSES_SCHEMA = {
     "type": "array",
+    "minItems": 1,
     "description": "frames of 75 points (33 body, 21 left hand, 21 right hand) of [x, y, z] in image units",
     "items": {
         "type": "array",
@@ -64,6 +65,7 @@ def _encodable(value: str) -> str:
     return value
 
 
+OneOrSeveral = BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
 Poses = Annotated[Any, BeforeValidator(_poses), WithJsonSchema(POSES_SCHEMA)]
 Id = Annotated[str, BeforeValidator(lambda v: _encodable(v) if isinstance(v, str) else v), Field(max_length=MAX_ID)]
 
@@ -168,14 +170,14 @@ class SearchOptions(Request):
 class SearchRequest(SearchOptions):
     """One or several queries with the same options."""
 
-    queries: Annotated[list[SearchQuery], FailFast()] = Field(min_length=1)
+    queries: Annotated[list[SearchQuery], FailFast(), OneOrSeveral] = Field(min_length=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("queries"), dict):
-            return {**value, "queries": [value["queries"]]}
-        return value
+
+class InvalidField(BaseModel):
+    """A field of a request that is wrong, as a path of names and positions, and what is wrong with it."""
+
+    field: str
+    message: str
 
 
 class ProblemDocument(BaseModel):
@@ -185,7 +187,7 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[dict[str, Any]] | None = Field(None, description="the fields that are wrong")
+    errors: list[InvalidField] | None = Field(None, description="the first fields that are wrong")
 
 
 class QueryResult(BaseModel):
@@ -245,14 +247,7 @@ class TranslateOptions(Request):
 class TranslateRequest(TranslateOptions):
     """Signing to translate, one or several."""
 
-    queries: Annotated[list[SigningQuery], FailFast()] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("queries"), dict):
-            return {**value, "queries": [value["queries"]]}
-        return value
+    queries: Annotated[list[SigningQuery], FailFast(), OneOrSeveral] = Field(min_length=1)
 
 
 class Translation(BaseModel):
@@ -275,7 +270,7 @@ class EmbedRequest(Request):
     """Queries to encode with the model of an index."""
 
     index: str | None = Field(None, max_length=63)
-    queries: Annotated[list[SearchQuery], FailFast()] = Field(min_length=1)
+    queries: Annotated[list[SearchQuery], FailFast(), OneOrSeveral] = Field(min_length=1)
     tokens: bool = Field(False, description="also return the tokens, where the model has them")
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
 
@@ -352,3 +347,16 @@ class Models(BaseModel):
 
     signatlas: str
     models: list[ModelInfo]
+
+
+class Health(BaseModel):
+    """The service runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Every part answers; ``versions`` are the live versions by index."""
+
+    status: Literal["ready"] = "ready"
+    versions: dict[str, str]
