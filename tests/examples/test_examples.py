@@ -73,13 +73,3 @@ def test_own_keypoints_become_a_corpus_and_a_model(tmp_path: Path) -> None:
     recall = re.search(r"R@1 of \d+ queries by other signers: (\S+)", output)
     assert recall and float(recall[1]) > 0.7
     assert (tmp_path / "corpus" / "corpus.json").is_file() and (tmp_path / "model" / "model.safetensors").is_file()
-
-
-@pytest.mark.slow
-def test_sentence_models_find_sentences_by_text(tmp_path: Path) -> None:
-    output = output_of("sentence_models.py", str(tmp_path))
-    recall = re.search(r"R@1 of 40 test sentences: (\S+) \(chance 0.025\)", output)
-    assert recall and float(recall[1]) > 0.3
-    assert re.search(r"translated without an error: \d+ of 40", output)
-    for name in ("corpus", "sentences", "dual_encoder", "translator"):
-        assert (tmp_path / name).is_dir()
