@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from serve import updater as updater_module
+from serve.app import with_shard_count
 from serve.config import IndexApplication
+from serve.parts import num_shards
 from serve.updater import DECIDE_S, FORGET_S, FRESH_S, PREPARE_S, Rollout, Updater
 from serve.versions import LoadedVersions, Report, Reporter, Target
 from signatlas.errors import UserError
@@ -244,3 +246,18 @@ def test_a_replica_reports_while_it_loads() -> None:
         assert reports[-1].errors == {}
 
     asyncio.run(main())
+
+
+def test_the_number_of_shard_deployments_is_decided_once(
+    index: Path, tmp_path: Path, small_model: Path, small_corpus: Path
+) -> None:
+    root = tmp_path / "index"
+    shutil.copytree(index, root)
+    deployed = with_shard_count(IndexApplication(name="signs", index=str(root)))
+    assert deployed.shards == 2
+    write_signs(root, small_model, small_corpus, "v3", shards=3)
+    assert num_shards(deployed) == 2, "of a gateway that starts later"
+    # Another number is another deployment: no replica is left with the old one.
+    assert with_shard_count(IndexApplication(name="signs", index=str(root))) != deployed
+    shutil.rmtree(root)
+    assert num_shards(deployed) == 2
