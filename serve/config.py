@@ -60,12 +60,16 @@ class ComputeOptions(DeploymentOptions):
         return self.device == "gpu" or (self.device == "auto" and bool(self.ray_actor_options.get("num_gpus")))
 
 
+HUNG_GRACE_S = 10.0  # a hung replica is given this time before it is killed, and its place is free
+
+
 class ShardOptions(ComputeOptions):
     """A shard. Its health check searches; a hung replica is replaced after three failed checks."""
 
     max_replicas_per_node: int | None = Field(None, ge=1, description="1: replicas on different nodes")
     health_check_period_s: float = Field(0.5, gt=0)
     health_check_timeout_s: float = Field(1.5, gt=0)
+    graceful_shutdown_timeout_s: float = Field(HUNG_GRACE_S, ge=0)
     max_batch_size: int = Field(32, ge=1, description="largest number of queries that a gateway sends at once")
     hedge_s: float = Field(1.0, gt=0, description="with several replicas: ask a second one after this time")
 
@@ -80,6 +84,7 @@ class EncoderOptions(ScaledOptions):
     """The encoder of queries; recordings and texts of several requests are encoded in one batch."""
 
     ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.2})
+    graceful_shutdown_timeout_s: float = Field(HUNG_GRACE_S, ge=0)
     max_batch_size: int = Field(16, ge=1, description="largest number of queries in a batch")
     batch_wait_timeout_s: float = Field(0.001, ge=0)
     target_wait_s: float = Field(0.2, gt=0)

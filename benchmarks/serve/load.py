@@ -176,6 +176,7 @@ async def keep_sending(host: str, port: int, exchanges: list[Exchange], first: i
         try:
             await asyncio.wait_for(asyncio.shield(connection.closed), remaining)
         except TimeoutError:
+            connection.sent = None  # cut off by the end, not by the server
             transport.abort()
         position = connection.position
 

@@ -198,11 +198,11 @@ class IndexVersion:
         return registry.load(self.path / "model", DualEncoder)
 
     def require_signs(self) -> None:
-        """Raise IndexVersionError unless the entries are recordings of single signs, the only kind that is served."""
+        """Raise IndexVersionError unless the entries are recordings of single signs."""
         if self.manifest.kind != "signs":
             raise IndexVersionError(
-                f"{self.path} is an index of {self.manifest.kind}, which is not served yet: search it with 'signatlas "
-                f"search {'--text' if self.manifest.kind == 'clips' else '--clip or --pose'}'"
+                f"{self.path} is an index of {self.manifest.kind}, not of single signs: search it with "
+                f"{'--text' if self.manifest.kind == 'clips' else '--clip or --pose'}"
             )
 
     def rows(self) -> pa.Table:

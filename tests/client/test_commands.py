@@ -75,7 +75,11 @@ def test_search_by_a_text(run: Run, server: Server) -> None:
         "search", "--url", server.url, "--text", "morgen regen", "--language", "de", "--candidates", 50
     )
     assert code == 0, err
-    assert 'Clips for "morgen regen"' in out and "de  Wort" in out and "5 scored token by token, index v7" in out
+    assert (
+        'Clips for "morgen regen"' in out
+        and "de  Wort" in out
+        and "5 scored token by token, 120 entries, index v7" in out
+    )
     sent = server.received[0].json
     assert sent["queries"] == [{"text": "morgen regen", "language": "de"}] and sent["candidates"] == 50
 

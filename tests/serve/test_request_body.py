@@ -441,7 +441,7 @@ def test_unfinished_bodies_end_and_leave_nothing() -> None:
     """300 of them, as many as stopped the service once, and small requests are answered meanwhile."""
 
     async def main() -> None:
-        async with service(Limits(idle_timeout_s=2, bytes_in_flight=8 * MIB)) as (port, reader):
+        async with service(Limits(idle_timeout_s=2, body_bytes=7 * MIB, bytes_in_flight=8 * MIB)) as (port, reader):
             connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
             for number, (_, writer) in enumerate(connections):
                 # Some send much of what they announced: together more than is accepted.
