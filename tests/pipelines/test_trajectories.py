@@ -80,7 +80,7 @@ def test_every_kept_checkpoint_is_cached_once(tmp_path: Path, monkeypatch: pytes
     assert modification_times(out) == before
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_interrupted_caching_resumes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data, out = translation_data(tmp_path), tmp_path / "reference" / "trajectories"
     save_checkpoint(tmp_path / "reference", 2, data)

@@ -58,7 +58,7 @@ def one_rank(settings, tmp_path_factory) -> dict:
     return gradients(write_recipe(settings, folder, **RICH), 1, folder / "g.pt")
 
 
-@pytest.mark.parametrize(("ranks", "zero"), [pytest.param(4, 0, marks=pytest.mark.slow), (2, 1)])
+@pytest.mark.parametrize(("ranks", "zero"), [pytest.param(4, 0, marks=pytest.mark.fault), (2, 1)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, one_rank, tmp_path, ranks, zero):
     """With two languages, augmented texts and shared identical texts; after DeepSpeed's reduction, before clipping."""
     recipe = write_recipe(settings, tmp_path, **RICH, scaling__workers=ranks)

@@ -45,8 +45,8 @@ def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(RECIPES[0], marks=pytest.mark.fault), *RECIPES[1:]])
+@pytest.mark.fault
+@pytest.mark.parametrize("name", RECIPES)
 def test_training_classes_of_a_run(name: str, two_parts: Path, tmp_path: Path) -> None:
     overrides = [*SMALL, f"data.corpus={two_parts}"]
     command = [sys.executable, "-m", "cli", "train", f"recipes/{name}.yaml", "--storage-path", str(tmp_path)]

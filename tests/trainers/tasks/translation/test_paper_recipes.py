@@ -52,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 CASES = [
     pytest.param("scl_slt_phoenix14t", None, marks=pytest.mark.fault),
-    pytest.param("scl_slt_phoenix14t", 3, marks=pytest.mark.slow),
+    pytest.param("scl_slt_phoenix14t", 3, marks=pytest.mark.fault),
     pytest.param("scl_slt_csl_daily", None, marks=pytest.mark.slow),
     ("gfslt_vlp_phoenix14t", None),
 ]
