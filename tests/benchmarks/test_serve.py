@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -177,11 +179,22 @@ def tiny_index(tmp_path_factory: pytest.TempPathFactory, small_model: Path, smal
     return root
 
 
-def test_the_uvicorn_process_gives_the_answers_of_the_local_search_and_is_stopped(tiny_index: Path) -> None:
+@pytest.fixture
+def own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files, by which this test's processes are told from those of another run."""
+    folder = Path(tempfile.mkdtemp(prefix="st-", dir="/tmp"))  # short: the paths of Unix sockets are
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_uvicorn_process_gives_the_answers_of_the_local_search_and_is_stopped(
+    tiny_index: Path, own_temporary_folder: Path
+) -> None:
     side = sides.Side("uvicorn", pool=True)
-    before = set(Path("/tmp").glob("sb-*"))
     with sides.running(side, tiny_index, data.queries(tiny_index, "vector", 1)[0].body()) as port:
-        folder = next(iter(set(Path("/tmp").glob("sb-*")) - before))
+        (folder,) = own_temporary_folder.iterdir()
         assert sides.processes(folder)
         for kind in ("vector", "poses", "clip"):
             for query in data.queries(tiny_index, kind, 10):
@@ -199,8 +212,10 @@ def test_a_side_that_does_not_start_is_named_with_its_last_words(tmp_path: Path)
         pass
 
 
-@pytest.mark.slow
-def test_all_sides_run_on_a_tiny_index_and_nothing_stays_behind(tiny_index: Path, tmp_path: Path) -> None:
+@pytest.mark.fault
+def test_all_sides_run_on_a_tiny_index_and_nothing_stays_behind(
+    tiny_index: Path, tmp_path: Path, own_temporary_folder: Path
+) -> None:
     out = tmp_path / "out.jsonl"
     options = {"work": tmp_path / "work", "index": tiny_index, "indexes": "small", "sides": "faiss,uvicorn,rpc,ours",
                "ingress": "haproxy", "connections": "1,4", "queries": "vector,clip", "seconds": 1, "warmup": 0.5,
@@ -217,8 +232,11 @@ def test_all_sides_run_on_a_tiny_index_and_nothing_stays_behind(tiny_index: Path
         assert set(cells) == {(kind, n) for kind in ("vector", "clip") for n in (1, 4)}
         assert all(row["requests"] > 0 and row["reference_per_s"] > 0 for row in cells.values())
     assert all({"parse", "shards"} <= set(row["stages_ms"]) for row in rows[:-1] if row["side"] == "ours")
-    for environment in Path("/proc").glob("[0-9]*/environ"):
+    mark, left = f"{sides.MARK}={own_temporary_folder}".encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            assert sides.MARK.encode() not in environment.read_bytes()
-        except OSError:
+            if mark in (process / "environ").read_bytes():
+                left.append((process / "comm").read_text())
+        except OSError:  # it has just ended, or belongs to another user
             continue
+    assert left == [] and list(own_temporary_folder.iterdir()) == []
