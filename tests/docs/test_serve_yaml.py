@@ -78,7 +78,7 @@ def wrong_defaults(
 
 @pytest.mark.parametrize("text", [text for _, text in BLOCKS], ids=[page for page, _ in BLOCKS])
 def test_every_configuration_is_valid(text: str) -> None:
-    parse(yaml.safe_load(text))
+    assert parse(yaml.safe_load(text)).applications
 
 
 def test_the_annotated_configuration_has_every_setting() -> None:
