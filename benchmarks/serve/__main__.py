@@ -102,7 +102,8 @@ def measure_side(
 ) -> list[Row]:
     """Start a side, check its answers and measure every workload with every number of connections."""
     rows = []
-    with running(side, workloads[0].root, workloads[0].queries[0].body(side.old_schema)) as port:
+    with running(side, workloads[0].root, workloads[0].queries[0].body(side.old_schema)) as service:
+        port = service.port
         before = reference.per_s()
         for workload in workloads:
             difference = workload.probe(side, port)
@@ -148,8 +149,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
     if "compute" in arguments.indexes:
         roots["compute"] = data.compute_index(arguments.work)
     steady = Workload("small", small, "vector", folder)
-    with running(REFERENCE, small, steady.queries[0].body()) as port:
-        reference = Reference(steady, port)
+    with running(REFERENCE, small, steady.queries[0].body()) as service:
+        reference = Reference(steady, service.port)
         for index in arguments.indexes:
             # The encoder's share is the same on either index: poses and clip ids are measured on the small one.
             kinds = [k for k in arguments.queries if index == "small" or k == "vector"]

@@ -97,13 +97,21 @@ class Side(NamedTuple):
         return environment
 
 
+class Service(NamedTuple):
+    """A running side: its port, and the folder that marks its processes."""
+
+    port: int
+    folder: Path
+
+
 @contextmanager
-def running(side: Side, index: Path, probe: bytes) -> Iterator[int]:
-    """Serve ``index``; yields the port once ``probe``, a request, is answered with 200. Raises SideError.
+def running(side: Side, index: Path, probe: bytes) -> Iterator[Service]:
+    """Serve ``index``; yields it once ``probe``, a request, is answered with 200. Raises SideError.
 
     At the end every process that the side started is stopped.
     """
-    folder = Path(tempfile.mkdtemp(prefix="sb-"))  # short: the paths of Unix sockets are
+    # Short, whatever TMPDIR says: a Unix socket's path has at most 97 characters, of which Ray and HAProxy use 70.
+    folder = Path(tempfile.mkdtemp(prefix="sb-", dir="/tmp"))
     (folder / "h").mkdir()
     port, log = free_port(), folder / "log"
     command, environment = side.command(index, port, folder), side.environment(folder)
@@ -112,7 +120,7 @@ def running(side: Side, index: Path, probe: bytes) -> Iterator[int]:
                                    stdout=output, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
     try:
         _wait_until_ready(process, port, probe)
-        yield port
+        yield Service(port, folder)
     except SideError as error:
         with suppress(subprocess.TimeoutExpired):  # a service that fails takes a while to end
             process.wait(15)

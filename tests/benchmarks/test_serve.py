@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -179,22 +177,9 @@ def tiny_index(tmp_path_factory: pytest.TempPathFactory, small_model: Path, smal
     return root
 
 
-@pytest.fixture
-def own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder for temporary files, by which this test's processes are told from those of another run."""
-    folder = Path(tempfile.mkdtemp(prefix="st-", dir="/tmp"))  # short: the paths of Unix sockets are
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_the_uvicorn_process_gives_the_answers_of_the_local_search_and_is_stopped(
-    tiny_index: Path, own_temporary_folder: Path
-) -> None:
+def test_the_uvicorn_process_gives_the_answers_of_the_local_search_and_is_stopped(tiny_index: Path) -> None:
     side = sides.Side("uvicorn", pool=True)
-    with sides.running(side, tiny_index, data.queries(tiny_index, "vector", 1)[0].body()) as port:
-        (folder,) = own_temporary_folder.iterdir()
+    with sides.running(side, tiny_index, data.queries(tiny_index, "vector", 1)[0].body()) as (port, folder):
         assert sides.processes(folder)
         for kind in ("vector", "poses", "clip"):
             for query in data.queries(tiny_index, kind, 10):
@@ -214,8 +199,9 @@ def test_a_side_that_does_not_start_is_named_with_its_last_words(tmp_path: Path)
 
 @pytest.mark.fault
 def test_all_sides_run_on_a_tiny_index_and_nothing_stays_behind(
-    tiny_index: Path, tmp_path: Path, own_temporary_folder: Path
+    tiny_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SIGNATLAS_TEST", str(tmp_path))  # inherited by every process of this run
     out = tmp_path / "out.jsonl"
     options = {"work": tmp_path / "work", "index": tiny_index, "indexes": "small", "sides": "faiss,uvicorn,rpc,ours",
                "ingress": "haproxy", "connections": "1,4", "queries": "vector,clip", "seconds": 1, "warmup": 0.5,
@@ -232,11 +218,11 @@ def test_all_sides_run_on_a_tiny_index_and_nothing_stays_behind(
         assert set(cells) == {(kind, n) for kind in ("vector", "clip") for n in (1, 4)}
         assert all(row["requests"] > 0 and row["reference_per_s"] > 0 for row in cells.values())
     assert all({"parse", "shards"} <= set(row["stages_ms"]) for row in rows[:-1] if row["side"] == "ours")
-    mark, left = f"{sides.MARK}={own_temporary_folder}".encode(), []
+    mark, left = f"SIGNATLAS_TEST={tmp_path}".encode(), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (process / "environ").read_bytes():
+            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
                 left.append((process / "comm").read_text())
         except OSError:  # it has just ended, or belongs to another user
             continue
-    assert left == [] and list(own_temporary_folder.iterdir()) == []
+    assert left == []
