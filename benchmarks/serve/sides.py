@@ -23,6 +23,7 @@ MARK = "SIGNATLAS_BENCHMARK_SIDE"  # in the environment of every process that a 
 PEERS = ("rpc", "uvicorn", "empty")
 OURS = ("ours", "colocated", "today")
 INGRESS = ("default", "throughput", "haproxy")
+UNLIMITED = {"requests_per_s": 1e6, "burst": 1_000_000, "concurrent": 1_000}  # rates of one client
 START_S, STOP_S = 180.0, 60.0
 
 
@@ -61,13 +62,10 @@ class Side(NamedTuple):
         signatlas = [sys.executable, "-m", "cli", "serve"]
         if self.name == "today":
             return [*signatlas, "--index", str(index), "--port", str(port)]
-        if self.threads == 1:
-            colocate = ["--colocate"] if self.name == "colocated" else []
-            return [*signatlas, "--index", str(index), "--port", str(port), "--allow-anonymous", *colocate]
-        # The number of threads has no option of its own.
+        # By a configuration file: the number of threads has no option of its own, and one client makes all requests.
         parts = {name: {"threads": self.threads} for name in ("encoder", "shard")}
         application = {"name": "signs", "index": str(index), "colocate": self.name == "colocated", **parts}
-        config = {"http": {"port": port}, "gateway": {"authorization": {"allow_anonymous": True}},
+        config = {"http": {"port": port}, "gateway": {"authorization": {"allow_anonymous": True, **UNLIMITED}},
                   "applications": [application]}  # fmt: skip
         file = folder / "serve.yaml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
