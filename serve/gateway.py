@@ -4,8 +4,6 @@
 # resolve string annotations in them.
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +71,12 @@ class Gateway:
         await self.parts.start()
         self.access.follow()
 
-    @asynccontextmanager
-    async def admitted(self, request: Request) -> AsyncIterator[None]:
-        """Check the key, then hold a place of the key's and of the gateway's running requests."""
-        async with self.access.admit(request):
-            yield
-
     # Search
 
     @app.post("/v1/search", tags=["search"], response_model=SearchAnswer, openapi_extra=request_body(SearchRequest))
     async def search(self, request: Request) -> Response:
         """Find signs, clips or texts: one result for each query. A lone query's error is the response's status."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             started = time.monotonic()
             async with self.bodies.json(request, SearchRequest.model_validate) as body:
                 return await self._search(body, body.queries, 1e3 * (time.monotonic() - started))
@@ -97,7 +89,7 @@ class Gateway:
     )
     async def search_video(self, request: Request) -> Response:
         """Find signs or texts by an uploaded .pose file; the fields of the form are the options of a search."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             started = time.monotonic()
             query, fields = await self._upload(request)
             options = SearchOptions.model_validate(fields)
@@ -146,7 +138,7 @@ class Gateway:
     )
     async def translate(self, request: Request) -> Response:
         """Translate signing into text. Machine translations can be fluent and wrong."""
-        async with self.admitted(request), self.bodies.json(request, TranslateRequest.model_validate) as body:
+        async with self.access.admit(request), self.bodies.json(request, TranslateRequest.model_validate) as body:
             return await self._translate(body, body.queries)
 
     @app.post(
@@ -157,7 +149,7 @@ class Gateway:
     )
     async def translate_video(self, request: Request) -> Response:
         """Translate an uploaded .pose file; the fields of the form are the options of a translation."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             query, fields = await self._upload(request)
             return await self._translate(TranslateOptions.model_validate(fields), [query])
 
@@ -172,17 +164,16 @@ class Gateway:
     @app.post("/v1/embed", tags=["search"], response_model=EmbedAnswer, openapi_extra=request_body(EmbedRequest))
     async def embed(self, request: Request) -> Response:
         """Encode queries with the model of an index."""
-        async with self.admitted(request), self.bodies.json(request, EmbedRequest.model_validate) as body:
+        async with self.access.admit(request), self.bodies.json(request, EmbedRequest.model_validate) as body:
             return await self._embed(body)
 
     async def _embed(self, body: EmbedRequest) -> Response:
         searcher = self.parts.searcher(body.index)
         deadline = self._deadline(body.deadline_s, self.limits.deadline_s)
         self._check_count(body.queries)
-        manifest = searcher.manifest
-        problems, accepted = answers.encoder_queries(body.queries, manifest, False, self.limits)
+        problems, accepted = answers.encoder_queries(body.queries, searcher.manifest, False, self.limits)
         async with self.running.slot(deadline.left()):
-            encoded = await searcher.encode(manifest.version, accepted, deadline)
+            manifest, encoded = await searcher.embed(accepted, deadline)
         results = answers.in_order(problems, [answers.embedding(e, body.tokens) for e in encoded], len(body.queries))
         return answers.json_response({"results": results, "index": searcher.config.name, "version": manifest.version})
 
@@ -199,7 +190,7 @@ class Gateway:
     @app.get("/v1/signs/{id:path}/poses", tags=["catalog"], response_model=PosesAnswer | Sign)
     async def get_sign_poses(self, request: Request, id: str, index: str | None = None) -> Response:
         """Return the poses of an indexed recording; missing coordinates are null."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             deadline = self._deadline(None, self.limits.deadline_s)
             try:
                 searcher, row = await self.parts.entry(id, index, deadline)
@@ -218,21 +209,21 @@ class Gateway:
     @app.get("/v1/signs/{id:path}", tags=["catalog"], response_model=Sign)
     async def get_sign(self, request: Request, id: str, index: str | None = None) -> Response:
         """Return the metadata of an entry of an index."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             _, row = await self.parts.entry(id, index, self._deadline(None, self.limits.deadline_s))
             return answers.json_response(answers.sign(row))
 
     @app.get("/v1/indexes", tags=["catalog"], response_model=Indexes)
     async def list_indexes(self, request: Request) -> Response:
         """Return the indexes of the service with version, model, corpus and counts, and the limits of a request."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             content = {"signatlas": signatlas.__version__, "indexes": self.parts.index_infos()}
             return answers.json_response({**content, "limits": self.limits.model_dump()})
 
     @app.get("/v1/models", tags=["catalog"], response_model=Models)
     async def list_models(self, request: Request) -> Response:
         """Return the models that translate."""
-        async with self.admitted(request):
+        async with self.access.admit(request):
             models = await self.parts.model_infos(READY_S)
             return answers.json_response({"signatlas": signatlas.__version__, "models": models})
 

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from serve.answers import check_signing, problem_of
+from serve.batcher import LocalHandle
 from serve.config import IndexApplication, Limits, ServeConfig, TranslatorApplication
 from serve.errors import Problem, service_unavailable, shown
 from serve.schemas import PosesQuery, TranslateOptions
-from serve.searcher import LOST, Deadline, Searcher, local_parts, result_of
+from serve.searcher import LOST, Deadline, Searcher, result_of
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import IndexVersion
 
@@ -44,7 +45,7 @@ class Parts:
         for application in self.config.indexes():
             count = await asyncio.to_thread(num_shards, application)
             if application.colocate:
-                encoder, shards, updater, start = local_parts(application, count)
+                encoder, shards, updater, start = _local_parts(application, count)
                 await start()
             else:
                 name = application_name(application.name)
@@ -205,6 +206,23 @@ class TranslatorClient:
         except Exception as error:
             return [f"{self.config.name}: the translator does not answer ({type(error).__name__})"]
         return []
+
+
+def _local_parts(config: IndexApplication, num_shards: int) -> tuple[Any, list[Any], Any, Any]:
+    """Return encoder, shards and updater as objects of this process, and a coroutine function that starts them."""
+    from serve.encoder import Encoder
+    from serve.shard import Shard
+    from serve.updater import Updater
+
+    updater = Updater(config, num_shards)
+    encoder, shards = Encoder(config), [Shard(config, n, num_shards) for n in range(num_shards)]
+    updater_handle = LocalHandle(updater)
+
+    async def start() -> None:
+        updater.follow(None)
+        await asyncio.gather(encoder.start(updater_handle), *(shard.start(updater_handle) for shard in shards))
+
+    return LocalHandle(encoder), [LocalHandle(shard) for shard in shards], updater_handle, start
 
 
 def _model_name(path: str) -> str:

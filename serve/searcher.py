@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from ray.exceptions import (
@@ -20,17 +20,18 @@ from ray.exceptions import (
 )
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from serve.batcher import Batcher, LocalHandle
+from serve.batcher import Batcher
 from serve.config import IndexApplication
 from serve.encoder import Encoded, EncoderQuery, VersionMissing
 from serve.errors import Problem, service_unavailable
 from serve.schemas import SearchOptions
 from serve.versions import REPORT_S, REPORT_TIMEOUT_S, Report, Target
 from signatlas.errors import UserError
-from signatlas.retrieval.index_version import Manifest
+from signatlas.retrieval.index_version import Kind, Manifest
 from signatlas.retrieval.shard_search import ShardQuery, ShardResult, merge_results
 
 logger = logging.getLogger("ray.serve")
+T = TypeVar("T")
 # The replica is gone with its process or node, or restarts.
 LOST = (
     RayActorError,
@@ -135,9 +136,11 @@ async def ask_replicas(call: Callable[[float], Any], seconds: float, hedge_s: fl
     """Return the first answer to ``call(seconds left)``, which starts a request to a replica.
 
     It is called once more when that replica is lost, and after ``hedge_s`` seconds without an answer, for a deployment
-    with several replicas: only for requests that change nothing. Raises TimeoutError after ``seconds``, the replica's
-    own error, or one of ``LOST``.
+    with several replicas: only for requests that change nothing. There both calls may have gone to one hung replica;
+    when it is killed, a third one follows. Raises TimeoutError after ``seconds``, the replica's own error, or one of
+    ``LOST``.
     """
+    most = 2 if hedge_s is None else 3
     end = time.monotonic() + seconds
     attempts = [call(seconds)]
     tasks = {asyncio.ensure_future(result_of(attempts[0]))}
@@ -153,9 +156,10 @@ async def ask_replicas(call: Callable[[float], Any], seconds: float, hedge_s: fl
                 error = failure
                 if not isinstance(failure, LOST) or isinstance(failure, BackPressureError):
                     raise failure
-            if len(attempts) == 1 and (left := end - time.monotonic()) > 0:
+            wanted = len(attempts) == 1 or (not tasks and len(attempts) < most)
+            if wanted and (left := end - time.monotonic()) > 0:
                 attempts.append(call(left))
-                tasks.add(asyncio.ensure_future(result_of(attempts[1])))
+                tasks.add(asyncio.ensure_future(result_of(attempts[-1])))
     finally:
         if tasks:
             for task in tasks:
@@ -227,10 +231,23 @@ class Searcher:
         deadline: Deadline,
     ) -> Outcome:
         """Search by queries to encode or by unit vectors float32 [E]. Raises Problem (503, 504)."""
+        return await self._in_live_version(lambda m: self._search(m, queries, options, deadline), deadline)
+
+    async def embed(
+        self, queries: Sequence[EncoderQuery | np.ndarray], deadline: Deadline
+    ) -> tuple[Manifest, list[Encoded | UserError]]:
+        """Return the manifest of the version, and each query encoded or its user's error. Raises Problem (503, 504)."""
+
+        async def encode(manifest: Manifest) -> tuple[Manifest, list[Encoded | UserError]]:
+            return manifest, await self.encode(manifest.version, queries, deadline)
+
+        return await self._in_live_version(encode, deadline)
+
+    async def _in_live_version(self, call: Callable[[Manifest], Awaitable[T]], deadline: Deadline) -> T:
+        """Call with the manifest of the live version, again for a moment where a part has not loaded it."""
         for _ in range(VERSION_ATTEMPTS):
-            manifest = self.manifest
             try:
-                return await self._search(manifest, queries, options, deadline)
+                return await call(self.manifest)
             except VersionMissing:
                 # A replica that has just started, or one that has let go of a version: both follow within a second.
                 deadline.require()
@@ -245,7 +262,7 @@ class Searcher:
         encoded = await self.encode(manifest.version, queries, deadline)
         encoded_at = time.monotonic()
         wanted = [
-            None if isinstance(e, UserError) else self._shard_query(query, e, options)
+            None if isinstance(e, UserError) else _shard_query(query, e, options, manifest.kind)
             for query, e in zip(queries, encoded, strict=True)
         ]
         answers = await asyncio.gather(
@@ -316,22 +333,6 @@ class Searcher:
     async def _ask_encoder(self, call: Callable[[float], Any], seconds: float) -> Any:
         return await ask_replicas(call, seconds, ENCODER_HEDGE_S if self.encoder_replicas > 1 else None)
 
-    def _shard_query(
-        self, query: EncoderQuery | np.ndarray, encoded: Encoded, options: SearchOptions
-    ) -> ShardQuery:  # fmt: skip
-        left_out = query.clip if isinstance(query, EncoderQuery) else None
-        signs = self.manifest.kind == "signs"
-        return ShardQuery(
-            encoded.vectors,
-            options.offset + options.k,
-            tokens=encoded.tokens if options.rerank else None,
-            side="text" if self.manifest.kind == "clips" else "video",
-            candidates=options.candidates,
-            leave_out=left_out if signs else None,
-            language=encoded.language,
-            group_by=options.group_by,
-        )
-
     async def _ask_shard(
         self, shard: ShardClient, version: str, wanted: Sequence[ShardQuery | None], deadline: Deadline
     ) -> list[ShardResult | None] | None:
@@ -390,21 +391,17 @@ class Searcher:
         return missing
 
 
-def local_parts(config: IndexApplication, num_shards: int) -> tuple[Any, list[Any], Any, Any]:
-    """Return encoder, shards and updater as objects of this process, and a coroutine function that starts them."""
-    from serve.encoder import Encoder
-    from serve.shard import Shard
-    from serve.updater import Updater
-
-    updater = Updater(config, num_shards)
-    encoder, shards = Encoder(config), [Shard(config, n, num_shards) for n in range(num_shards)]
-    updater_handle = LocalHandle(updater)
-
-    async def start() -> None:
-        updater.follow(None)
-        await asyncio.gather(encoder.start(updater_handle), *(shard.start(updater_handle) for shard in shards))
-
-    return LocalHandle(encoder), [LocalHandle(shard) for shard in shards], updater_handle, start
+def _shard_query(query: EncoderQuery | np.ndarray, encoded: Encoded, options: SearchOptions, kind: Kind) -> ShardQuery:
+    return ShardQuery(
+        encoded.vectors,
+        options.offset + options.k,
+        tokens=encoded.tokens if options.rerank else None,
+        side="text" if kind == "clips" else "video",
+        candidates=options.candidates,
+        leave_out=query.clip if kind == "signs" and isinstance(query, EncoderQuery) else None,
+        language=encoded.language,
+        group_by=options.group_by,
+    )
 
 
 def _first_line(error: BaseException) -> str:

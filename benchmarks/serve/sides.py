@@ -77,8 +77,8 @@ class Side(NamedTuple):
             "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": str(self.threads), MARK: str(folder),
             "HOME": str(folder), "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0",
         }  # fmt: skip
-        environment.pop("RAY_ADDRESS", None)
-        environment.pop("SIGNATLAS_API_KEY", None)
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "SIGNATLAS_API_KEY"):
+            environment.pop(name, None)
         if self.ingress in ("throughput", "haproxy"):
             environment["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"
         if self.old_schema:

@@ -94,6 +94,7 @@ def test_broken_videos_are_quarantined(
     assert hands.sum() > 80
 
 
+@pytest.mark.slow
 def test_the_corpus_does_not_depend_on_the_number_of_workers(poses: Path, tmp_path: Path) -> None:
     one, three = (run_listing(recordings(poses), tmp_path / f"w{n}", workers=n, make_splits=True) for n in (1, 3))
     assert one.corpus.info.fingerprint == three.corpus.info.fingerprint

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-from ray import serve
 
 from serve import keys
 from serve.config import ServeConfig
-from serve.service import start, stop
 from tests.serve.services import Services, configuration
 from tests.serve.test_api import frames, problem
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +28,7 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def config(services: Services, key_file: tuple[str, str]) -> ServeConfig:
     authorization = {"keys": key_file[0], "requests_per_s": 1000, "burst": 1000, "concurrent": 2}
-    return configuration(
-        services, parts=("signs",), colocate=("signs",), gateway={"authorization": authorization}
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def service(ray_session: None, config: ServeConfig) -> Iterator[httpx.Client]:
-    start(config)
-    with httpx.Client(base_url=f"http://127.0.0.1:{config.http.port}", timeout=30) as client:
-        yield client
-    stop(config)
-    serve.shutdown()  # the next service of this Ray listens on another port
+    return configuration(services, parts=("signs",), colocate=("signs",), gateway={"authorization": authorization})
 
 
 def test_only_a_key_gives_access(service: httpx.Client, key_file: tuple[str, str]) -> None:

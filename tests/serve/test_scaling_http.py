@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 from ray import serve
 
 from serve.config import ServeConfig
-from serve.service import start, stop
 from signatlas.corpus.format import Corpus
 from signatlas.pose.serialization import to_json
 from tests.serve.services import Services, configuration
@@ -26,15 +24,6 @@ def config(services: Services) -> ServeConfig:
                "look_back_period_s": 2, "metrics_interval_s": 0.5}  # fmt: skip
     base["applications"][0]["encoder"] |= {"autoscaling_config": scaling, "target_wait_s": 0.005}
     return ServeConfig.model_validate(base)
-
-
-@pytest.fixture(scope="module")
-def service(ray_session: None, config: ServeConfig) -> Iterator[httpx.Client]:
-    start(config)
-    with httpx.Client(base_url=f"http://127.0.0.1:{config.http.port}", timeout=30) as client:
-        yield client
-    stop(config)
-    serve.shutdown()
 
 
 def replicas() -> dict[str, int]:

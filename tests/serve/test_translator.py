@@ -185,7 +185,8 @@ def test_an_error_belongs_to_its_own_recording(pose_model: Path, corpus: Corpus)
 
 def test_an_error_of_the_model_is_that_of_one_recording(pose_model: Path, corpus: Corpus) -> None:
     """A recording with more tokens than mBART has positions fails, the others of its batch are translated."""
-    service, alone, clips = Watched(application(pose_model)), Alone(pose_model, corpus), list(corpus)
+    service = Watched(application(pose_model, batch_wait_timeout_s=1))  # long enough to read all four
+    alone, clips = Alone(pose_model, corpus), list(corpus)
     backbone = service.reader.backbone.model_copy(update={"max_frames": 100})
     service.reader.backbone = backbone
     inputs = [TranslationInput(clips[4].poses), *(TranslationInput(clips[n].poses) for n in (0, 1, 2))]

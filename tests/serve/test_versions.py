@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ray import serve
 from cli.main import main
 from serve.app import GATEWAY, deploy_file
 from serve.config import ServeConfig
-from serve.service import start, stop
 from signatlas.corpus.format import Corpus
 from signatlas.retrieval import index_version
 from signatlas.retrieval.index_version import IndexVersion
@@ -34,15 +33,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def config(services: Services) -> ServeConfig:
     return configuration(services, parts=("signs",))
-
-
-@pytest.fixture(scope="module")
-def service(ray_session: None, config: ServeConfig) -> Iterator[httpx.Client]:
-    start(config)
-    with httpx.Client(base_url=f"http://127.0.0.1:{config.http.port}", timeout=30) as client:
-        yield client
-    stop(config)
-    serve.shutdown()
 
 
 class Searches:
@@ -129,6 +119,7 @@ def other_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_versions_are_switched_under_load_refused_when_damaged_and_rolled_back(
     config: ServeConfig, service: httpx.Client, services: Services, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,20 +158,24 @@ def test_versions_are_switched_under_load_refused_when_damaged_and_rolled_back(
 def test_serve_deploy_serves_and_switches_versions(services: Services, tmp_path: Path) -> None:
     """The same without our command: `serve deploy` on a cluster that `ray start` started."""
     binary, port, dashboard, gcs = Path(sys.executable).parent, free_port(), free_port(), free_port()
+    ray_folder = Path(f"/tmp/ray-d{os.getpid()}")  # short, because the paths of Unix sockets are
+    ray_folder.mkdir()
     environment = {
         **os.environ,
-        "RAY_TMPDIR": f"/tmp/ray-d{os.getpid()}",
+        "RAY_TMPDIR": str(ray_folder),
+        "RAY_AUTH_MODE": "token",  # a Ray of this process has set it already, and would look for its token in HOME
         "HOME": str(tmp_path),
         "PYTHONPATH": str(ROOT),
     }
     environment.pop("RAY_ADDRESS", None)
-    Path(environment["RAY_TMPDIR"]).mkdir()
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
     config = configuration(services, parts=("signs",), http={"port": port})
     file = tmp_path / "deploy.yaml"
     file.write_text(yaml.safe_dump(deploy_file(config)))
     head = subprocess.Popen(
         [binary / "ray", "start", "--head", "--block", f"--port={gcs}", "--num-cpus=2", "--dashboard-host=127.0.0.1",
-         f"--dashboard-port={dashboard}", "--disable-usage-stats", f"--temp-dir={environment['RAY_TMPDIR']}"],
+         f"--dashboard-port={dashboard}", "--disable-usage-stats", f"--temp-dir={ray_folder}"],
         cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -210,4 +205,5 @@ def test_serve_deploy_serves_and_switches_versions(services: Services, tmp_path:
     finally:
         head.terminate()
         head.wait(timeout=60)
+        shutil.rmtree(ray_folder, ignore_errors=True)
         index_version.activate(services.signs, "v1")

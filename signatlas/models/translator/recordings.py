@@ -16,7 +16,7 @@ from signatlas.features.store import FeatureStore
 from signatlas.models import folder as model_folder
 from signatlas.models.translator.inputs import SignInputs, frames_read, prepare_poses, prepare_video
 from signatlas.models.translator.translator import Translator
-from signatlas.pose.normalize import check
+from signatlas.pose.normalize import check, check_query
 
 if TYPE_CHECKING:
     from signatlas.models.sliding import SlidingEncoder
@@ -75,8 +75,13 @@ class RecordingReader:
     def read_poses(self, clip: Clip, aspect: float | None = None) -> Recording:
         """Read poses as such, or as features of the model's own sign encoders.
 
-        ``aspect``: width/height of a clip that has no width and height. Raises UserError.
+        ``aspect``: width/height of a clip that has no width and height. Raises UserError, also where no hand is
+        visible in any frame: there is nothing to translate.
         """
+        check_query(clip.poses, clip.id)
+        return self._read_poses(clip, aspect)
+
+    def _read_poses(self, clip: Clip, aspect: float | None = None) -> Recording:
         backbone = self.backbone
         check(clip.poses, clip.id)
         aspect = clip.width / clip.height if clip.width and clip.height else aspect
@@ -100,7 +105,7 @@ class RecordingReader:
             raise UserError(f"'{clip.id}' cannot be read: the corpus of the clip is not known")
         reference = dict(reversed(clip.texts)).get(self.translator.language_code) or None
         if self.backbone.kind == "features" and self._computes_missing_features and not self._has_features(clip.id):
-            return self.read_poses(clip)._replace(reference=reference)
+            return self._read_poses(clip)._replace(reference=reference)
         part = _OneClip(self.corpus, clip)
         inputs = SignInputs.open(self.backbone, part, features=self.features, frames=self.frames)
         x, mask = inputs.batch([clip.id])
