@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,25 +10,30 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.shared import console
+from signatlas.client import Client, PosesQuery, ServiceError
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
+    from signatlas.client.schemas import Hit
     from signatlas.corpus.format import Clip
 
 MIN_RECALL = 0.85  # R@1 among the 30 words on real recordings
 NUM_ROWS = 12
+EXAMPLE = "examples/sentence_models.py"
+SENTENCES_NOTICE = (
+    "Small models, trained for some minutes on sentences composed of isolated signs: a demonstration, not a result."
+)
 PROCEDURAL_NOTICE = (
     "PROCEDURAL SIGNS: no real recordings are available, so the signs below are computed. "
     "Nothing here is a result on real signing."
@@ -82,9 +86,13 @@ def demo(
     shutil.rmtree(index, ignore_errors=True)  # written by this demo only; versions would accumulate
     clips = ("--split", "train", *plan.source)
     run_command("index", "build", f"{run}/model", plan.corpus, "--out", index, "--shards", "2", *clips)
-    print_step("serve", "Ray Serve: gateway, encoder, two shards, updater")
-    with service(index, port) as url:
-        correct, total = search(plan, url)
+    print_step("sentences", "a classifier, a dual encoder and a translator, small, on composed sentences")
+    sentences = f"runs/{plan.name}-sentences"
+    train_sentence_models(sentences, plan)
+    print_step("serve", "Ray Serve: gateway; an encoder, shards and an updater for each index; a translator")
+    with service((index, f"{sentences}/sentences"), f"{sentences}/translator", port) as url:
+        correct, total = search(plan, url, Path(index).name)
+        search_and_translate_sentences(url, Path(sentences))
         minutes = (time.monotonic() - started) / 60
         if keep:
             print(f"\nThe service runs at {url} (pages: {url}/ and {url}/docs); press Ctrl-C to stop it.", flush=True)
@@ -104,6 +112,17 @@ def run_command(*arguments: str, silent: bool = False) -> None:
     code = subprocess.run([sys.executable, "-m", "cli", *arguments], check=False, stdout=out).returncode
     if code:
         raise UserError(f"'signatlas {arguments[0]}' failed with exit code {code}; see its message above")
+
+
+def train_sentence_models(folder: str, plan: Plan) -> None:
+    """Run the example that composes sentences and trains on them, in its own process. Raises UserError."""
+    arguments = [EXAMPLE, folder, plan.corpus, *plan.source[1:]]
+    print("$ python " + " ".join(arguments), flush=True)
+    # More threads would wait for each other: its models are small.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    code = subprocess.run([sys.executable, *arguments], check=False, env=environment).returncode
+    if code:
+        raise UserError(f"'python {EXAMPLE}' failed with exit code {code}; see its message above")
 
 
 def get_data(mirror: str | None) -> Plan:
@@ -150,20 +169,31 @@ def require_free_port(port: int) -> None:
 
 
 @contextmanager
-def service(index: str, port: int | None) -> Iterator[str]:
+def service(indexes: tuple[str, ...], translator: str, port: int | None) -> Iterator[str]:
     """Run `signatlas serve` in its own process; yield its URL when it is ready, and stop it after the block."""
     if port is None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "cli", "serve", "--index", index, "--port", str(port), "--num-cpus", "2",
-               "--allow-anonymous"]  # fmt: skip
+    parts = [part for index in indexes for part in ("--index", index)] + ["--model", translator]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        "serve",
+        *parts,
+        "--port",
+        str(port),
+        "--num-cpus",
+        "2",
+        "--allow-anonymous",
+    ]
     print("$ signatlas " + " ".join(command[3:]), flush=True)
     process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 180
-        while not is_ready(url):
+        while not _is_ready(url):
             if process.poll() is not None:
                 raise UserError(f"the service exited with code {process.returncode}; see its message above")
             if time.monotonic() > deadline:
@@ -178,51 +208,52 @@ def service(index: str, port: int | None) -> Iterator[str]:
             process.kill()
 
 
-def is_ready(url: str) -> bool:
-    """Return whether the service answers /readyz with 200."""
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def _is_ready(url: str) -> bool:
+    with Client(url, timeout_s=5) as client, suppress(ServiceError):
+        return client.ready()
+    return False
 
 
-def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON answer to a request. Raises UserError for an HTTP error."""
-    headers = {"Content-Type": "application/json"}
-    try:
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer: dict[str, Any] = json.load(response)
-    except urllib.error.HTTPError as error:
-        raise UserError(f"{url} answered {error.code}: {error.read().decode(errors='replace')[:200]}") from error
-    return answer
-
-
-def search(plan: Plan, url: str) -> tuple[int, int]:
+def search(plan: Plan, url: str, index: str) -> tuple[int, int]:
     """Search every held-out recording and print a table; return the numbers of correct first results and of queries."""
     from signatlas.corpus import Corpus
-    from signatlas.pose.serialization import to_json
 
     test = Corpus.open(plan.corpus).split("test")
     clips = [c for c in (test.source("webcam") if plan.real else test) if c.gloss is not None]
     print_step("search", f"{len(clips)} {'held-out recordings' if plan.real else 'procedural signs'} over HTTP")
 
-    def query(clip: Clip) -> list[dict[str, Any]]:
-        query: dict[str, Any] = {"poses": to_json(clip.poses), "source": clip.source}
-        if clip.width and clip.height:
-            query |= {"width": clip.width, "height": clip.height}
-        answer = post(f"{url}/v1/search", {"queries": [query], "k": 50})
-        hits: list[dict[str, Any]] = answer["results"][0]["hits"]
-        return hits
+    with Client(url) as client, ThreadPoolExecutor(4) as pool:
 
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(query, clips))
+        def hits(clip: Clip) -> list[Hit]:
+            query = PosesQuery(clip.poses, clip.width or None, clip.height or None, clip.source)
+            return client.search(query, index=index, k=50).hits
+
+        answers = list(pool.map(hits, clips))
     _print_table(clips, answers, plan)
-    return sum(hits[0]["gloss"] == clip.gloss for clip, hits in zip(clips, answers, strict=True)), len(clips)
+    return sum(hits[0].gloss == clip.gloss for clip, hits in zip(clips, answers, strict=True)), len(clips)
 
 
-def _print_table(clips: list[Clip], answers: list[list[dict[str, Any]]], plan: Plan) -> None:
+def search_and_translate_sentences(url: str, folder: Path) -> None:
+    """Search the composed test clips by all their texts and translate the first clip, over HTTP; print the answers."""
+    from signatlas.corpus import Corpus
+
+    clips = list(Corpus.open(str(folder / "corpus")).split("test"))
+    print_step("search by text", f"{len(clips)} sentences of composed signing over HTTP; the first five:")
+    with Client(url) as client:
+        answers = [client.search_text(clip.texts[0][1], "de", index="sentences", k=3).hits for clip in clips]
+        right = [hits[0].id == clip.id for clip, hits in zip(clips, answers, strict=True)]
+        for clip, hits, found in list(zip(clips, answers, right, strict=True))[:5]:
+            texts = " | ".join(hit.texts[0].text for hit in hits)
+            print(f"{'yes' if found else 'no ':3}  {clip.texts[0][1]}  ->  {texts}")
+        recall, chance = sum(right) / len(clips), 1 / len(clips)
+        print(f"text to clip: {sum(right)} of {len(clips)} first ({recall:.3f}; by chance {chance:.3f})")
+        print_step("translate", f"the composed clip {clips[0].id} over HTTP")
+        query = PosesQuery(clips[0].poses, clips[0].width, clips[0].height, clips[0].source, fps=clips[0].fps)
+        print(f"translation: {client.translate(query, num_beams=4).result.texts[0]}")
+    print(f"reference:   {clips[0].texts[0][1]}\n{SENTENCES_NOTICE}", flush=True)
+
+
+def _print_table(clips: list[Clip], answers: list[list[Hit]], plan: Plan) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -237,7 +268,7 @@ def _print_table(clips: list[Clip], answers: list[list[dict[str, Any]]], plan: P
         if gloss in glosses or len(glosses) == NUM_ROWS:
             continue
         glosses.add(gloss)
-        words = list(dict.fromkeys(hit["gloss"] for hit in answers[i]))[:5]
+        words = list(dict.fromkeys(str(hit.gloss) for hit in answers[i]))[:5]
         mark = Text("yes", "green") if words[0] == gloss else Text("no", "red")
         table.add_row(gloss, mark, ", ".join(words))
     console(width=None if sys.stdout.isatty() else 100).print(table)

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.fault
 @pytest.mark.slow
 def test_without_recordings_it_runs_on_procedural_signs_and_says_so(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    for folder in ("recipes", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     environment = {name: value for name, value in os.environ.items() if name != "SIGNATLAS_MIRROR"}
     environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
     log = tmp_path / "log"

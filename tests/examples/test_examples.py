@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from signatlas.corpus import Corpus
+from signatlas.models import DualEncoder, Translator, load
+from signatlas.retrieval.index_version import IndexVersion
 
 ROOT = Path(__file__).resolve().parents[2]
 # None in sys.modules makes an import of the package fail, also where it is installed.
@@ -73,3 +78,19 @@ def test_own_keypoints_become_a_corpus_and_a_model(tmp_path: Path) -> None:
     recall = re.search(r"R@1 of \d+ queries by other signers: (\S+)", output)
     assert recall and float(recall[1]) > 0.7
     assert (tmp_path / "corpus" / "corpus.json").is_file() and (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_sentence_models_become_an_index_and_a_translator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a few steps each; `make demo` trains them until they find and translate sentences."""
+    example = runpy.run_path(str(ROOT / "examples" / "sentence_models.py"))
+    monkeypatch.setitem(example["SENTENCES"], "train", 70)
+    for name in example["STEPS"]:
+        monkeypatch.setitem(example["STEPS"], name, 2)
+    example["main"](tmp_path)
+    loaded = IndexVersion.open(tmp_path / "sentences")
+    assert loaded.manifest.kind == "clips" and loaded.rows().num_rows == 40
+    assert {type(load(tmp_path / name)) for name in ("dual_encoder", "translator")} == {DualEncoder, Translator}
+    train, test = (
+        {clip.glosses for clip in Corpus.open(tmp_path / "corpus").split(split)} for split in ("train", "test")
+    )
+    assert len(train) == 70 and len(test) == 40 and not train & test
