@@ -10,7 +10,7 @@ import numpy as np
 
 from signatlas.errors import UserError
 from signatlas.evaluation.chance import expected
-from signatlas.metrics.retrieval import STATISTICS, bootstrap, evaluate, per_query, ranks
+from signatlas.metrics.retrieval import STATISTICS, bootstrap_metrics, evaluate, per_query, ranks
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,7 @@ def summarize(
     valid = ranking.relevant.any(1)
 
     def intervals(groups: np.ndarray | None) -> dict[str, tuple[float, float]]:
-        return {
-            name: bootstrap(values[name], statistic, samples=samples, seed=seed, groups=groups)
-            for name, statistic in STATISTICS.items()
-        }
+        return bootstrap_metrics(values, samples=samples, seed=seed, groups=groups)
 
     result: dict[str, Any] = {
         "metrics": {name: metrics[name] for name in STATISTICS},

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 CUTOFFS = (1, 5, 10, 50)
+RESAMPLED_AT_A_TIME = 1 << 20  # values
 
 
-def _recall_at(cutoff: int) -> Callable[[np.ndarray], float]:
-    return lambda ranks: float(np.mean(ranks <= cutoff))
+def _recall_at(cutoff: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda ranks: np.mean(ranks <= cutoff, -1)
 
 
-# How the values of `per_query` become one number per metric.
-STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
+# How the values [..., Q] of `per_query` become metrics [...].
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     **{f"R@{k}": _recall_at(k) for k in CUTOFFS},
-    "mAP": lambda precisions: float(np.mean(precisions)),
-    "MRR": lambda ranks: float(np.mean(1.0 / ranks)),
-    "MedR": lambda ranks: float(np.median(ranks)),
-    "MeanR": lambda ranks: float(np.mean(ranks)),
+    "mAP": lambda precisions: np.mean(precisions, -1),
+    "MRR": lambda ranks: np.mean(1.0 / ranks, -1),
+    "MedR": lambda ranks: np.median(ranks, -1),
+    "MeanR": lambda ranks: np.mean(ranks, -1),
 }
 
 
@@ -79,7 +80,7 @@ def evaluate(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
     queries = len(values["mAP"])
     if queries == 0:
         raise ValueError("no query has a relevant item in the gallery")
-    metrics: dict[str, float] = {name: statistic(values[name]) for name, statistic in STATISTICS.items()}
+    metrics: dict[str, float] = {name: float(statistic(values[name])) for name, statistic in STATISTICS.items()}
     return {**metrics, "queries": queries, "left_out": len(scores) - queries}
 
 
@@ -128,12 +129,43 @@ def bootstrap(
     return float(low), float(high)
 
 
+def bootstrap_metrics(
+    values: Mapping[str, np.ndarray],
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    groups: Sequence[object] | np.ndarray | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of :func:`bootstrap` for each metric of ``values``, arrays [Q] as of :func:`per_query`.
+
+    Equal to one call for each metric, but all metrics share what is resampled.
+    """
+    arrays = {name: np.asarray(array) for name, array in values.items()}
+    count = len(next(iter(arrays.values())))
+    rng = np.random.default_rng(seed)
+    estimates: dict[str, list[np.ndarray]] = {name: [] for name in arrays}
+    if groups is None:
+        rows = max(1, RESAMPLED_AT_A_TIME // max(count, 1))
+        draws = (rng.integers(count, size=(min(rows, samples - n), count)) for n in range(0, samples, rows))
+    else:
+        _, member = np.unique(np.asarray(groups), return_inverse=True)
+        blocks = [np.flatnonzero(member == g) for g in range(member.max() + 1)]
+        draws = (
+            np.concatenate([blocks[g] for g in rng.integers(len(blocks), size=len(blocks))])[None]
+            for _ in range(samples)
+        )
+    for drawn in draws:
+        for name, array in arrays.items():
+            estimates[name].append(STATISTICS[name](array[drawn]))
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    intervals = {name: np.quantile(np.concatenate(parts), ends) for name, parts in estimates.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
+
+
 def bootstrap_rank_metrics(
     ranks: np.ndarray, *, samples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
     """Return percentile bootstrap intervals over queries for all of :func:`rank_metrics`, for ranks [Q]."""
-    ranks = np.asarray(ranks)
-    resampled = ranks[np.random.default_rng(seed).integers(len(ranks), size=(samples, len(ranks)))]
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    intervals = {name: np.quantile(values, ends) for name, values in rank_metrics(resampled).items()}
-    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
+    values = {name: np.asarray(ranks) for name in STATISTICS if name != "mAP"}
+    return bootstrap_metrics(values, samples=samples, seed=seed, level=level)

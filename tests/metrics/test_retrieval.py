@@ -167,10 +167,24 @@ def test_bootstrap_over_groups_is_wider_when_values_agree_within_groups() -> Non
     assert (wide_high - wide_low) > 3 * (high - low)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 1000, 1 << 20])
+def test_intervals_of_all_metrics_equal_those_of_each(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "RESAMPLED_AT_A_TIME", at_a_time)
+    rng = np.random.default_rng(3)
+    values = {name: rng.integers(1, 60, 77) for name in retrieval.STATISTICS} | {"mAP": rng.random(77)}
+    for groups in (None, rng.integers(0, 9, 77).astype(str)):
+        intervals = retrieval.bootstrap_metrics(values, samples=301, seed=5, groups=groups)
+        assert intervals == {
+            name: bootstrap(values[name], statistic, samples=301, seed=5, groups=groups)
+            for name, statistic in retrieval.STATISTICS.items()
+        }
+
+
 def test_intervals_of_rank_metrics_equal_the_bootstrap() -> None:
     ranks = np.random.default_rng(3).integers(1, 60, 300)
     intervals = retrieval.bootstrap_rank_metrics(ranks, samples=4000)
     for name, (low, high) in intervals.items():
+        assert (low, high) == retrieval.bootstrap(ranks, retrieval.STATISTICS[name], samples=4000), name
         expected = retrieval.bootstrap(ranks, retrieval.STATISTICS[name], samples=4000, seed=1)
         tolerance = 0.1 * (expected[1] - expected[0]) + 1e-9 if name != "MedR" else 1.0
         assert abs(low - expected[0]) <= tolerance, name

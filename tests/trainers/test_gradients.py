@@ -17,7 +17,7 @@ def one_rank(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     return gradients(small_recipe, 1, tmp_path_factory.mktemp("one") / "g.pt")
 
 
-@pytest.mark.parametrize(("ranks", "zero"), [(2, 0), (4, 0), (2, 1)])
+@pytest.mark.parametrize(("ranks", "zero"), [(2, 0), pytest.param(4, 0, marks=pytest.mark.slow), (2, 1)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(one_rank, small_recipe, tmp_path, ranks, zero):
     several = gradients(small_recipe, ranks, tmp_path / "g.pt", zero)
     assert several["loss"] == pytest.approx(one_rank["loss"], rel=1e-5)
@@ -28,7 +28,7 @@ def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(one_rank, smal
         assert error < 1e-5 * largest, name
 
 
-@pytest.mark.parametrize("zero", [2, 3])
+@pytest.mark.parametrize("zero", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_gradients_under_zero_2_and_3_in_bf16(one_rank, small_recipe, tmp_path, zero):
     """bf16 has 8 significant bits: gradients have the same direction."""
     several = gradients(small_recipe, 2, tmp_path / "g.pt", zero, "bf16")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from cli.main import main
 from signatlas.corpus.format import Corpus
 from signatlas.errors import UserError
 from signatlas.evaluation.trec import read_ranking
@@ -33,15 +36,17 @@ def model(tmp_path_factory: pytest.TempPathFactory, two_part_corpus: Corpus) -> 
 
 
 def signatlas(*arguments: object, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        check=False,
-    )
+    """Run a command in this process, whose imports are made; return its exit code and output."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.dict(os.environ, {"COLUMNS": "100"}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as exit_info,
+    ):
+        main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, int(exit_info.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,7 @@ def test_pictures_are_drawn(one_shot: tuple[Path, str]) -> None:
 
 
 def test_json_on_standard_output_and_seed(model: Path, two_part_corpus: Corpus, tmp_path: Path) -> None:
-    arguments = ["evaluate", model, "--corpus", two_part_corpus.path, "--protocol", "closed", "--json"]
+    arguments = ["evaluate", model, "--corpus", two_part_corpus.path, "--protocol", "closed", "--json", "--pictures", 0]
     runs = [signatlas(*arguments, "--seed", seed, cwd=tmp_path) for seed in (0, 1)]
     zero, one = (json.loads(run.stdout)["results"] for run in runs)
     assert [result["metrics"] for result in zero] == [result["metrics"] for result in one]
