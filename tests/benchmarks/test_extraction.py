@@ -12,6 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_the_points_of_the_pipeline_equal_those_of_a_plain_loop(mirror: Path | None) -> None:
     if mirror is None or not (mirror / "video").is_dir():

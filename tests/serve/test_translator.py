@@ -310,4 +310,4 @@ def test_replicas_follow_the_queue_and_texts_stay_the_same(ray_session: None, po
             assert time.monotonic() < deadline, "the second replica did not stop"
             time.sleep(0.2)
     finally:
-        serve.delete("translator")
+        serve.shutdown()  # the next service of this Ray listens on another port

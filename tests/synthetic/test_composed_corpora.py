@@ -61,6 +61,7 @@ def test_multi_composed(workdir: Path) -> None:
     assert all(len(splits) == 1 for splits in used.values()), "recordings are disjoint between splits"
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_phoenix_composed(workdir: Path, mirror: Path) -> None:
     annotations = mirror / "phoenix14t"

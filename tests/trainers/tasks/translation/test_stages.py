@@ -99,9 +99,8 @@ def test_a_recipe_uses_the_reference_run_of_another(whole, recipe, tmp_path):
     assert before == sorted(p.stat().st_mtime_ns for p in (whole[0] / "reference").rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize(
-    "at", ["reference/checkpoint_2*", pytest.param("translation/checkpoint_2*", marks=pytest.mark.fault)]
-)
+@pytest.mark.fault
+@pytest.mark.parametrize("at", ["reference/checkpoint_2*", "translation/checkpoint_2*"])
 def test_a_killed_run_resumes_in_its_stage(whole, recipe, tmp_path, at):
     """After the driver and all it started are killed, the same command ends with the same metrics."""
     command = [*TRAIN, str(recipe), "--storage-path", str(tmp_path)]
