@@ -207,7 +207,7 @@ class Running:
                     await self._semaphore.acquire()
             except TimeoutError:
                 raise service_unavailable(
-                    f"the service was busy with other requests for {wait_s:g} s: try again"
+                    f"the service was busy with other requests for {wait_s:.1f} s: try again"
                 ) from None
             finally:
                 self.waiting -= 1

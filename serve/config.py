@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +12,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from signatlas.config import LocalPath, Strict
-from signatlas.errors import UserError
+from signatlas.errors import ModelError, UserError
 
+logger = logging.getLogger("ray.serve")
 Kind = Literal["index", "translator"]
 Device = Literal["auto", "cpu", "gpu"]
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -58,6 +60,18 @@ class ComputeOptions(DeploymentOptions):
     def use_gpu(self) -> bool:
         """Whether the replicas compute on a GPU."""
         return self.device == "gpu" or (self.device == "auto" and bool(self.ray_actor_options.get("num_gpus")))
+
+    def choose_gpu(self, part: str, available: bool) -> bool:
+        """Return whether ``part`` computes on a GPU: where one is wanted and ``available`` to its library.
+
+        With ``device: auto`` it computes on the CPU otherwise, and says so. Raises ModelError with ``device: gpu``.
+        """
+        if not self.use_gpu or available:
+            return self.use_gpu
+        if self.device == "gpu":
+            raise ModelError(f"{part}: device is gpu, but no GPU can be used here: set device to cpu")
+        logger.warning("%s: no GPU can be used here, it computes on the CPU", part)
+        return False
 
 
 HUNG_GRACE_S = 10.0  # a hung replica is given this time before it is killed, and its place is free

@@ -60,18 +60,21 @@ class LoadedEncoder:
     """The model of one index version, and its corpus for queries by clip."""
 
     def __init__(self, config: IndexApplication, version: str):
+        import torch
+
         self.index_version = IndexVersion.open(config.index, version, verify=False)
         self.index_version.verify("model")
         self.manifest = self.index_version.manifest
         self.corpus = config.corpus or self.manifest.corpus.path
         self._reader: ClipReader | None = None
         self._cache: OrderedDict[tuple[str, bool], Encoded] = OrderedDict()
+        use_gpu = config.encoder.choose_gpu(f"encoder of {config.name}", torch.cuda.is_available())
+        device = "cuda" if use_gpu else "cpu"
         if self.manifest.kind == "signs":
-            device = "cuda" if config.encoder.use_gpu else "cpu"
             self.signs: SignQueryEncoder | None = SignQueryEncoder(self.index_version, device=device)
         else:
             self.signs, self.sentences = None, SentenceEncoder(self.index_version)
-            self.sentences.model.to("cuda" if config.encoder.use_gpu else "cpu")
+            self.sentences.model.to(device)
 
     def encode(self, queries: Sequence[EncoderQuery]) -> list[Encoded | UserError]:
         """Return each query encoded, or the error of its user."""

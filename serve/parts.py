@@ -10,7 +10,7 @@ from serve.batcher import LocalHandle
 from serve.config import IndexApplication, Limits, ServeConfig, TranslatorApplication
 from serve.errors import Problem, service_unavailable, shown
 from serve.schemas import PosesQuery, TranslateOptions
-from serve.searcher import LOST, Deadline, Searcher, result_of
+from serve.searcher import LOST, Deadline, Searcher, ask_replicas, result_of
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import IndexVersion
 
@@ -171,20 +171,17 @@ class TranslatorClient:
         }  # fmt: skip
 
     async def _ask(self, inputs: list[Any], settings: Any, deadline: Deadline) -> list[Any]:
-        for attempt in (1, 2):
-            response = self.handle.translate.remote(inputs, settings, deadline.require())
-            try:
-                results: list[Any] = await asyncio.wait_for(result_of(response), deadline.require())
-                return results
-            except TimeoutError:
-                response.cancel()
-                raise Problem(504, "the translation was not finished by the deadline: allow more time") from None
-            except LOST as error:
-                from ray.serve.exceptions import BackPressureError
+        def call(seconds: float) -> Any:
+            return self.handle.translate.remote(inputs, settings, seconds)
 
-                if attempt == 2 or isinstance(error, BackPressureError):
-                    raise service_unavailable("the translator has too much to do or restarts: try again", 2) from error
-        raise AssertionError
+        try:
+            # Not hedged: under load a second call would double the work.
+            results: list[Any] = await ask_replicas(call, deadline.require(), None)
+        except TimeoutError:
+            raise Problem(504, "the translation was not finished by the deadline: allow more time") from None
+        except LOST as error:
+            raise service_unavailable("the translator has too much to do or restarts: try again", 2) from error
+        return results
 
     async def info(self, seconds: float) -> dict[str, Any] | None:
         """Return the model's ModelInfo, None while it does not answer."""

@@ -135,10 +135,10 @@ class ShardClient:
 async def ask_replicas(call: Callable[[float], Any], seconds: float, hedge_s: float | None) -> Any:
     """Return the first answer to ``call(seconds left)``, which starts a request to a replica.
 
-    It is called once more when that replica is lost, and after ``hedge_s`` seconds without an answer, for a deployment
-    with several replicas: only for requests that change nothing. There both calls may have gone to one hung replica;
-    when it is killed, a third one follows. Raises TimeoutError after ``seconds``, the replica's own error, or one of
-    ``LOST``.
+    It is called again when that replica is lost, and after ``hedge_s`` seconds without an answer, for a deployment with
+    several replicas: only for requests that change nothing. Then it is called up to three times, since the second call
+    may go to the same hung replica, otherwise up to twice. Raises TimeoutError after ``seconds``, the replica's own
+    error, or one of ``LOST``.
     """
     most = 2 if hedge_s is None else 3
     end = time.monotonic() + seconds
@@ -147,7 +147,7 @@ async def ask_replicas(call: Callable[[float], Any], seconds: float, hedge_s: fl
     error: BaseException = TimeoutError("no replica answered in time")
     try:
         while tasks and (left := end - time.monotonic()) > 0:
-            wait = min(left, hedge_s) if len(attempts) == 1 and hedge_s is not None else left
+            wait = min(left, hedge_s) if hedge_s is not None and len(attempts) < most else left
             finished, tasks = await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             for task in finished:
                 failure = TaskCancelledError() if task.cancelled() else task.exception()
@@ -156,8 +156,7 @@ async def ask_replicas(call: Callable[[float], Any], seconds: float, hedge_s: fl
                 error = failure
                 if not isinstance(failure, LOST) or isinstance(failure, BackPressureError):
                     raise failure
-            wanted = len(attempts) == 1 or (not tasks and len(attempts) < most)
-            if wanted and (left := end - time.monotonic()) > 0:
+            if len(attempts) < most and (left := end - time.monotonic()) > 0:
                 attempts.append(call(left))
                 tasks.add(asyncio.ensure_future(result_of(attempts[-1])))
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 from serve.config import IndexApplication
 from serve.encoder import VersionMissing
 from serve.versions import LoadedVersions, Reporter
+from signatlas.retrieval.faiss_index import num_gpus, to_gpu
 from signatlas.retrieval.index_version import IndexVersion, current
 from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult, ShardSearch
 
@@ -29,9 +30,7 @@ class Shard:
         index_version = IndexVersion.open(self.config.index, version, verify=False)
         numbers = range(self.number, len(index_version.manifest.shards), self.of)
         search = ShardSearch(index_version, numbers, verify=True)
-        if self.config.shard.use_gpu:
-            from signatlas.retrieval.faiss_index import to_gpu
-
+        if self.config.shard.choose_gpu(f"shard {self.number} of {self.config.name}", num_gpus() > 0):
             for shard in search.shards:
                 shard.index = to_gpu(shard.index)
         return search

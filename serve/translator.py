@@ -15,7 +15,7 @@ import numpy as np
 
 from serve.scaling import WorkMeter
 from signatlas.corpus.format import Clip
-from signatlas.errors import CorpusError, FeatureError, ModelError, PoseError, UserError
+from signatlas.errors import CorpusError, FeatureError, PoseError, UserError
 from signatlas.retrieval.queries import ClipReader, UnknownClip
 
 if TYPE_CHECKING:
@@ -118,14 +118,8 @@ class Translator:
         """Move the model and its sign encoders to the GPU where the options ask for one; load the sign encoders."""
         import torch
 
-        device = "cpu"
-        if self.options.use_gpu:
-            if torch.cuda.is_available():
-                device = "cuda"
-            elif self.options.device == "gpu":
-                raise ModelError(f"{self.name}: device is gpu, but this machine has none: set device to cpu")
-            else:
-                logger.warning("%s: no GPU on this machine, the translator computes on the CPU", self.name)
+        use_gpu = self.options.choose_gpu(f"translator {self.name}", torch.cuda.is_available())
+        device = "cuda" if use_gpu else "cpu"
         self.model.to(device)
         kind = self.reader.backbone.kind
         self._refusal = f"{self.name} reads images, not poses: name a clip of its corpus" if kind == "resnet" else None

@@ -82,6 +82,13 @@ def read(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
+def num_gpus() -> int:
+    """Return the number of GPUs that FAISS can use; 0 for faiss-cpu."""
+    import faiss
+
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
 def to_gpu(index: faiss.Index, device: int = 0) -> Any:
     """Copy an index to a GPU. Raises IndexVersionError without faiss-gpu, or for a type that a GPU does not hold."""
     import faiss

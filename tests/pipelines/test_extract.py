@@ -107,6 +107,7 @@ def test_the_corpus_does_not_depend_on_the_number_of_workers(poses: Path, tmp_pa
     assert len(set(splits.values())) > 1
 
 
+@pytest.mark.slow
 def test_finished_clips_are_reused_unless_options_change(poses: Path, tmp_path: Path) -> None:
     work = ExtractionStore.for_corpus(tmp_path / "out")
     work.prepare()

@@ -65,6 +65,7 @@ def test_segments_equal_greedy_segments_of_each_clip(
     assert report["judged"]["spans"] == 38 and 0 <= report["judged"]["precision"] <= 1
 
 
+@pytest.mark.slow
 def test_an_unusable_clip_leaves_no_partial_output(
     small_classifier: Path, continuous_corpus: Path, tmp_path: Path
 ) -> None:

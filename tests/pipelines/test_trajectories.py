@@ -52,6 +52,7 @@ def modification_times(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
 
 
+@pytest.mark.slow
 def test_every_kept_checkpoint_is_cached_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = translation_data(tmp_path), tmp_path / "reference" / "trajectories"
     save_checkpoint(tmp_path / "reference", 2, data)

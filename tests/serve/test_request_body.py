@@ -1,130 +1,35 @@
-"""Bodies of requests over real connections: limits, time-outs, parsing, and what is left behind."""
+"""Bodies of requests over real connections: values, structure, sizes, headers and forms."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
-import logging
 import math
 import socket
-import threading
 import time
-import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 from serve import errors, request_body
 from serve.config import Limits
-from serve.request_body import BodyReader, StructureBounds
+from serve.request_body import StructureBounds
 from serve.schemas import SearchRequest
 from signatlas.pose.serialization import to_json
-
-MIB = 1 << 20
-LIMITS = Limits(body_bytes=2 * MIB)
-POINT = "[0,0,0]"
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-def describe(value: Any) -> str:
-    return type(value).__name__
-
-
-@asynccontextmanager
-async def service(
-    limits: Limits = LIMITS, convert: Callable[[Any], Any] = same, **options: Any
-) -> AsyncIterator[tuple[int, BodyReader]]:
-    """A server on a loopback port with one path for JSON and one for uploads; yields the port and its reader."""
-    reader = BodyReader(limits, **options)
-    app = FastAPI()
-    errors.install(app)
-
-    @app.post("/json")
-    async def read_json(request: Request) -> JSONResponse:
-        async with reader.json(request, convert) as value:
-            return JSONResponse(value)
-
-    @app.post("/upload")
-    async def read_upload(request: Request) -> JSONResponse:
-        async with reader.upload(request) as (name, content, fields):
-            return JSONResponse({"name": name, "bytes": len(content), "end": content[-1:].hex(), "fields": fields})
-
-    @app.get("/healthz")
-    async def healthz() -> None: ...
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        task = asyncio.create_task(server.serve([listener]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        try:
-            yield listener.getsockname()[1], reader
-        finally:
-            server.should_exit = server.force_exit = True
-            await task
-            reader.close()
-
-
-class Answer:
-    """A response read from a socket."""
-
-    def __init__(self, raw: bytes) -> None:
-        head, _, body = raw.partition(b"\r\n\r\n")
-        lines = head.decode().split("\r\n")
-        self.status = int(lines[0].split()[1])
-        self.headers = dict(line.lower().split(": ", 1) for line in lines[1:])
-        self.body: Any = json.loads(body) if body else None
-
-    @property
-    def detail(self) -> str:
-        assert self.headers["content-type"] == "application/problem+json" and self.body["status"] == self.status
-        return str(self.body["detail"])
-
-
-async def receive(reader: asyncio.StreamReader) -> Answer:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    return Answer(head + await reader.readexactly(length))
-
-
-def request_head(path: str = "/json", length: int | None = None, **headers: str) -> bytes:
-    fields = {"host": "x", "content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    fields |= {"transfer-encoding": "chunked"} if length is None else {"content-length": str(length)}
-    return (f"POST {path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields.items()) + "\r\n").encode()
-
-
-async def post(port: int, body: bytes, path: str = "/json", **headers: str) -> Answer:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request_head(path, len(body), **headers) + body)
-    answer = await receive(reader)
-    writer.close()
-    return answer
-
-
-def empty(reader: BodyReader) -> bool:
-    budget = reader.budget
-    return (budget.used_bodies, budget.used_bytes, budget.used_large_bodies, budget.used_large_bytes) == (0, 0, 0, 0)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
-
+from tests.serve.body_service import (
+    MIB,
+    POINT,
+    describe,
+    empty,
+    post,
+    receive,
+    request_head,
+    same,
+    service,
+)
 
 # Values
 
@@ -367,203 +272,6 @@ def test_bodies_above_the_limit_are_refused() -> None:
             assert answer.status == 413 and "more than 2,097,152 bytes" in answer.detail
             writer.close()
             assert empty(reader)
-
-    asyncio.run(main())
-
-
-# Time
-
-
-async def stalled(port: int, send: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> tuple[Answer, float]:
-    """Announce a body, send parts of it, and return the answer and when it came."""
-    started = time.monotonic()
-    client, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request_head(length=1_000_000))
-    sending = asyncio.ensure_future(send(writer))
-    answer = await receive(client)
-    elapsed = time.monotonic() - started
-    with contextlib.suppress(ConnectionResetError):  # where something was still on its way
-        assert await client.read() == b""  # the server closed the connection
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
-    writer.close()
-    return answer, elapsed
-
-
-def drip(size: int, pause: float) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
-    async def send(writer: asyncio.StreamWriter) -> None:
-        while True:
-            writer.write(b" " * size)
-            await writer.drain()
-            await asyncio.sleep(pause)
-
-    return send
-
-
-@pytest.mark.parametrize(
-    ("send", "limits", "min_bytes_per_s", "detail", "earliest"),
-    [
-        (drip(1, 3600), {"idle_timeout_s": 0.3}, 1, "nothing of the body arrived for 0.3 s", 0.3),
-        (drip(500, 0.05), {"idle_timeout_s": 5, "body_timeout_s": 0.6}, 1, "took more than 0.6 s", 0.6),
-        (drip(1, 0.05), {"idle_timeout_s": 0.4}, 1000, "more slowly than 1000 bytes per second", 0.4),
-    ],
-    ids=["idle", "whole", "rate"],
-)
-def test_slow_clients_are_cut_off(
-    send: Any, limits: dict[str, float], min_bytes_per_s: float, detail: str, earliest: float
-) -> None:
-    async def main() -> None:
-        async with service(Limits(**limits), min_bytes_per_s=min_bytes_per_s) as (port, reader):
-            answer, elapsed = await stalled(port, send)
-            assert answer.status == 408 and detail in answer.detail and answer.headers["connection"] == "close"
-            assert earliest <= elapsed < earliest + 5 and empty(reader)
-
-    asyncio.run(main())
-
-
-def test_slow_but_steady_clients_are_served() -> None:
-    async def main() -> None:
-        limits = Limits(idle_timeout_s=1, body_timeout_s=20)
-        async with service(limits, describe, min_bytes_per_s=1000) as (port, _):
-            client, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request_head(length=8002) + b"[")
-            for _ in range(16):
-                writer.write(b" " * 500)
-                await asyncio.sleep(0.1)
-            writer.write(b"]")
-            assert (await receive(client)).status == 200
-            writer.close()
-
-    asyncio.run(main())
-
-
-def test_unfinished_bodies_end_and_leave_nothing() -> None:
-    """300 of them, as many as stopped the service once, and small requests are answered meanwhile."""
-
-    async def main() -> None:
-        async with service(Limits(idle_timeout_s=2, body_bytes=7 * MIB, bytes_in_flight=8 * MIB)) as (port, reader):
-            connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
-            for number, (_, writer) in enumerate(connections):
-                # Some send much of what they announced: together more than is accepted.
-                writer.write(request_head(length=MIB) + b" " * (500_000 if number % 10 == 0 else 1))
-            await until(lambda: reader.budget.used_bodies > 250)
-            assert reader.budget.used_large_bytes <= 7 * MIB
-            assert (await post(port, b"[1]")).body == [1]
-            answers = await asyncio.gather(*(receive(client) for client, _ in connections))
-            statuses = {answer.status for answer in answers}
-            assert statuses == {408, 503} and empty(reader)
-            assert {answer.headers["retry-after"] for answer in answers if answer.status == 503} == {"1"}
-            for _, writer in connections:
-                writer.close()
-
-    asyncio.run(main())
-
-
-def test_too_many_bodies_get_503() -> None:
-    async def main() -> None:
-        async with service(Limits(bodies_in_flight=3, idle_timeout_s=30)) as (port, reader):
-            connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-            for _, writer in connections:
-                writer.write(request_head(length=10) + b"[")
-            await until(lambda: reader.budget.used_bodies == 3)
-            answer = await post(port, b"[1]")
-            assert answer.status == 503 and answer.headers["retry-after"] == "1"
-            connections[0][1].close()
-            await until(lambda: reader.budget.used_bodies == 2)
-            assert (await post(port, b"[1]")).status == 200
-            for _, writer in connections[1:]:
-                writer.write(b"1       ]")
-            for client, _ in connections[1:]:
-                assert (await receive(client)).body == [1]
-            assert empty(reader)
-
-    asyncio.run(main())
-
-
-def test_a_client_that_leaves_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async with service() as (port, reader):
-            for size in (0, 1, 100_000, 1_000_000):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(request_head(length=1_000_001) + b" " * size)
-                await until(lambda expected=size: reader.budget.used_bytes == expected and not empty(reader))  # type: ignore[misc]
-                writer.transport.abort()
-                await until(lambda: empty(reader))
-            assert (await post(port, b"[1]")).status == 200
-
-    with caplog.at_level(logging.INFO):
-        asyncio.run(main())
-    assert [record.getMessage() for record in caplog.records if record.name != "asyncio"] == []
-
-
-# Memory and threads
-
-
-def test_the_memory_of_a_body_is_returned() -> None:
-    async def main() -> None:
-        scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "method": "POST"}
-        reader = BodyReader(Limits())
-
-        def chunks() -> Callable[[], Awaitable[dict[str, Any]]]:
-            left = 15 * 16
-
-            async def receive() -> dict[str, Any]:
-                nonlocal left
-                left -= 1
-                part = b'"' if left in (0, 239) else b"x" * 65536
-                return {"type": "http.request", "body": part, "more_body": left > 0}
-
-            return receive
-
-        for convert in (len, lambda value: SearchRequest.model_validate({"queries": value})):
-            tracemalloc.start()
-            try:
-                async with reader.json(Request(scope, chunks()), convert) as length:
-                    assert length == 238 * 65536
-                    assert tracemalloc.get_traced_memory()[1] > 15 * MIB
-                    await until(lambda: tracemalloc.get_traced_memory()[0] < MIB)
-                    assert (reader.budget.used_bytes, reader.budget.used_bodies) == (0, 1)
-            except errors.Problem as problem:
-                assert problem.status == 422 and problem.__context__ is None
-                await until(lambda: tracemalloc.get_traced_memory()[0] < MIB)
-            finally:
-                tracemalloc.stop()
-            assert empty(reader)
-        reader.close()
-
-    asyncio.run(main())
-
-
-def test_a_cancelled_request_returns_its_bytes_when_the_thread_is_done() -> None:
-    async def main() -> None:
-        started, release = threading.Event(), threading.Event()
-
-        def convert(value: Any) -> None:
-            started.set()
-            release.wait(20)
-
-        scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "method": "POST"}
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b" " * 100_000 + b"1", "more_body": False}
-
-        async def read() -> None:
-            async with reader.json(Request(scope, receive), convert):
-                pytest.fail("answered")
-
-        reader = BodyReader(Limits())
-        running, waiting = asyncio.create_task(read()), asyncio.create_task(read())
-        await until(started.is_set)
-        await until(lambda: reader.budget.used_bytes == 200_002)
-        waiting.cancel()
-        running.cancel()
-        await until(lambda: reader.budget.used_bytes == 100_001)  # the one in the thread keeps its bytes
-        release.set()
-        assert [type(e) for e in await asyncio.gather(running, waiting, return_exceptions=True)] == (
-            [asyncio.CancelledError] * 2
-        )
-        assert empty(reader)
-        reader.close()
 
     asyncio.run(main())
 

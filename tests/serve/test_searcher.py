@@ -342,12 +342,14 @@ def test_the_first_answer_counts_and_the_error_of_a_replica_is_its_own() -> None
         assert await ask_replicas(calls((0.5, 1), (0.05, 2)), 1, 0.1) == 2
         assert await ask_replicas(calls((0.15, 1), (0.5, 2)), 1, 0.1) == 1
         assert await ask_replicas(calls((0, ActorDiedError()), (0, 2)), 1, None) == 2
-        assert await ask_replicas(calls((0.2, ActorDiedError()), (0.2, 2)), 1, 0.1) == 2
+        assert await ask_replicas(calls((0.2, ActorDiedError()), (0.2, 2), (9, 3)), 1, 0.1) == 2
+        assert await ask_replicas(calls((9, 1), (9, 2), (0, 3)), 1, 0.1) == 3
         with pytest.raises(ActorDiedError):
             await ask_replicas(calls((0, ActorDiedError()), (0, ActorDiedError())), 1, None)
         with pytest.raises(ZeroDivisionError):
             await ask_replicas(calls((0, ZeroDivisionError()), (0, 2)), 1, 0.1)
-        for attempts in (((9, 1), (9, 2)), ((0, ActorDiedError()), (9, 2)), ((9, 1), (0, ActorDiedError()))):
+        lost, late = (0, ActorDiedError()), (9, 1)
+        for attempts in ((late, late, late), (lost, late, late), (late, lost, late)):
             started = time.monotonic()
             with pytest.raises(TimeoutError):
                 await ask_replicas(calls(*attempts), 0.3, 0.1)

@@ -122,6 +122,7 @@ def test_a_single_frame_is_finite():
     assert y.isfinite().all() and x.grad.isfinite().all() and ours.running_var.isfinite().all()
 
 
+@pytest.mark.slow
 def test_two_ranks_have_the_gradients_and_statistics_of_one(tmp_path: Path):
     """For a sign embedding in fp64, with and without checkpointing; the ranks' clips differ in length."""
     with socket.socket() as probe:

@@ -72,6 +72,7 @@ def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, one_
         assert error < 1e-5 * largest, name
 
 
+@pytest.mark.slow
 def test_gradients_under_zero_3_in_bf16_with_gradient_caching(settings, one_rank, tmp_path):
     recipe = write_recipe(settings, tmp_path, **RICH, scaling__workers=2, loss__gradcache_chunk=3)
     several = gradients(recipe, 2, tmp_path / "g.pt", 3, "bf16")

@@ -62,6 +62,7 @@ def test_shuffled_has_every_item_before_any_repeats() -> None:
     assert not np.array_equal(batches, shuffled(10, 4, 5, seed=0, epoch=0, pool=1))
 
 
+@pytest.mark.slow
 def test_gradients_do_not_depend_on_the_number_of_ranks(isolated: Path, tmp_path: Path) -> None:
     one, two = (gradients(isolated, ranks, tmp_path / f"{ranks}.pt") for ranks in (1, 2))  # 13 rows: 7 and 6
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)

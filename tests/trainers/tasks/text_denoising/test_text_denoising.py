@@ -60,6 +60,7 @@ def one_rank(settings, tmp_path_factory) -> dict:
     return gradients(write_recipe(settings, folder, **BOTH), 1, folder / "g.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "zero"), [(2, 1), pytest.param(4, 0, marks=pytest.mark.fault)])
 def test_parameter_gradients_do_not_depend_on_the_number_of_ranks(settings, one_rank, tmp_path, ranks, zero):
     """With two languages and instances of unequal length: the loss is a mean over the pieces of the global batch.

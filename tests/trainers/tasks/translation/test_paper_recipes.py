@@ -54,7 +54,7 @@ CASES = [
     pytest.param("scl_slt_phoenix14t", None, marks=pytest.mark.fault),
     pytest.param("scl_slt_phoenix14t", 3, marks=pytest.mark.fault),
     pytest.param("scl_slt_csl_daily", None, marks=pytest.mark.slow),
-    ("gfslt_vlp_phoenix14t", None),
+    pytest.param("gfslt_vlp_phoenix14t", None, marks=pytest.mark.slow),
 ]
 
 
