@@ -20,6 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -230,9 +232,11 @@ def main() -> None:
     # the sides, too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    revision = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True,
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True,
                               text=True, check=False).stdout.strip()  # fmt: skip
-    common = {"benchmark": "serve", "revision": revision, "date": time.strftime("%Y-%m-%d"), "cores": data.cores(),
+    common = {"benchmark": "serve", "command": shlex.join(["python", "-m", "benchmarks.serve", *sys.argv[1:]]),
+              "commit": commit, "date": time.strftime("%Y-%m-%d"), "cores": data.cores(),
+              "machine": platform.machine(), "python": platform.python_version(),
               "seconds": arguments.seconds}  # fmt: skip
     rows = []
     with tempfile.TemporaryDirectory() as folder:
