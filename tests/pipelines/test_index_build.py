@@ -76,6 +76,7 @@ def test_build_command(
     assert "already exists" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_errors_write_nothing(small_model: Path, small_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     with pytest.raises(IndexVersionError, match="no source 'film', only dictionary, webcam"):

@@ -33,6 +33,7 @@ def trained(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return storage / "small", done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_writes_model_curves_and_results(trained):
     folder, output = trained
     results = json.loads((folder / "results.json").read_text())
@@ -48,6 +49,7 @@ def test_a_run_writes_model_curves_and_results(trained):
     assert "dev mAP" in output
 
 
+@pytest.mark.slow
 def test_best_and_last_checkpoints_are_kept(trained):
     folder, _ = trained
     results = json.loads((folder / "results.json").read_text())
@@ -57,6 +59,7 @@ def test_best_and_last_checkpoints_are_kept(trained):
     assert results["best"]["score"] == max(row["score"] for row in history)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(trained, small_recipe):
     folder, _ = trained
     again = run(small_recipe, "--storage-path", folder.parent)
@@ -64,6 +67,7 @@ def test_a_finished_run_is_not_trained_again(trained, small_recipe):
     assert "had finished" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_is_not_overwritten(trained, small_recipe):
     folder, _ = trained
     other = run(small_recipe, "--storage-path", folder.parent, "--set", "optimizer.lr=0.5")
@@ -72,6 +76,7 @@ def test_a_run_with_other_settings_is_not_overwritten(trained, small_recipe):
     assert (folder / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_training_classes_name_every_clip_once(trained):
     folder, _ = trained
     classes = json.loads((folder / "model" / "training_classes.json").read_text())
