@@ -63,11 +63,17 @@ class Shard:
         for version in self.versions.names():
             content = self.versions.get(version)
             if content is not None and content.shards:
-                import numpy as np
-
-                probe = np.zeros((1, content.shards[0].index.d), np.float32)
+                probe = _probe(content.shards[0].index.d)
                 await self.search(version, [ShardQuery(probe, 1)], self.config.shard.health_check_timeout_s)
                 return
+
+
+def _probe(dims: int) -> Any:
+    """Return a unit vector [1, dims], always the same. With zeros, every entry would tie, and all be ranked."""
+    import numpy as np
+
+    vector = np.random.default_rng(0).standard_normal((1, dims)).astype(np.float32)
+    return vector / np.linalg.norm(vector)
 
 
 def _set_threads(threads: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError
@@ -356,3 +357,24 @@ def test_the_first_answer_counts_and_the_error_of_a_replica_is_its_own() -> None
             assert 0.29 < time.monotonic() - started < 1
 
     asyncio.run(main())
+
+
+def test_the_health_check_of_a_shard_ranks_a_few_entries_only(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that ties with every entry would have all of them ranked, twice a second."""
+    fetched: list[int] = []
+    search = faiss.IndexFlatIP.search
+
+    def counted(self: faiss.IndexFlatIP, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        fetched.append(k)
+        found: tuple[np.ndarray, np.ndarray] = search(self, queries, k)
+        return found
+
+    monkeypatch.setattr(faiss.IndexFlatIP, "search", counted)
+
+    async def main() -> None:
+        shard = Shard(IndexApplication(name="signs", index=str(index)), 0, 1)
+        await shard.versions.want(("v1",))
+        await shard.check_health()
+
+    asyncio.run(main())
+    assert len(fetched) == 3 and max(fetched) < 10, fetched
