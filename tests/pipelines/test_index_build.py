@@ -68,7 +68,7 @@ def test_build_command(
     with pytest.raises(SystemExit) as exit_info:
         main([str(w) for w in [*arguments, "--json"]])
     assert not exit_info.value.code
-    assert json.loads(capsys.readouterr().out)["count"] == 120
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["count"] == 120
     assert not (tmp_path / "CURRENT").exists()
     with pytest.raises(SystemExit) as exit_info:
         main([str(w) for w in arguments])
