@@ -177,18 +177,8 @@ def service(indexes: tuple[str, ...], translator: str, port: int | None) -> Iter
             port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     parts = [part for index in indexes for part in ("--index", index)] + ["--model", translator]
-    command = [
-        sys.executable,
-        "-m",
-        "cli",
-        "serve",
-        *parts,
-        "--port",
-        str(port),
-        "--num-cpus",
-        "2",
-        "--allow-anonymous",
-    ]
+    parts += ["--port", str(port), "--num-cpus", "2", "--allow-anonymous"]
+    command = [sys.executable, "-m", "cli", "serve", *parts]
     print("$ signatlas " + " ".join(command[3:]), flush=True)
     process = subprocess.Popen(command)
     try:
