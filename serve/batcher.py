@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,8 @@ class Batcher(Generic[Item, Result]):
 
     Nothing waits for a batch to fill: items that arrive while the allowed batches run become the next batch. An item
     whose caller has left (a deadline) is dropped before its batch starts. ``run`` returns one result for each item; a
-    result that is an exception is raised at its own caller only.
+    result that is an exception is raised at its own caller only. ``observe(size, oldest_s)`` is called as a batch
+    starts, with the time that its oldest item has waited.
     """
 
     def __init__(
@@ -26,9 +28,11 @@ class Batcher(Generic[Item, Result]):
         max_size: int,
         max_running: int = 1,
         wait_s: float = 0.0,
+        observe: Callable[[int, float], None] | None = None,
     ):
         self._run, self._max_size, self._max_running, self._wait_s = run, max_size, max_running, wait_s
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._observe = observe
+        self._waiting: deque[tuple[Item, asyncio.Future[Result], float]] = deque()
         self._running = 0
         self._items_running = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,7 +45,7 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """Return the result of one item. Raises the exception that ``run`` returned or raised for it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, time.monotonic()))
         self._start()
         return await future
 
@@ -56,12 +60,14 @@ class Batcher(Generic[Item, Result]):
         try:
             # With no pause, callers that are ready in this turn of the loop still join.
             await asyncio.sleep(self._wait_s)
-            batch: list[tuple[Item, asyncio.Future[Result]]] = []
+            batch: list[tuple[Item, asyncio.Future[Result], float]] = []
             while self._waiting and len(batch) < self._max_size:
                 entry = self._waiting.popleft()
                 if not entry[1].done():
                     batch.append(entry)
             if batch:
+                if self._observe is not None:
+                    self._observe(len(batch), time.monotonic() - batch[0][2])
                 self._items_running += len(batch)
                 try:
                     await self._answer(batch)
@@ -71,14 +77,14 @@ class Batcher(Generic[Item, Result]):
             self._running -= 1
             self._start()
 
-    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result], float]]) -> None:
         try:
-            results: Sequence[Result | BaseException] = await self._run([item for item, _ in batch])
+            results: Sequence[Result | BaseException] = await self._run([item for item, _, _ in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for a batch of {len(batch)}")
         except Exception as error:
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from serve import metrics
 from serve.batcher import Batcher
 from serve.config import IndexApplication
 from serve.scaling import WorkMeter
@@ -171,7 +173,10 @@ class Encoder:
         self.versions: LoadedVersions[LoadedEncoder] = LoadedVersions(lambda version: LoadedEncoder(config, version))
         options = config.encoder
         self._batcher: Batcher[tuple[str, EncoderQuery, float], Encoded] = Batcher(
-            self._run, max_size=options.max_batch_size, wait_s=options.batch_wait_timeout_s
+            self._run,
+            max_size=options.max_batch_size,
+            wait_s=options.batch_wait_timeout_s,
+            observe=functools.partial(metrics.observe_batch, config.name, "encoder"),
         )
 
     async def start(self, updater: Any) -> None:

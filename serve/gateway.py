@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from ray import serve
 
 import signatlas
-from serve import answers, errors
+from serve import answers, errors, metrics
 from serve.access import Access
 from serve.admission import Running
 from serve.config import ServeConfig
@@ -122,11 +122,16 @@ class Gateway:
         if options.group_by is not None and manifest.kind != "signs":
             raise Problem(422, f"group_by: the entries of an index of {manifest.kind} have no single gloss")
         problems, accepted = answers.encoder_queries(queries, manifest, options.mirror == "best", self.limits)
+        waiting = time.monotonic()
         async with self.running.slot(deadline.left()):
+            wait_ms = 1e3 * (time.monotonic() - waiting)
             outcome = await searcher.search(accepted, options, deadline)
+        stages = {"parse": parsed_ms, "wait": wait_ms, **outcome.stages}
+        metrics.observe_stages(searcher.config.name, stages)
+        metrics.count_answer(searcher.config.name, bool(outcome.missing))
         answer = answers.search_answer(outcome, options, searcher.config.name)
         answer["results"] = answers.in_order(problems, answer["results"], len(queries))
-        return answers.json_response(answer, answers.server_timing({"parse": parsed_ms, **outcome.stages}))
+        return answers.json_response(answer, answers.server_timing(stages))
 
     # Translation and embeddings
 
@@ -157,8 +162,12 @@ class Gateway:
         translator = self.parts.translator(options.model)
         deadline = self._deadline(options.deadline_s, self.limits.translation_deadline_s)
         self._check_count(queries)
+        waiting = time.monotonic()
         async with self.running.slot(deadline.left()):
+            started = time.monotonic()
             answer = await translator.translate(queries, options, self.limits, deadline)
+        stages = {"wait": 1e3 * (started - waiting), "translate": 1e3 * (time.monotonic() - started)}
+        metrics.observe_stages(translator.config.name, stages)
         return answers.json_response(answer)
 
     @app.post("/v1/embed", tags=["search"], response_model=EmbedAnswer, openapi_extra=request_body(EmbedRequest))

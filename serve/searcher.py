@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 import uuid
@@ -20,6 +21,7 @@ from ray.exceptions import (
 )
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from serve import metrics
 from serve.batcher import Batcher
 from serve.config import IndexApplication
 from serve.encoder import Encoded, EncoderQuery, VersionMissing
@@ -121,7 +123,10 @@ class ShardClient:
             if len(self._batchers) > 4:
                 self._batchers.clear()
             self._batchers[version] = Batcher(
-                run, max_size=self.config.shard.max_batch_size, max_running=BATCHES_IN_FLIGHT
+                run,
+                max_size=self.config.shard.max_batch_size,
+                max_running=BATCHES_IN_FLIGHT,
+                observe=functools.partial(metrics.observe_batch, self.config.name, f"shard {self.number}"),
             )
         return self._batchers[version]
 
@@ -210,6 +215,7 @@ class Searcher:
             kept = {self.live: self.manifests[self.live]} if self.live else {}
             self.manifests = {**kept, target.live: Manifest.model_validate({**raw, "files": {}})}
         if target.live is not None:
+            metrics.set_version(self.config.name, target.live, self.live)
             self.live = target.live
         replicas = await asyncio.wait_for(result_of(self.updater.replicas.remote()), REPORT_TIMEOUT_S)
         for shard in self.shards:
@@ -346,6 +352,7 @@ class Searcher:
             if isinstance(answer, VersionMissing):
                 raise answer
             if isinstance(answer, BaseException):
+                metrics.count_shard_error(self.config.name, shard.number, answer)
                 if not isinstance(answer, TimeoutError):
                     logger.warning("shard %d of %s: %s", shard.number, self.config.name, _first_line(answer))
                 return None

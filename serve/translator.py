@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from serve import metrics
 from serve.scaling import WorkMeter
 from signatlas.corpus.format import Clip
 from signatlas.errors import CorpusError, FeatureError, PoseError, UserError
@@ -69,12 +70,13 @@ Result = TranslationResult | UserError | DeadlinePassed | TranslationFailed
 
 @dataclass(eq=False)
 class _Item:
-    """A recording that waits for its batch; ``deadline`` is a time of the event loop's clock."""
+    """A recording that waits for its batch; ``deadline`` and ``since`` are times of the event loop's clock."""
 
     recording: Recording
     options: TranslationOptions
     deadline: float | None
     future: asyncio.Future[Result]
+    since: float
 
     @property
     def length(self) -> int:
@@ -156,7 +158,7 @@ class Translator:
         try:
             async with asyncio.timeout_at(deadline):
                 recording = await loop.run_in_executor(self._reading, self._read, request)
-                item = _Item(recording, options, deadline, loop.create_future())
+                item = _Item(recording, options, deadline, loop.create_future(), loop.time())
                 self._meter.correct(item.length - work)
                 work = item.length
                 self._pending.append(item)
@@ -199,6 +201,8 @@ class Translator:
         await asyncio.sleep(self.options.batch_wait_timeout_s)
         while batch := self._next_batch():
             self._batch_started = started = time.monotonic()
+            waited = loop.time() - min(item.since for item in batch)
+            metrics.observe_batch(self.name, "translator", len(batch), waited)
             recordings = [item.recording for item in batch]
             results = await loop.run_in_executor(self._computing, self._compute, recordings, batch[0].options)
             self._batch_started = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
+import ray
 
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.models.translator.translator import Translator
@@ -405,3 +408,44 @@ def test_a_truncated_body_does_not_disturb_other_requests(service: httpx.Client)
     assert service.get("/readyz").status_code == 200
     headers = {"content-type": "application/json"}
     assert service.post("/v1/search", content=io.BytesIO(b"{}"), headers=headers).status_code == 422
+
+
+def test_ray_exports_what_the_service_measures(service: httpx.Client, local: SignSearch, clips: list[Clip]) -> None:
+    before = exported()
+    hits(search(service, {"clip": clips[0].id}))
+    translation = service.post("/v1/translate", json={"queries": [{"poses": to_json(clips[0].poses), **SIZE}]})
+    assert translation.status_code == 200
+    end = time.monotonic() + 40  # Ray exports every few seconds
+    while True:
+        values = exported()
+        grown = {key for key, value in values.items() if value > before.get(key, 0)}
+        found = {(name, tags.get("part"), tags.get("stage") or tags.get("role")) for name, tags in map(untagged, grown)}
+        wanted = {("signatlas_stage_ms_count", "signs", s) for s in ("parse", "wait", "encode", "shards", "merge")}
+        wanted |= {("signatlas_stage_ms_count", "translator", s) for s in ("wait", "translate")}
+        roles = [("signs", "encoder"), ("signs", "shard 0"), ("signs", "shard 1"), ("translator", "translator")]
+        wanted |= {(f"signatlas_{n}_count", *r) for n in ("batch_size", "queue_age_ms") for r in roles}
+        if wanted <= found or time.monotonic() > end:
+            break
+        time.sleep(1)
+    assert wanted <= found, wanted - found
+    answers = [(tags, values[key]) for key in values for name, tags in [untagged(key)] if name == ANSWERS]
+    assert sum(n for tags, n in answers if tags["part"] == "signs" and tags["partial"] == "false") >= 1
+    live = [tags for key in values for name, tags in [untagged(key)] if name == LIVE and values[key] == 1]
+    assert {(tags["part"], tags["version"]) for tags in live} >= {("signs", "v1"), ("clips", "v1"), ("texts", "v1")}
+
+
+ANSWERS, LIVE = "signatlas_search_answers_total", "signatlas_live_version"
+
+
+def exported() -> dict[str, float]:
+    """Return the values of our metrics by name and tags, as Prometheus reads them."""
+    (node,) = ray.nodes()
+    text = httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=10).text
+    lines = [line.removeprefix("ray_") for line in text.splitlines() if line.startswith("ray_signatlas_")]
+    return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def untagged(key: str) -> tuple[str, dict[str, str]]:
+    """Split ``name{tag="value",...}``."""
+    name, _, tags = key.partition("{")
+    return name, dict(re.findall(r'(\w+)="([^"]*)"', tags))

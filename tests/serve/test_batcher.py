@@ -104,3 +104,21 @@ def test_a_local_handle_calls_like_a_deployment() -> None:
         assert recorder.running == 0
 
     asyncio.run(main())
+
+
+def test_each_batch_is_observed_with_its_size_and_the_wait_of_its_oldest_item() -> None:
+    async def test() -> None:
+        seen: list[tuple[int, float]] = []
+
+        async def run(batch: Sequence[int]) -> Sequence[int]:
+            await asyncio.sleep(0.2)
+            return batch
+
+        batcher: Batcher[int, int] = Batcher(run, max_size=8, observe=lambda size, s: seen.append((size, s)))
+        first = asyncio.ensure_future(batcher.submit(0))
+        await asyncio.sleep(0.05)
+        await asyncio.gather(first, *(batcher.submit(n) for n in (1, 2, 3)))
+        assert [size for size, _ in seen] == [1, 3]
+        assert seen[0][1] < 0.1 < seen[1][1] < 2
+
+    asyncio.run(test())
