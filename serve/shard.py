@@ -11,7 +11,7 @@ from typing import Any
 from serve.config import IndexApplication
 from serve.encoder import VersionMissing
 from serve.versions import LoadedVersions, Reporter
-from signatlas.retrieval.faiss_index import num_gpus, to_gpu
+from signatlas.retrieval.faiss_index import num_gpus
 from signatlas.retrieval.index_version import IndexVersion, current
 from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult, ShardSearch
 
@@ -22,7 +22,7 @@ class Shard:
     def __init__(self, config: IndexApplication, number: int, of: int) -> None:
         self.config, self.number, self.of = config, number, of
         self.versions: LoadedVersions[ShardSearch] = LoadedVersions(self._load)
-        # One thread: FAISS and numpy use `threads` threads of their own, set in the thread that calls FAISS.
+        # One thread: FAISS and torch use `threads` threads of their own, set in the thread that calls FAISS.
         threads = config.shard.threads
         self._thread = ThreadPoolExecutor(1, f"shard{number}", initializer=_set_threads, initargs=(threads,))
 
@@ -32,7 +32,7 @@ class Shard:
         search = ShardSearch(index_version, numbers, verify=True)
         if self.config.shard.choose_gpu(f"shard {self.number} of {self.config.name}", num_gpus() > 0):
             for shard in search.shards:
-                shard.index = to_gpu(shard.index)
+                shard.move_to_gpu()
         return search
 
     async def start(self, updater: Any) -> None:
@@ -78,8 +78,10 @@ def _probe(dims: int) -> Any:
 
 def _set_threads(threads: int) -> None:
     import faiss
+    import torch
 
     faiss.omp_set_num_threads(threads)
+    torch.set_num_threads(threads)
 
 
 def _search(content: ShardSearch, queries: Sequence[ShardQuery], deadline: float) -> list[ShardResult]:

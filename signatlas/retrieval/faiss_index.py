@@ -1,4 +1,4 @@
-"""Nearest neighbors by inner product of unit vectors: FAISS with a fixed order of ties."""
+"""Nearest neighbors by inner product of unit vectors: FAISS with a fixed order of ties, and exact scores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from signatlas.errors import IndexVersionError
 if TYPE_CHECKING:
     import faiss
 
-# From 20 queries on FAISS uses BLAS, whose last digits depend on a vector's position in its block. Smaller batches
-# give one pair of vectors one score, so that a sharded index returns exactly what an unsharded one does.
-QUERY_BATCH = 16
+QUERY_BATCH = 32
+# FAISS's last digits depend on the batch once it uses BLAS. For types that cannot be scored anew, smaller batches give
+# one pair of vectors one score, so that a sharded index returns exactly what an unsharded one does.
+QUERY_BATCH_WITHOUT_VECTORS = 16
+# From this many queries on, a Flat index is searched by one matrix product: FAISS 1.15 reads all vectors once a query.
+PRODUCT_QUERIES = 4
+PRODUCT_ROWS = 65_536  # scores of so many entries are in memory at a time
+RESCORED_ELEMENTS = 1 << 22  # coordinates of candidates that are scored at a time, in float64
 
 
 def build(vectors: np.ndarray, factory: str = "Flat") -> faiss.Index:
@@ -38,29 +43,82 @@ def build(vectors: np.ndarray, factory: str = "Flat") -> faiss.Index:
     return index
 
 
-def search(index: faiss.Index, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def flat_vectors(index: faiss.Index) -> np.ndarray | None:
+    """Return the vectors float32 [N, E] of a Flat index, without a copy and only while it lives; None for others."""
+    import faiss
+
+    if not isinstance(index, faiss.IndexFlat) or index.ntotal == 0:
+        return None
+    vectors: np.ndarray = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
+    return vectors
+
+
+def search(
+    index: faiss.Index, queries: np.ndarray, k: int, vectors: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``k`` best of each query: scores float32 [Q, k'] and positions int64 [Q, k'], k' = min(k, size).
 
     Ordered by score descending, equal scores by position ascending, also where a tie crosses rank k. An approximate
     index that finds fewer ends its rows with score -inf and position -1.
+
+    ``vectors`` float32 [N, E] are those of a Flat index (by default its own: a GPU's index has none here). With them a
+    score is the inner product rounded once, from float64: it depends on nothing but the pair, neither on the other
+    queries nor on the device that found the candidates.
     """
-    queries = np.ascontiguousarray(vectors, np.float32)
+    queries = np.ascontiguousarray(queries, np.float32)
+    vectors = flat_vectors(index) if vectors is None else vectors
     k = min(k, index.ntotal)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     positions = np.full((len(queries), k), -1, np.int64)
     if k == 0:
         return scores, positions
-    for start in range(0, len(queries), QUERY_BATCH):
-        rows = np.arange(start, min(start + QUERY_BATCH, len(queries)))
+    batch = QUERY_BATCH if vectors is not None else QUERY_BATCH_WITHOUT_VECTORS
+    for start in range(0, len(queries), batch):
+        rows = np.arange(start, min(start + batch, len(queries)))
         depth = min(k + 1, index.ntotal)
         while len(rows):
-            ordered_scores, ordered_positions = _ordered(*index.search(queries[rows], depth))
-            # A tie at rank k may continue with a lower position: search deeper until it ends.
-            kth, last = ordered_scores[:, k - 1], ordered_scores[:, -1]
-            tied = (kth == last) & (last > -np.inf) & (depth < index.ntotal)
+            found_scores, found = _candidates(index, vectors, queries[rows], depth)
+            # What was not found scores at most this, give or take the rounding of float32 sums over unit vectors.
+            rest = found_scores[:, -1] + (0 if vectors is None else index.d * np.finfo(np.float32).eps)
+            if vectors is not None:
+                found_scores = _exact_scores(vectors, queries[rows], found)
+            ordered_scores, ordered_positions = _ordered(found_scores, found)
+            # An entry that was not found may tie with rank k and come first: search deeper until none can.
+            unsure = (ordered_scores[:, k - 1] <= rest) & (rest > -np.inf) & (depth < index.ntotal)
             scores[rows], positions[rows] = ordered_scores[:, :k], ordered_positions[:, :k]
-            rows, depth = rows[tied], min(2 * depth, index.ntotal)
+            rows, depth = rows[unsure], min(2 * depth, index.ntotal)
     return scores, positions
+
+
+def _candidates(
+    index: faiss.Index, vectors: np.ndarray | None, queries: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores, as rounded as they come, and positions of ``depth`` entries a query, the best first."""
+    if len(queries) < PRODUCT_QUERIES or flat_vectors(index) is None or vectors is None:
+        found: tuple[np.ndarray, np.ndarray] = index.search(queries, depth)
+        return found
+    import torch
+
+    left, entries = torch.from_numpy(queries), torch.from_numpy(vectors)
+    best: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for start in range(0, len(vectors), PRODUCT_ROWS):
+        products = left @ entries[start : start + PRODUCT_ROWS].T
+        block_scores, block_positions = products.topk(min(depth, products.shape[1]))
+        best.append((block_scores, block_positions + start))
+    block_scores, block_positions = (torch.cat(parts, 1) for parts in zip(*best, strict=True))
+    top_scores, order = block_scores.topk(depth)
+    return top_scores.numpy(), block_positions.gather(1, order).numpy()
+
+
+def _exact_scores(vectors: np.ndarray, queries: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return the inner products of queries and positions [Q, D], summed in float64 and rounded to float32 [Q, D]."""
+    scores = np.empty(positions.shape, np.float32)
+    step = max(1, RESCORED_ELEMENTS // (positions.shape[1] * vectors.shape[1]))
+    for start in range(0, len(queries), step):
+        rows = slice(start, start + step)
+        # Sums along the last axis, in one order for every pair; a matrix product has no such promise.
+        scores[rows] = np.multiply(vectors[positions[rows]], queries[rows, None], dtype=np.float64).sum(-1)
+    return scores
 
 
 def write(index: faiss.Index, path: str | os.PathLike[str]) -> None:

@@ -28,6 +28,7 @@ class Shard:
         segments: TokenTable | None = None,
     ):
         self.name, self.index, self.ids, self.tokens, self.segments = name, index, ids, tokens, segments
+        self._cpu_index = index
 
     @classmethod
     def load(cls, folder: Path) -> Shard:
@@ -48,9 +49,17 @@ class Shard:
                 )
         return cls(folder.name, index, ids, *tables)
 
+    def move_to_gpu(self) -> None:
+        """Let a GPU find the candidates; vectors that are scored anew stay in memory. Raises IndexVersionError."""
+        self.index = faiss_index.to_gpu(self._cpu_index)
+
+    def nearest(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and positions of the ``k`` best, as :func:`faiss_index.search`."""
+        return faiss_index.search(self.index, vectors, k, faiss_index.flat_vectors(self._cpu_index))
+
     def search(self, vectors: np.ndarray, k: int) -> list[Ranked]:
         """Return the ``k`` best (id, score) of each query of float32 [Q, E]."""
-        scores, positions = faiss_index.search(self.index, vectors, k)
+        scores, positions = self.nearest(vectors, k)
         return [
             [(self.ids[p], s) for p, s in zip(query_positions, query_scores, strict=True) if p >= 0]
             for query_positions, query_scores in zip(positions.tolist(), scores.tolist(), strict=True)

@@ -10,7 +10,6 @@ import torch
 
 from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.models.dual_encoder.encoder import DualEncoder
-from signatlas.retrieval import faiss_index
 from signatlas.retrieval.shard import Ranked, Shard
 from signatlas.retrieval.tokens import TokenTable, unit
 from signatlas.similarity import Tokens
@@ -97,7 +96,7 @@ def _nearest(shard: Shard, vector: np.ndarray, count: int, accept: Accept | None
     """Return positions and scores of the ``count`` accepted entries with the nearest pooled vectors."""
     depth = count
     while True:
-        pooled_scores, positions = faiss_index.search(shard.index, vector[None], depth)
+        pooled_scores, positions = shard.nearest(vector[None], depth)
         valid = positions[0] >= 0
         if accept is not None:
             valid[valid] = [accept(shard.ids[p]) for p in positions[0][valid]]
