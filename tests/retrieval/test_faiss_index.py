@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,19 @@ def test_a_score_does_not_depend_on_the_batch(k: int) -> None:
     alone = [index.search(built, q[None], k) for q in queries]
     np.testing.assert_array_equal(together[0], np.concatenate([s for s, _ in alone]))
     np.testing.assert_array_equal(together[1], np.concatenate([p for _, p in alone]))
+
+
+def test_scores_are_those_of_the_vectors_whatever_found_the_candidates() -> None:
+    """An index on a GPU is no IndexFlat here; it finds candidates for vectors that stayed behind."""
+    rng = np.random.default_rng(0)
+    vectors, queries = unit(rng, 300, 64), unit(rng, 40, 64)
+    flat, elsewhere = index.build(vectors), faiss.IndexReplicas(64)
+    elsewhere.add_replica(flat)
+    assert index.flat_vectors(elsewhere) is None
+    for found, wanted in zip(
+        index.search(elsewhere, queries, 10, vectors), index.search(flat, queries, 10), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("factory", ["HNSW32", "IVF4,Flat"])

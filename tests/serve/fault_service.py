@@ -21,7 +21,7 @@ from serve.app import GATEWAY
 from serve.config import parse
 from serve.service import start
 
-NODE: dict[str, Any] = {"num_cpus": 3, "object_store_memory": 80_000_000}
+NODE: dict[str, Any] = {"num_cpus": 3, "num_gpus": 1, "object_store_memory": 80_000_000}
 
 
 def replica_states() -> dict[str, dict[str, int]]:
@@ -53,6 +53,8 @@ def main() -> None:
             answer = replica_states()
         elif line == "news":
             answer = gateway.news.remote().result(timeout_s=30)
+        elif line == "gpus":
+            answer = {"all": ray.cluster_resources()["GPU"], "free": ray.available_resources()["GPU"]}
         elif line == "remove node":
             cluster.remove_node(node, allow_graceful=False)
             answer = "removed"

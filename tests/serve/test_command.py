@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -173,73 +172,75 @@ def running(*arguments: object, ignore_sigint: bool = False) -> Iterator[tuple[s
                 process.kill()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
-def test_the_service_ends_on_a_signal_after_answering_what_is_in_flight(
-    services: Services, stop_signal: signal.Signals
-) -> None:
-    port = free_port()
-    arguments = ("--index", services.signs, "--port", port, "--num-cpus", 2, "--allow-anonymous", "--colocate")
-    with running(*arguments, ignore_sigint=stop_signal is signal.SIGTERM) as (process, output):
-        url = f"http://127.0.0.1:{port}"
-        assert url in output, output
-        assert httpx.get(f"{url}/readyz", timeout=20).status_code == 200
-        statuses: list[int] = []
-        stopped = threading.Event()
-        body = {"queries": [{"clip": "small/dictionary/wört 0/000"}], "k": 5}
+def stop_under_load(process: subprocess.Popen[str], url: str, headers: dict[str, str], stop_signal: int) -> None:
+    """Stop a service while eight clients search; what it has admitted is answered, and it ends without a trace."""
+    statuses: list[int] = []
+    stopped = threading.Event()
+    body = {"queries": [{"clip": "small/dictionary/wört 0/000"}], "k": 5}
 
-        def ask() -> None:
-            with httpx.Client(base_url=url, timeout=30) as client:
-                while not stopped.is_set():
-                    try:
-                        statuses.append(client.post("/v1/search", json=body).status_code)
-                    except httpx.TransportError:
-                        statuses.append(0)  # refused or closed: the service has ended
-                        return
+    def ask() -> None:
+        with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+            while not stopped.is_set():
+                try:
+                    statuses.append(client.post("/v1/search", json=body).status_code)
+                except httpx.TransportError:
+                    statuses.append(0)  # refused or closed: the service has ended
+                    return
 
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        time.sleep(2)
-        started = time.monotonic()
-        process.send_signal(stop_signal)
-        rest = process.stdout.read() if process.stdout else ""
-        assert process.wait(timeout=60) == 0, rest
-        stopped.set()
-        for thread in threads:
-            thread.join()
-        assert "Traceback" not in rest and "stopping the service" in rest
-        assert time.monotonic() - started < 45
-        # Once the application is gone, the proxy answers 404 or nothing at all.
-        served = [status for status in statuses if status not in (0, 404, 503)]
-        assert len(served) > 20 and set(served) == {200}, statuses
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    started = time.monotonic()
+    process.send_signal(stop_signal)
+    rest = process.stdout.read() if process.stdout else ""
+    assert process.wait(timeout=60) == 0, rest
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert "Traceback" not in rest and "stopping the service" in rest
+    assert time.monotonic() - started < 45
+    # Once the application is gone, the proxy answers 404 or nothing at all.
+    served = [status for status in statuses if status not in (0, 404, 503)]
+    assert len(served) > 20 and set(served) == {200}, statuses
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
 
 
 @pytest.mark.slow
-def test_a_key_is_made_for_the_run_and_printed(services: Services) -> None:
+def test_the_service_ends_on_ctrl_c_after_answering_what_is_in_flight(services: Services) -> None:
+    port = free_port()
+    arguments = ("--index", services.signs, "--port", port, "--num-cpus", 2, "--allow-anonymous", "--colocate")
+    with running(*arguments) as (process, output):
+        url = f"http://127.0.0.1:{port}"
+        assert url in output, output
+        assert httpx.get(f"{url}/readyz", timeout=20).status_code == 200
+        stop_under_load(process, url, {}, signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_a_key_is_made_for_the_run_and_sigterm_ends_the_service(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     environment_key = "sig_from_the_environment"
-    os.environ["SIGNATLAS_API_KEY"] = environment_key
-    try:
-        with running("--index", services.signs, "--port", port, "--num-cpus", 2, "--colocate") as (process, output):
-            if "key of this run" not in output and process.stdout is not None:
-                output += process.stdout.readline()
-            secret = re.search(r"Bearer (sig_\S+?)'", output)
-            assert secret is not None, output
-            url = f"http://127.0.0.1:{port}/v1/indexes"
-            assert httpx.get(url, timeout=20).status_code == 401
-            assert httpx.get(url, headers={"X-API-Key": secret[1]}, timeout=20).status_code == 200
-            for folder in Path("/proc").glob("[0-9]*"):
-                try:
-                    content = (folder / "environ").read_bytes()
-                    title = (folder / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if b"ray::ServeReplica:signatlas" in title:
-                    assert secret[1].encode() not in content and environment_key.encode() not in content
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
-    finally:
-        del os.environ["SIGNATLAS_API_KEY"]
+    monkeypatch.setenv("SIGNATLAS_API_KEY", environment_key)
+    arguments = ("--index", services.signs, "--port", port, "--num-cpus", 2, "--colocate")
+    with running(*arguments, ignore_sigint=True) as (process, output):
+        if "key of this run" not in output and process.stdout is not None:
+            output += process.stdout.readline()
+        secret = re.search(r"Bearer (sig_\S+?)'", output)
+        assert secret is not None, output
+        url = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{url}/v1/indexes", timeout=20).status_code == 401
+        headers = {"X-API-Key": secret[1]}
+        assert httpx.get(f"{url}/v1/indexes", headers=headers, timeout=20).status_code == 200
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                content = (folder / "environ").read_bytes()
+                title = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"ray::ServeReplica:signatlas" in title:
+                assert secret[1].encode() not in content and environment_key.encode() not in content
+        stop_under_load(process, url, headers, signal.SIGTERM)

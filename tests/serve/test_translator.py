@@ -1,4 +1,4 @@
-"""The translator of the service: texts equal those of the command in any batch; errors, deadlines, load, scaling."""
+"""The translator of the service: texts equal those of the command in any batch; errors, deadlines, load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from cli import translate as command
 from serve.config import TranslatorApplication, TranslatorOptions
-from serve.scaling import PER_REQUEST, QUEUED, RATE, with_queued_work_policy
+from serve.scaling import PER_REQUEST, QUEUED, RATE
 from serve.translator import (
     DeadlinePassed,
     Result,
@@ -272,42 +272,3 @@ def test_without_corpus_or_sign_encoders_only_the_rest_works(
     from_clip, from_poses = asyncio.run(Translator(application(tmp_path / "poses")).translate(inputs))
     assert isinstance(from_clip, UnknownClip) and str(tmp_path) not in str(from_clip)
     assert isinstance(from_poses, TranslationResult)
-
-
-@pytest.mark.slow
-def test_replicas_follow_the_queue_and_texts_stay_the_same(ray_session: None, pose_model: Path, corpus: Corpus) -> None:
-    """Ray Serve starts a second replica under load, by the policy, and all texts equal those of single recordings."""
-    from ray import serve
-
-    options = TranslationOptions(num_beams=8, n_best=2, max_new_tokens=40)
-    autoscaling = {
-        "min_replicas": 1, "max_replicas": 2, "upscale_delay_s": 0.5, "downscale_delay_s": 2, "look_back_period_s": 2,
-        "metrics_interval_s": 0.5,
-    }  # fmt: skip
-    config = application(pose_model, autoscaling_config=with_queued_work_policy(autoscaling, target_wait_s=0.05))
-    deployment = serve.deployment(Translator).options(**config.translator.options())
-    handle = serve.run(deployment.bind(config), name="translator", route_prefix=None)
-    alone = Alone(pose_model, corpus)
-    inputs = [TranslationInput(poses) for poses in parts_of(list(corpus), 12)]
-    expected = [alone.translate(one, options) for one in inputs]
-
-    def replicas() -> int:
-        states = serve.status().applications["translator"].deployments["Translator"].replica_states
-        return states.get("RUNNING", 0)
-
-    try:
-        assert replicas() == 1
-        described = handle.describe.remote().result()
-        assert described["input"] == "poses"
-        deadline = time.monotonic() + 90
-        while replicas() < 2:
-            assert time.monotonic() < deadline, "no second replica started"
-            responses = [handle.translate.remote([one], options, 60.0) for one in inputs]
-            for response, texts in zip(responses, expected, strict=True):
-                assert response.result()[0].texts == texts
-        deadline = time.monotonic() + 60
-        while replicas() > 1:
-            assert time.monotonic() < deadline, "the second replica did not stop"
-            time.sleep(0.2)
-    finally:
-        serve.shutdown()  # the next service of this Ray listens on another port
