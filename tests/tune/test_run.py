@@ -61,9 +61,9 @@ def test_a_mistake_is_reported_in_one_line_before_anything_starts(study_file, tm
 
 @pytest.mark.slow
 def test_a_killed_study_resumes_and_keeps_its_results(study_file, tmp_path):
-    space = {"optimizer.lr": {"choice": [3e-3, 1e-3, 2e-3]}}
-    study = study_file(space=space, set={"optimizer.epochs": 3}, searcher={"name": "random"},
-                       scheduler={"name": "none"}, trials=3, concurrent=1)  # fmt: skip
+    space = {"optimizer.lr": {"choice": [3e-3, 1e-3]}}
+    study = study_file(space=space, set={"optimizer.epochs": 2}, searcher={"name": "random"},
+                       scheduler={"name": "none"}, trials=2, concurrent=1)  # fmt: skip
     folder = tmp_path / "tune" / "small"
     process = subprocess.Popen([*TUNE, str(study)], cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
     deadline = time.monotonic() + 300
@@ -80,9 +80,9 @@ def test_a_killed_study_resumes_and_keeps_its_results(study_file, tmp_path):
     assert again.returncode == 0, again.stderr
     after = record.read(folder)
     assert json.loads(again.stdout)["trials"] == json.loads((folder / "results.json").read_text())["trials"]
-    assert [trial.status for trial in after] == ["finished"] * 3
-    assert [sorted(trial.values) for trial in after] == [[1, 2, 3]] * 3
-    assert [trial.id for trial in after[:2]] == [trial.id for trial in before], "both trials are resumed"
+    assert [trial.status for trial in after] == ["finished"] * 2
+    assert [sorted(trial.values) for trial in after] == [[1, 2]] * 2
+    assert [trial.id for trial in after] == [trial.id for trial in before], "both trials are resumed"
     assert after[0] == before[0] and first_results.stat().st_mtime == modified, "a finished trial is not trained again"
     assert after[1].values.items() >= before[1].values.items()
 
@@ -112,7 +112,7 @@ open(sys.argv[2], "w").write(json.dumps(state))
 def test_stopped_trials_leave_no_placement_groups(study_file, tmp_path):
     study = study_file(
         # Only the hand-set learning rate learns, so ASHA stops trials that report after it.
-        space={"optimizer.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9, 4e-9]}}, set={"optimizer.epochs": 4},
+        space={"optimizer.lr": {"choice": [3e-3, 1e-9, 2e-9, 3e-9]}}, set={"optimizer.epochs": 3},
         searcher={"name": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 4},
     )  # fmt: skip
     out = tmp_path / "state.json"
@@ -121,18 +121,14 @@ def test_stopped_trials_leave_no_placement_groups(study_file, tmp_path):
     assert done.returncode == 0, done.stderr
     state = json.loads(out.read_text())
     statuses = [trial["status"] for trial in state["trials"]]
-    assert len(statuses) == 5 and statuses[0] == "finished", "more trials than the three that fit"
+    assert len(statuses) == 4 and statuses[0] == "finished", "more trials than the three that fit"
     assert "stopped" in statuses and set(statuses) <= {"finished", "stopped"}
     assert (state["remaining"], state["free"]) == ([], 2.0)
-    assert state["created"] >= 10, "each trial has one of Tune and one of Train"
+    assert state["created"] >= 8, "each trial has one of Tune and one of Train"
 
 
 @pytest.mark.slow
-def test_a_metric_that_is_never_reported_ends_the_study(study_file):
-    study = study_file(metric="scoer", trials=4, concurrent=1)
-    failed = subprocess.run([*TUNE, str(study), "--json"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
-                            timeout=300)  # fmt: skip
-    assert failed.returncode == 2
-    assert "no trial reports 'scoer'; evaluations report" in failed.stderr.splitlines()[-1]
-    assert "score" in failed.stderr.splitlines()[-1]
-    assert failed.stdout == ""
+def test_a_metric_that_is_never_reported_ends_the_study(study_file, ray_session):
+    with pytest.raises(UserError, match="no trial reports 'scoer'; evaluations report") as error:
+        run(load_study(study_file(metric="scoer", trials=4, concurrent=1)), quiet=True)
+    assert "score" in str(error.value).split("evaluations report")[1] and "\n" not in str(error.value)
