@@ -15,10 +15,11 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Runs ``run`` over batches of what callers submit, at most ``max_running`` batches at a time.
 
-    Nothing waits for a batch to fill: items that arrive while the allowed batches run become the next batch. An item
-    whose caller has left (a deadline) is dropped before its batch starts. ``run`` returns one result for each item; a
-    result that is an exception is raised at its own caller only. ``observe(size, oldest_s)`` is called as a batch
-    starts, with the time that its oldest item has waited.
+    Nothing waits for a batch to fill while none runs. Items that arrive while one does become the next batch, which
+    starts when that one has ended, when it is full, or after ``patience_s`` beside it: a batch that hangs does not stop
+    the others. An item whose caller has left (a deadline) is dropped before its batch starts. ``run`` returns one
+    result for each item; a result that is an exception is raised at its own caller only. ``observe(size, oldest_s)`` is
+    called as a batch starts, with the time that its oldest item has waited.
     """
 
     def __init__(
@@ -28,13 +29,15 @@ class Batcher(Generic[Item, Result]):
         max_size: int,
         max_running: int = 1,
         wait_s: float = 0.0,
+        patience_s: float = 0.0,
         observe: Callable[[int, float], None] | None = None,
     ):
         self._run, self._max_size, self._max_running, self._wait_s = run, max_size, max_running, wait_s
-        self._observe = observe
+        self._patience_s, self._observe = patience_s, observe
         self._waiting: deque[tuple[Item, asyncio.Future[Result], float]] = deque()
         self._running = 0
         self._items_running = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -50,11 +53,20 @@ class Batcher(Generic[Item, Result]):
         return await future
 
     def _start(self) -> None:
-        if self._running < self._max_running and self._waiting:
-            self._running += 1
-            task = asyncio.ensure_future(self._run_batch())
-            self._tasks.add(task)  # asyncio itself keeps no reference
-            task.add_done_callback(self._tasks.discard)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._running >= self._max_running or not self._waiting:
+            return
+        if self._running and len(self._waiting) < self._max_size:
+            patience = self._waiting[0][2] + self._patience_s - time.monotonic()
+            if patience > 0:
+                self._timer = asyncio.get_running_loop().call_later(patience, self._start)
+                return
+        self._running += 1
+        task = asyncio.ensure_future(self._run_batch())
+        self._tasks.add(task)  # asyncio itself keeps no reference
+        task.add_done_callback(self._tasks.discard)
 
     async def _run_batch(self) -> None:
         try:

@@ -44,6 +44,8 @@ LOST = (
     RayServeException,
 )
 BATCHES_IN_FLIGHT = 4  # to each shard and encoder
+# How long queries wait beside a running batch, to share one call: a call to a replica costs more than most searches.
+BATCH_PATIENCE_S = 0.05
 LATE_AFTER_S = 0.5  # a shard is late when it did not answer for this long; less time only tells about the deadline
 LATE_WAIT_S = 0.25  # how long a search waits for a late shard
 ENCODER_HEDGE_S = 2.0  # with several encoder replicas: ask a second one after this time
@@ -126,6 +128,7 @@ class ShardClient:
                 run,
                 max_size=self.config.shard.max_batch_size,
                 max_running=BATCHES_IN_FLIGHT,
+                patience_s=BATCH_PATIENCE_S,
                 observe=functools.partial(metrics.observe_batch, self.config.name, f"shard {self.number}"),
             )
         return self._batchers[version]
@@ -331,7 +334,10 @@ class Searcher:
             if len(self._encoders) > 4:
                 self._encoders.clear()
             self._encoders[version] = Batcher(
-                run, max_size=self.config.encoder.max_batch_size, max_running=BATCHES_IN_FLIGHT
+                run,
+                max_size=self.config.encoder.max_batch_size,
+                max_running=BATCHES_IN_FLIGHT,
+                patience_s=BATCH_PATIENCE_S,
             )
         return self._encoders[version]
 

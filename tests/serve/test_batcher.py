@@ -122,3 +122,29 @@ def test_each_batch_is_observed_with_its_size_and_the_wait_of_its_oldest_item() 
         assert seen[0][1] < 0.1 < seen[1][1] < 2
 
     asyncio.run(test())
+
+
+def test_a_batch_beside_a_running_one_starts_when_it_is_full_or_has_waited() -> None:
+    async def test() -> None:
+        recorder = Recorder()
+        batcher: Batcher[int, int] = Batcher(recorder.run, max_size=3, max_running=4, patience_s=0.3)
+        tasks = [asyncio.ensure_future(batcher.submit(0))]
+        await asyncio.sleep(0.05)
+        tasks += [asyncio.ensure_future(batcher.submit(n)) for n in (2, 4)]
+        await asyncio.sleep(0.05)
+        assert recorder.batches == [[0]], "not full: it waits for the running one"
+        tasks.append(asyncio.ensure_future(batcher.submit(6)))
+        await asyncio.sleep(0.05)
+        assert recorder.batches == [[0], [2, 4, 6]], "full"
+        tasks.append(asyncio.ensure_future(batcher.submit(8)))
+        await asyncio.sleep(0.1)
+        assert len(recorder.batches) == 2
+        await asyncio.sleep(0.4)
+        assert recorder.batches[2:] == [[8]], "patience has ended: the running ones may hang"
+        tasks.append(asyncio.ensure_future(batcher.submit(10)))
+        await asyncio.sleep(0.05)
+        recorder.release.set()
+        assert await asyncio.gather(*tasks) == [0, 4, 8, 12, 16, 20]
+        assert recorder.batches[3:] == [[10]], "at once when another has ended"
+
+    asyncio.run(test())
