@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+# Ray Serve hands each call from thread to thread, and each waits up to this long for a busy one. Python's own 5 ms is
+# much of what a search takes. For sys.setswitchinterval, in processes that answer searches.
+SWITCH_INTERVAL_S = 0.0005
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

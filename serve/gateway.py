@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: ray.serve.ingress rebuilds the endpoint signatures, and FastAPI cannot
 # resolve string annotations in them.
 import asyncio
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import signatlas
 from serve import answers, errors, metrics
 from serve.access import Access
 from serve.admission import Running
+from serve.batcher import SWITCH_INTERVAL_S
 from serve.config import ServeConfig
 from serve.errors import Problem
 from serve.middleware import AnswerHeaders, allow_origins
@@ -62,6 +64,7 @@ class Gateway:
     """Checks keys and limits, parses bodies, and asks the indexes and translators of the service."""
 
     async def __init__(self, config: ServeConfig) -> None:  # type: ignore[misc]  # awaited by Ray Serve
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.config, self.limits = config, config.gateway.limits
         allow_origins(config.gateway.cors_origins)
         self.access = Access(config.gateway.authorization)

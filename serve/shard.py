@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from serve.batcher import SWITCH_INTERVAL_S
 from serve.config import IndexApplication
 from serve.encoder import VersionMissing
 from serve.versions import LoadedVersions, Reporter
@@ -20,6 +22,7 @@ class Shard:
     """Searches shards ``number``, ``number + of``, ``number + 2 of`` ... of the index, whatever their count."""
 
     def __init__(self, config: IndexApplication, number: int, of: int) -> None:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.config, self.number, self.of = config, number, of
         self.versions: LoadedVersions[ShardSearch] = LoadedVersions(self._load)
         # One thread: FAISS and torch use `threads` threads of their own, set in the thread that calls FAISS.
