@@ -78,9 +78,10 @@ def search(
         depth = min(k + 1, index.ntotal)
         while len(rows):
             found_scores, found = _candidates(index, vectors, queries[rows], depth)
-            # What was not found scores at most this, give or take the rounding of float32 sums over unit vectors.
-            rest = found_scores[:, -1] + (0 if vectors is None else index.d * np.finfo(np.float32).eps)
+            rest = found_scores[:, -1]  # what was not found scores no more
             if vectors is not None:
+                # But for the rounding of float32 sums; the entries are unit vectors.
+                rest = rest + index.d * np.finfo(np.float32).eps * np.linalg.norm(queries[rows], axis=1)
                 found_scores = _exact_scores(vectors, queries[rows], found)
             ordered_scores, ordered_positions = _ordered(found_scores, found)
             # An entry that was not found may tie with rank k and come first: search deeper until none can.

@@ -47,7 +47,7 @@ def test_scores_closer_than_float32_sums_are_ordered_exactly(num_queries: int, m
     rng = np.random.default_rng(0)
     vectors = unit(rng, 1, 96) + 3e-8 * rng.normal(size=(300, 96)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = unit(rng, num_queries, 96)
+    queries = np.float32(norm) * unit(rng, num_queries, 96)
     built = index.build(vectors)
     want_scores, want_positions = expected(vectors, queries, 10)
     scores, positions = index.search(built, queries, 10)
