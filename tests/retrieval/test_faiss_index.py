@@ -39,8 +39,10 @@ def test_ties_are_ordered_by_position(n: int, k: int, distinct: int, num_queries
     np.testing.assert_array_equal(scores, want_scores)
 
 
-@pytest.mark.parametrize("num_queries", [1, 3, 4, 33, 70])
-def test_scores_closer_than_float32_sums_are_ordered_exactly(num_queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("num_queries", "norm"), [(1, 1), (3, 1), (4, 1), (4, 1000), (33, 1), (70, 1)])
+def test_scores_closer_than_float32_sums_are_ordered_exactly(
+    num_queries: int, norm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Entries around one direction: a float32 matrix product or FAISS alone confuses their order."""
     monkeypatch.setattr(index, "PRODUCT_ROWS", 90)
     monkeypatch.setattr(index, "RESCORED_ELEMENTS", 5_000)
