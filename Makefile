@@ -73,7 +73,8 @@ test: setup  ## The test suite, in two processes (ARGS=tests/pose runs a part)
 
 # pytest ends with 5 when nothing was selected, which is no failure here.
 test-slow: setup  ## Kills, load, browser, several nodes
-	$(BIN)/python -m pytest -m "slow and not fault" $(ARGS) || test $$? -eq 5
+	$(BIN)/python -m pytest -m "slow and not fault and not alone" -n 2 --dist loadfile $(ARGS) || test $$? -eq 5
+	$(BIN)/python -m pytest -m "slow and not fault and alone" $(ARGS) || test $$? -eq 5
 
 test-faults: setup  ## Long fault and soak runs, by hand; not part of CI
 	$(BIN)/python -m pytest -m fault $(ARGS) || test $$? -eq 5

@@ -30,7 +30,7 @@ from tests.evaluation.translations.tiny_translator import train
 from tests.serve.fault_load import Load, Local, over_http, percentile, with_client
 from tests.serve.services import corpus_part, free_port, write_signs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 WINDOW = 500  # answers inside each fault
 IDLE_S = 4.0
 RUNNING, WAITING = 24, 16

@@ -19,7 +19,7 @@ from signatlas.models.translator.recordings import read_clip
 from signatlas.pose.serialization import to_json
 from tests.serve.services import Services, configuration
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 SCALING = {"upscale_delay_s": 0.5, "downscale_delay_s": 2, "look_back_period_s": 2, "metrics_interval_s": 0.5}
