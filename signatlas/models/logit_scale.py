@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,15 @@ class LogitScale(nn.Module):
         # One-dimensional: DeepSpeed takes no scalar parameters.
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
         self.register_buffer(FP32_BUFFER, self.log_scale.detach().clone(), persistent=False)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
+        """Load weights; the buffer, which no file has, follows the parameter."""
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        value = state_dict.get(f"{prefix}log_scale")
+        # Of a bf16 state, such as DeepSpeed's, the buffer already has the exact value.
+        if value is not None and value.dtype in (torch.float32, torch.float64) and value.numel() == 1:
+            with torch.no_grad():
+                self.log_scale_fp32.copy_(value.reshape(1))
 
     def logit_scale(self) -> Tensor:
         """Return the multiplier, a scalar: fp32 or the wider type of the parameter."""

@@ -88,6 +88,25 @@ def test_gradients_reach_the_parameter_in_bf16() -> None:
     assert list(model.state_dict()) == ["log_scale"]
 
 
+def test_loaded_weights_bring_their_scale() -> None:
+    """A stage starts from the weights of another: its scale is that of the file, not the initial one."""
+
+    class Model(LogitScale):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.init_logit_scale(scale)
+
+    trained, model = Model(33.3), nn.ModuleDict({"inner": Model(14.0)})
+    inner = model["inner"]
+    assert isinstance(inner, Model)
+    model.load_state_dict({"inner.log_scale": trained.log_scale.detach()})
+    assert torch.equal(inner.log_scale_fp32, trained.log_scale)
+    inner.to(torch.bfloat16)
+    inner.log_scale_fp32 = inner.log_scale_fp32.float().copy_(trained.log_scale)
+    inner.load_state_dict({"log_scale": trained.log_scale.detach().bfloat16()})
+    assert torch.equal(inner.log_scale_fp32, trained.log_scale), "a rounded copy does not replace the exact value"
+
+
 class Small(nn.Module):
     def __init__(self) -> None:
         super().__init__()

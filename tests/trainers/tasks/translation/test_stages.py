@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from signatlas.models.translator.translator import Translator
@@ -62,6 +63,7 @@ def test_one_command_trains_reference_alignment_and_translation(whole):
     first, last = (Translator.from_pretrained(folder / name / "model") for name in ("alignment", "translation"))
     assert first.text_encoder is not None
     assert last.text_encoder is None
+    assert torch.equal(first.log_scale, last.log_scale), "a stage without contrast keeps the scale"
     assert "alignment and translation" in (folder / "alignment" / "model" / "README.md").read_text()
     same = [(folder / name / "model.safetensors").read_bytes() for name in ("model", "translation/model")]
     assert same[0] == same[1], "the model of the last stage is that of the recipe"
