@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.shared import console
+from cli.shared import AsJson, console, print_json
 
 
 def compare(
@@ -21,7 +21,7 @@ def compare(
         bool, typer.Option("--mean", help="Average the seeds of one recipe; resample seeds and clips.")
     ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Compare evaluations of sentence retrieval, or of translation, each with the first one.
 
@@ -33,14 +33,12 @@ def compare(
 
     Example: signatlas compare runs/evaluations/clip/multi-sentences-test runs/evaluations/cico/multi-sentences-test
     """
-    from json import dumps
-
     from signatlas.evaluation.comparison import compare as compare_evaluations
     from signatlas.evaluation.report import markdown_table, rich_table
 
     comparison = compare_evaluations(reports, by, seed=seed, mean=mean)
     if json:
-        print(dumps(comparison.rows, indent=2, ensure_ascii=False))
+        print_json(comparison.rows, indent=2)
     elif markdown:
         lines = [comparison.title]
         for table in comparison.tables:

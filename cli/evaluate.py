@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cli.shared import console, progress_bars
+from cli.shared import AsJson, console, print_json, progress_bars
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def evaluate(
         int | None,
         typer.Option(min=0, help="Translation: leave out longer clips; 0: none (default: as in training)."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
+    json: AsJson = False,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Evaluate a model on a corpus: retrieval or translation metrics, with intervals and controls.
@@ -191,10 +191,12 @@ def _evaluate_translations(model: str, corpus: str, options: Options, **common: 
 
 def _print(evaluation: Evaluation, json: bool) -> None:
     """Print report.json, or the lines and tables of an evaluation."""
+    from json import loads
+
     from signatlas.evaluation.report import REPORT_JSON, rich_table
 
     if json:
-        print((evaluation.folder / REPORT_JSON).read_text("utf-8"), end="")
+        print_json(loads((evaluation.folder / REPORT_JSON).read_text("utf-8")), indent=2)
         return
     output = console()
     output.print("\n".join(evaluation.lines))

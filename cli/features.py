@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json as json_
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.shared import console, status
+from cli.shared import AsJson, console, print_json, status
 
 if TYPE_CHECKING:
     from signatlas.features.store import FeatureStore
 
 OVERWRITE = typer.Option("--overwrite", help="Replace existing features.")
-JSON = typer.Option("--json", help="Print JSON.")
 
 
 def extract(
@@ -32,7 +30,7 @@ def extract(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs per actor.")] = 0,
     overwrite: Annotated[bool, OVERWRITE] = False,
     address: Annotated[str | None, typer.Option(help="Ray cluster [RAY_ADDRESS or a local one].")] = None,
-    json: Annotated[bool, JSON] = False,
+    json: AsJson = False,
 ) -> None:
     """Extract clip features of continuous signing with a sliding sign classifier and Ray Data.
 
@@ -78,7 +76,7 @@ def extract(
                "streams": list(features.info.streams), "seconds": round(seconds, 1),
                "windows_per_second": round(count / seconds)}  # fmt: skip
     if json:
-        print(json_.dumps(summary))
+        print_json(summary)
         return
     print(f"{out}: {len(features):,} clips, {count:,} windows of {features.info.window} frames, "
           f"width {features.info.width}, {' and '.join(features.info.streams)}; {seconds:.0f} s, "
@@ -91,7 +89,7 @@ def glosses(
     width: Annotated[int, typer.Option(min=2, help="Width of the vectors.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random vectors.")] = 0,
     overwrite: Annotated[bool, OVERWRITE] = False,
-    json: Annotated[bool, JSON] = False,
+    json: AsJson = False,
 ) -> None:
     """Create oracle features: one fixed random unit vector per true gloss of a clip.
 
@@ -115,7 +113,7 @@ def import_(
     limit: Annotated[int, typer.Option(min=0, help="Maximum windows per clip, evenly spaced; 0 for all.")] = 64,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Skip clips without features.")] = False,
     overwrite: Annotated[bool, OVERWRITE] = False,
-    json: Annotated[bool, JSON] = False,
+    json: AsJson = False,
 ) -> None:
     """Import clip features that were computed elsewhere, such as the I3D features that CiCo releases.
 
@@ -148,7 +146,7 @@ def import_(
 
 def info(
     features: Annotated[Path, typer.Argument(help="Folder of features.")],
-    json: Annotated[bool, JSON] = False,
+    json: AsJson = False,
 ) -> None:
     """Print the clips, windows, streams and sources of a folder of features.
 
@@ -181,7 +179,7 @@ def _print_summary(store: FeatureStore, json: bool) -> None:
         summary["windows"] = f"{info.window} frames, stride {info.stride}{maximum}"
     summary |= info.made
     if json:
-        print(json_.dumps(summary, ensure_ascii=False))
+        print_json(summary)
         return
     table = Table(show_header=False, box=None)
     for name, value in summary.items():

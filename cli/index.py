@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import status
+from cli.shared import AsJson, print_json, status
 from signatlas.errors import IndexVersionError
 
 if TYPE_CHECKING:
     from signatlas.retrieval.index_version import IndexVersion
 
 Root = Annotated[Path, typer.Argument(help="Index folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")]
 
 
 class Kind(StrEnum):
@@ -90,7 +89,7 @@ def build(
     else:
         written = _build_signs(model, corpus, out, address, workers=workers, gpus=gpus, **options)
     if json:
-        _print_json(written)
+        _print_manifest(written)
     else:
         print(f"{written.path}: {written.manifest.describe()}{', live' if activate else ''}")
 
@@ -108,7 +107,7 @@ def verify(
 
     verified = IndexVersion.open(root, version, verify=True)
     if json:
-        _print_json(verified)
+        _print_manifest(verified)
     else:
         print(f"{verified.path}: all {len(verified.manifest.files)} files match, {verified.manifest.count:,} vectors")
 
@@ -164,5 +163,5 @@ def _build_from_poses(
         return _build_sentences(model, corpus, out, features=features, record_features=False, **options)
 
 
-def _print_json(index_version: IndexVersion) -> None:
-    print(index_version.manifest.model_dump_json(exclude={"files"}))
+def _print_manifest(index_version: IndexVersion) -> None:
+    print_json(index_version.manifest.model_dump(mode="json", exclude={"files"}))

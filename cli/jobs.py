@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.shared import AsJson, console, print_json
 from cluster.connect import ClusterError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ Address = Annotated[
     str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Address of the cluster's job server (its dashboard).")
 ]
 JobId = Annotated[str, typer.Argument(help="Job id, as 'signatlas jobs' lists it.", metavar="JOB")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def doctor(
@@ -40,7 +39,7 @@ def doctor(
 
     checks = run_checks(address)
     if json:
-        print(json_.dumps([check.as_dict() for check in checks], indent=2))
+        print_json([check.as_dict() for check in checks], indent=2)
     else:
         print_checks(checks)
     if any(check.state == "fail" for check in checks):
@@ -73,14 +72,13 @@ def submit(
     job_id = server.submit(["python", "-m", "cli", *arguments], address=address, name=name, working_dir=working_dir)
     if not wait:
         if json:
-            print(json_.dumps({"id": job_id, "address": address}))
+            print_json({"id": job_id, "address": address})
         else:
             print(f"submitted {job_id}; follow its log: signatlas logs {job_id} --follow")
         return
-    stream = sys.stderr if json else sys.stdout
-    job = _follow(job_id, address, stream.write)
+    job = _follow(job_id, address, sys.stdout.write)
     if json:
-        print(json_.dumps(job.as_dict()))
+        print_json(job.as_dict())
     else:
         print(f"{job.id}: {job.status.lower()}")
     if job.status != "SUCCEEDED":
@@ -110,14 +108,12 @@ def jobs(address: Address = DEFAULT_ADDRESS, json: AsJson = False) -> None:
 
     submitted = server.jobs(address)
     if json:
-        print(json_.dumps([job.as_dict() for job in submitted], indent=2))
+        print_json([job.as_dict() for job in submitted], indent=2)
         return
     if not submitted:
         print(f"no jobs at {address}")
         return
     from rich.table import Table
-
-    from cli.shared import console
 
     table = Table("job", "status", "started", "duration", "command", box=None)
     for job in submitted:
@@ -153,7 +149,7 @@ def logs(
     if follow:
         _follow(job, address, sys.stdout.write)
     elif json:
-        print(json_.dumps({"id": job, "log": server.log(job, address)}))
+        print_json({"id": job, "log": server.log(job, address)})
     else:
         sys.stdout.write(server.log(job, address))
 
@@ -166,6 +162,9 @@ def stop(job: JobId, address: Address = DEFAULT_ADDRESS, json: AsJson = False) -
     from cluster import jobs as server
 
     stopped = server.stop(job, address)
-    print(json_.dumps(stopped.as_dict()) if json else f"{stopped.id}: {stopped.status.lower()}")
+    if json:
+        print_json(stopped.as_dict())
+    else:
+        print(f"{stopped.id}: {stopped.status.lower()}")
     if stopped.status not in server.FINAL_STATUSES:
         raise ClusterError(f"job '{job}' has not ended within 30 s: see 'signatlas jobs'")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_
 import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from cli.shared import AsJson
+from cli.shared import AsJson, print_json
 
 KeyFile = Annotated[str, typer.Option("--keys", help="File of keys, at a path or URI.", metavar="FILE")]
 Name = Annotated[str, typer.Argument(help="Name of the key: who or what uses it.")]
@@ -50,7 +49,7 @@ def list_(keys: KeyFile, json: AsJson = False) -> None:
 
     entries = listed(keys)
     if json:
-        print(json_.dumps([entry.model_dump(exclude={"sha256"}) for entry in entries], indent=2))
+        print_json([entry.model_dump(exclude={"sha256"}) for entry in entries], indent=2)
         return
     if not entries:
         print(f"no keys in {without_credentials(keys)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import console
+from cli.shared import AsJson, console, print_json
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def search(
     ] = True,
     url: Annotated[str | None, typer.Option(help="Search through this running service instead of a folder.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the index, where the service has several.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Find a sign in an index by a clip or a pose file, clips by a text, or texts by a clip.
 
@@ -76,7 +75,7 @@ def search(
             either_hand=either_hand,
         )  # fmt: skip
     if json:
-        print(jsonlib.dumps(answer, ensure_ascii=False, allow_nan=False))
+        print_json(answer)
     elif "kind" in answer:
         _print_sentences(title, answer)
     else:

@@ -6,11 +6,12 @@ brackets as they are, so that a gloss such as ``[mouth]`` is not read as rich ma
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -24,8 +25,35 @@ if TYPE_CHECKING:
 
 CorpusPath = Annotated[str, typer.Argument(help="Corpus folder or URI.", metavar="CORPUS")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster (default: RAY_ADDRESS or a local one).")]
+
+
+_stdout: TextIO | None = None  # of the running command with --json
+
+
+def _reserve_stdout(context: typer.Context, json: bool) -> bool:
+    """Keep stdout for the JSON document: all else, as what Ray prints of its processes, goes to stderr."""
+    global _stdout
+    if json:
+        _stdout, sys.stdout = sys.stdout, sys.stderr
+        context.call_on_close(_give_stdout_back)
+    return json
+
+
+def _give_stdout_back() -> None:
+    global _stdout
+    assert _stdout is not None
+    sys.stdout, _stdout = _stdout, None
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_reserve_stdout)]
+
+
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Print the JSON document of a command with the option :data:`AsJson`."""
+    from json import dumps
+
+    print(dumps(value, ensure_ascii=False, indent=indent), file=_stdout)
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import check_output, console, output_errors
+from cli.shared import AsJson, check_output, console, output_errors, print_json
 from signatlas.errors import CorpusError, UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ MODEL = typer.Argument(help="Folder of a dual encoder.")
 CORPUS = typer.Argument(help="Corpus folder or URI.")
 FEATURES = typer.Option(help="Clip features of the corpus.")
 LANGUAGE = typer.Option(help="Language of the texts.")
-JSON = typer.Option("--json", help="Print JSON.")
 PLOTTED_WORDS = 12
 
 
@@ -32,7 +31,7 @@ def show_map(
     features: Annotated[Path, FEATURES],
     language: Annotated[str, LANGUAGE] = "de",
     out: Annotated[Path, typer.Option(help="Output image.")] = Path("map.png"),
-    json: Annotated[bool, JSON] = False,
+    json: AsJson = False,
 ) -> None:
     """Plot the similarity of the clips of a recording to the words of its text, with the true glosses.
 
@@ -50,8 +49,10 @@ def show_map(
     spans = [(gloss, first * scale, end * scale) for gloss, first, end in gloss_spans(pair.row)]
     with output_errors(out):
         plot_word_map(pair.map, pair.frames * scale, out, spans=spans, unit=unit, title=f"{clip}: {pair.text}")
-    print(json_.dumps(_as_data(pair), ensure_ascii=False) if json else f"{out}: {len(pair.frames)} clips x "
-          f"{len(pair.map.words)} words")  # fmt: skip
+    if json:
+        print_json(_as_data(pair))
+    else:
+        print(f"{out}: {len(pair.frames)} clips x {len(pair.map.words)} words")
 
 
 def mine(
@@ -66,7 +67,7 @@ def mine(
     picture: Annotated[bool, typer.Option(help="Plot the windows of the most frequent words.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chance baseline and the plot.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
-    json: Annotated[bool, JSON] = False,
+    json: AsJson = False,
 ) -> None:
     """Mine a dictionary: the windows of signing most similar to each word of a corpus.
 
@@ -96,7 +97,7 @@ def mine(
         if picture:
             _plot(mined_words, partial / "mined.png", seed)
     if json:
-        print(text)
+        print_json(document, indent=1)
     else:
         _print_words([word for word, _ in mined_words], document, out)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.shared import console, status
+from cli.shared import AsJson, console, print_json, status
 
 
 def spot(
@@ -25,13 +25,12 @@ def spot(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs per actor.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
     address: Annotated[str | None, typer.Option(help="Ray cluster [RAY_ADDRESS or a local one].")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Spot signs in continuous signing as pseudo-labels, scored where true spans are known.
 
     Example: signatlas spot runs/agnostic_dgs/model data/multi-composed --out runs/spotted --split dev
     """
-    import json as json_
 
     from cluster.connect import connected
     from signatlas.corpus.format import Corpus
@@ -67,7 +66,7 @@ def spot(
         )
     seconds = time.monotonic() - started
     if json:
-        print(json_.dumps(report | {"seconds": round(seconds, 1)}, ensure_ascii=False))
+        print_json(report | {"seconds": round(seconds, 1)})
         return
     print(f"{out}: {report['segments']:,} segments of {report['classes']:,} classes in {report['clips']:,} clips; "
           f"{report['windows']:,} windows, {seconds:.0f} s")  # fmt: skip

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from cli.shared import console
+from cli.shared import AsJson, console, print_json
 
 
 def train(
@@ -21,7 +20,7 @@ def train(
     address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run with this name.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Ray and the workers.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Train a recipe with Ray Train and DeepSpeed.
 
@@ -50,7 +49,7 @@ def train(
         print("stopped: the same command resumes from the last checkpoint", file=sys.stderr)
         raise
     if json:
-        print(json_.dumps(results))
+        print_json(results)
     else:
         _print_results(results)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
 
-from cli.shared import output_errors
+from cli.shared import AsJson, output_errors, print_json
 from signatlas.errors import FeatureError
 
 
@@ -24,7 +23,7 @@ def trajectories(
     threshold: Annotated[float | None, typer.Option(help="High is above this similarity, early and late.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check all files against their checksums first.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the clips.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the shares and curves as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Plot how the similarity of negative pairs changed: pushed apart (H->L), together (L->H), or neither.
 
@@ -42,7 +41,7 @@ def trajectories(
         plot(result, out, title=f"{store.info.corpus}: {result.clips:,} of {result.clips_of:,} clips and their texts")
     if json:
         document = {"trajectories": str(store.path), "fingerprint": store.fingerprint, "seed": seed}
-        print(json_.dumps(document | result.model_dump()))
+        print_json(document | result.model_dump())
         return
     print(f"{result.pairs:,} negatives of {result.clips:,} clips, epochs {', '.join(map(str, result.epochs))}")
     print(f"high: above {result.thresholds[0]:.3f} early and {result.thresholds[1]:.3f} late ({result.rule})")

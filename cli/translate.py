@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import status
+from cli.shared import AsJson, print_json, status
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def translate(
     frames: Annotated[
         Path | None, typer.Option(help="Folder of the corpus's videos (default: as in training).")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Translate a video, a file of poses or a clip of a corpus into text.
 
@@ -48,7 +48,6 @@ def translate(
 
     Example: signatlas translate recording.pose --url http://127.0.0.1:8000
     """
-    import json as jsonlib
 
     if n_best > num_beams:
         raise UserError(f"--n-best {n_best} is more than --num-beams {num_beams}: raise --num-beams")
@@ -65,7 +64,7 @@ def translate(
     else:
         raise UserError("give the translator: --model FOLDER, or --url http://HOST:PORT")
     if json:
-        print(jsonlib.dumps(answer, ensure_ascii=False))
+        print_json(answer)
     else:
         _print(answer)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_
 import sys
 from typing import Annotated, Any
 
 import typer
+
+from cli.shared import AsJson, console, print_json
 
 
 def tune(
@@ -20,7 +21,7 @@ def tune(
     storage_path: Annotated[str | None, typer.Option(help="Folder or URI for results (default: runs/tune).")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study with this name.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Search settings of a recipe with Ray Tune; the hand-set recipe is the first trial.
 
@@ -42,7 +43,7 @@ def tune(
         print("interrupted: run the same command to resume the study", file=sys.stderr)
         raise
     if json:
-        print(json_.dumps(results))
+        print_json(results)
     else:
         _print_results(results)
 
@@ -50,7 +51,6 @@ def tune(
 def _print_results(results: dict[str, Any]) -> None:
     from pathlib import Path
 
-    from cli.shared import console
     from tune.display import table
     from tune.record import read
     from tune.study import Study

@@ -6,12 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import Address, AsJson, Overwrite, console, corpus_summary
+from cli.shared import Address, AsJson, Overwrite, console, corpus_summary, print_json
 from signatlas.errors import MediaError
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def print_summary(extracted: ExtractionResult, json: bool) -> None:
             "missing": [vars(recording) for recording in missing],
             "fingerprint": corpus.info.fingerprint,
         }
-        print(dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary, indent=2)
     else:
         reused = f"; {extracted.reused} recordings from an earlier run" if extracted.reused else ""
         print(f"created {corpus_summary(corpus)}; {extracted.frames:,} frames detected{reused}")

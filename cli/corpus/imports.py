@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from enum import StrEnum
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import Address, AsJson, Overwrite, check_output, corpus_summary, progress_bars
+from cli.shared import Address, AsJson, Overwrite, check_output, corpus_summary, print_json, progress_bars
 from signatlas.corpus import sources
 from signatlas.errors import CorpusError
 
@@ -264,7 +263,7 @@ def pose_lexicon(
     if json:
         summary = {"path": corpus.path, "clips": len(corpus), "splits": corpus.info.counts, "quarantine": quarantine}
         summary |= {"missing": missing, "fingerprint": corpus.info.fingerprint}
-        print(dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary, indent=2)
     else:
         problems = f"; {len(quarantine)} unusable, {len(missing)} missing" if quarantine or missing else ""
         print(f"created {corpus_summary(corpus)}{problems}")
@@ -319,7 +318,7 @@ def _extract(
 def print_listing(listing: Listing, as_json: bool) -> None:
     """Print the recordings of a listing and what is missing, as JSON or with a line each and a summary."""
     if as_json:
-        print(dumps(_as_object(listing), indent=2, ensure_ascii=False))
+        print_json(_as_object(listing), indent=2)
         return
     for item in listing:
         print(_describe(item))

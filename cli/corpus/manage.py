@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.shared import AsJson, CorpusPath, Overwrite, check_output, corpus_summary, output_errors, progress_bars, status
+from cli.shared import (
+    AsJson,
+    CorpusPath,
+    Overwrite,
+    check_output,
+    corpus_summary,
+    output_errors,
+    print_json,
+    progress_bars,
+    status,
+)
 from signatlas.corpus import sources
 from signatlas.errors import CorpusError
 
@@ -74,7 +83,10 @@ def info(
     if plot is not None:
         with output_errors(plot, "--plot"):
             quality(clip_qualities, plot, title=f"{corpus.info.name}: {len(clip_qualities)} clips")
-    print(dumps(description, indent=2, ensure_ascii=False) if json else as_text(description))
+    if json:
+        print_json(description, indent=2)
+    else:
+        print(as_text(description))
 
 
 def doctor(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -83,6 +84,36 @@ def test_the_console_prints_text_unchanged(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     for text in ("Signs like [mouth]", "a[/b]", "[mouth] :smile: text", "runs/[a]/a[/b]"):
         assert text in out
+
+
+def test_json_has_stdout_for_itself(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Ray prints of its processes to sys.stdout in a thread of its own, at any moment of the command."""
+
+    def command(json: shared.AsJson = False) -> None:
+        print("(raylet) a worker ended")
+        if json:
+            shared.print_json({"gloss": "GRÜN"})
+        print("(raylet) and another one")
+
+    monkeypatch.setitem(main.COMMANDS, "example", main.Entry("here:example", "An example."))
+    monkeypatch.setattr(main, "_function", lambda target: command)
+    assert run("example", "--json")[1:] == (
+        '{"gloss": "GRÜN"}\n',
+        "(raylet) a worker ended\n(raylet) and another one\n",
+    )
+    assert run("example")[1:] == ("(raylet) a worker ended\n(raylet) and another one\n", "")
+
+
+def test_every_json_option_has_stdout_for_itself() -> None:
+    def options(entries: main.Entries) -> Iterator[Any]:
+        for name, entry in entries.items():
+            if isinstance(entry, main.Entry):
+                yield from main._command(name, main._function(entry.target)).params
+            else:
+                yield from options(entry)
+
+    json = [option for option in options(main.COMMANDS) if "--json" in option.opts]
+    assert len(json) > 20 and all(option.callback for option in json)
 
 
 def test_commands_print_through_the_shared_console() -> None:

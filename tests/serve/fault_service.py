@@ -34,6 +34,9 @@ def replica_states() -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
+    # Ray prints to stdout at any moment, also into the middle of a line: answers have it for themselves.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     config = parse(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     node = cluster.add_node(**NODE)
@@ -45,8 +48,7 @@ def main() -> None:
     start(config)
     answer: object = "ready"
     while True:
-        # stdout is shared with messages of Ray.
-        print(f"answer: {json.dumps(answer)}", flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
         line = sys.stdin.readline().strip()
         gateway = gateway or serve.get_app_handle(GATEWAY)
         if line == "replicas":

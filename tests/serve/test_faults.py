@@ -39,8 +39,8 @@ RUNNING, WAITING = 24, 16
 class Service:
     """A running service: ``one`` with single replicas of everything, ``two`` with two, both of the same index."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, root: Path, local: Local):
-        self.process, self.url, self.root, self.local = process, url, root, local
+    def __init__(self, process: subprocess.Popen[str], url: str, root: Path, local: Local, log: Path):
+        self.process, self.url, self.root, self.local, self.log = process, url, root, local, log
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -51,15 +51,10 @@ class Service:
 
     def answer(self, timeout_s: float = 60) -> Any:
         """Return the process's next answer."""
-        lines: list[str] = []
-        while True:
-            try:
-                line = self._lines.get(timeout=timeout_s)
-            except queue.Empty:
-                raise AssertionError(f"the service does not answer: {''.join(lines)}") from None
-            if line.startswith("answer: "):
-                return json.loads(line.removeprefix("answer: "))
-            lines.append(line)
+        try:
+            return json.loads(self._lines.get(timeout=timeout_s))
+        except queue.Empty:
+            raise AssertionError(f"the service does not answer: {self.log.read_text()[-3000:]}") from None
 
     def ask(self, command: str) -> Any:
         """Send a command to the process, and return its answer."""
@@ -182,12 +177,14 @@ def service(
     short.mkdir()
     command = [sys.executable, "-m", "tests.serve.fault_service", str(folder / "config.json")]
     local = Local(root, ("v1", "v2"), list(Corpus.open(small_corpus)))
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, env=environment, cwd=Path(__file__).parents[2])  # fmt: skip
+    log = folder / "service.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+                                   text=True, env=environment, cwd=Path(__file__).parents[2])  # fmt: skip
     started = time.monotonic()
     children: list[psutil.Process] = []
     try:
-        running = Service(process, f"http://127.0.0.1:{port}", root, local)
+        running = Service(process, f"http://127.0.0.1:{port}", root, local, log)
         assert running.answer(300) == "ready"
         print(f"\nstarted in {time.monotonic() - started:.0f} s")
         yield running
