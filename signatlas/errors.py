@@ -25,6 +25,10 @@ class IndexVersionError(UserError):
     """An index version that is missing, damaged or built with another model."""
 
 
+class LogError(UserError):
+    """A log of additions and removals that cannot be read or written, or does not fit the index."""
+
+
 class MediaError(UserError):
     """A video that cannot be read, or has fewer frames than its container announces."""
 

@@ -113,6 +113,7 @@ class Manifest(Strict):
     features: FeaturesPart | None = None
     languages: tuple[str, ...] = ()  # of the texts, for entries that are texts
     tokens: int = 0  # of all entries
+    log_position: int = 0  # operations of the index's log up to this one are folded in
     factory: str
     metric: str = "inner_product"
     dims: int
@@ -224,6 +225,7 @@ def write(
     kind: Kind = "signs",
     tokens: TokenTable | None = None,
     features: FeaturesPart | None = None,
+    log_position: int = 0,
 ) -> IndexVersion:
     """Write one version, completely or not at all: unit ``vectors`` float32 [N, E], ``rows`` [N] of ``ROW_SCHEMA``.
 
@@ -260,6 +262,7 @@ def write(
                 features=features,
                 languages=_languages(rows) if kind == "texts" else (),
                 tokens=0 if tokens is None else len(tokens.tokens),
+                log_position=log_position,
                 factory=factory,
                 dims=vectors.shape[1],
                 count=len(rows),

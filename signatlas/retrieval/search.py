@@ -11,7 +11,10 @@ from pydantic import BaseModel
 from signatlas.pose.normalize import check_query
 from signatlas.retrieval.confidence import Mirror
 from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.live_search import LiveSearch
+from signatlas.retrieval.operation_log.log import Log
 from signatlas.retrieval.shard import Ranked, merge
+from signatlas.retrieval.shard_search import Row, ShardQuery
 
 
 class Text(BaseModel):
@@ -73,16 +76,18 @@ class Catalog:
         """Return each (id, score) with the entry's data."""
         positions = pa.array([self._positions[id] for id, _ in ranked], pa.int64())
         rows = self._rows.take(positions).to_pylist()
-        return [
-            Hit(
-                rank=rank,
-                score=score,
-                confidence=self.manifest.confidence.word(score),
-                texts=row["texts"] or [],
-                **{name: row[name] for name in ("id", "gloss", "sign_language", "source", "num_frames")},
-            )
-            for rank, ((_, score), row) in enumerate(zip(ranked, rows, strict=True), start=1)
-        ]
+        found = zip(ranked, rows, strict=True)
+        return [self.hit(rank, score, row) for rank, ((_, score), row) in enumerate(found, start=1)]
+
+    def hit(self, rank: int, score: float, row: Row) -> Hit:
+        """Return an entry's data with its rank and score."""
+        return Hit(
+            rank=rank,
+            score=score,
+            confidence=self.manifest.confidence.word(score),
+            texts=row["texts"] or [],
+            **{name: row[name] for name in ("id", "gloss", "sign_language", "source", "num_frames")},
+        )
 
 
 def without(ranked: Iterable[tuple[str, float]], id: str | None, k: int) -> Ranked:
@@ -91,15 +96,16 @@ def without(ranked: Iterable[tuple[str, float]], id: str | None, k: int) -> Rank
 
 
 class SignSearch:
-    """Search in all shards of an index of signs."""
+    """Search in all shards of an index of signs; with ``log``, as its additions and removals left them."""
 
-    def __init__(self, index_version: IndexVersion):
+    def __init__(self, index_version: IndexVersion, log: Log | None = None):
         index_version.require_signs()
+        self.live = None if log is None else LiveSearch(index_version, log=log)
         self.index_version, self.catalog = index_version, Catalog(index_version)
         self.shards = [index_version.shard(n) for n in range(len(index_version.manifest.shards))]
 
     def rank(self, vectors: np.ndarray, k: int) -> list[Ranked]:
-        """Return the ``k`` best (id, score) of each query of unit vectors float32 [Q, E]."""
+        """Return the ``k`` best (id, score) of each query of unit vectors float32 [Q, E] in the version itself."""
         rankings = [shard.search(vectors, k) for shard in self.shards]
         return [merge(query_rankings, k) for query_rankings in zip(*rankings, strict=True)]
 
@@ -125,4 +131,7 @@ class SignSearch:
         aspect = aspect or encoder.aspect_of(source, None, None)
         sides = (False, True) if mirror == "best" else (False,)
         vectors = np.concatenate([encoder.embed([poses], aspect=aspect, mirror=side) for side in sides])
+        if self.live is not None:
+            found = self.live.search([ShardQuery(vectors, k, leave_out=leave_out)])[0]
+            return [self.catalog.hit(rank, score, row) for rank, (score, row) in enumerate(found.hits, start=1)]
         return self.catalog.hits(without(merge(self.rank(vectors, k + 1), k + 1), leave_out, k))

@@ -12,6 +12,7 @@ from signatlas.retrieval.queries import PoseQuery
 from signatlas.retrieval.query_encoder import SentenceEncoder
 from signatlas.retrieval.search import Catalog, Hit
 from signatlas.retrieval.shard import Ranked, merge
+from signatlas.retrieval.shard_search import accept_language
 from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, rank
 from signatlas.text.language import check_language
 
@@ -77,13 +78,6 @@ class SentenceSearch(SentenceEncoder):
         before = self.scored
         ranked = self.rank([query], k, candidates, accept)[0]
         return SentenceResult(self.catalog.hits(ranked), len(query.tokens), self.scored - before)
-
-
-def accept_language(language: str | None) -> Accept | None:
-    """Return a filter that accepts texts of a language by their id (`clip#de`, `clip#de-2`); None accepts all."""
-    if language is None:
-        return None
-    return lambda id: id.rpartition("#")[2] in (language, *(f"{language}-{n}" for n in range(2, 10)))
 
 
 def text_notes(model: DualEncoder, text: str) -> list[str]:

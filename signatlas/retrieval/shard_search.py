@@ -5,7 +5,7 @@ A service runs one :class:`ShardSearch` in each process, a folder search one ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from signatlas.errors import IndexVersionError
 from signatlas.models.dual_encoder.config import SimilarityConfig
+from signatlas.retrieval import faiss_index
 from signatlas.retrieval.index_version import ROW_SCHEMA, IndexVersion
-from signatlas.retrieval.sentences import accept_language
 from signatlas.retrieval.shard import Ranked, Shard, merge
 from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, Side, rank
 
@@ -58,12 +58,28 @@ class ShardSearch:
         self.shards = [index_version.shard(n, verify=verify) for n in numbers]
         self.similarity = _similarity(index_version) if manifest.tokens else None
         tables = [pq.read_table(index_version.path / name / "ids.parquet") for name in self.names]
-        self.rows: pa.Table = pa.concat_tables(tables or [ROW_SCHEMA.empty_table()]).combine_chunks()
-        ids = self.rows["id"].to_pylist()
-        self._positions = {id: position for position, id in enumerate(ids)}
+        self._set_rows(pa.concat_tables(tables or [ROW_SCHEMA.empty_table()]).combine_chunks())
+
+    @classmethod
+    def of_entries(cls, name: str, vectors: np.ndarray, rows: pa.Table) -> ShardSearch:
+        """Return a search in entries that are in memory: unit vectors float32 [N, E], rows [N] with ascending ids."""
+        search = cls.__new__(cls)
+        search.names, search.similarity = [name], None
+        search.shards = [Shard(name, faiss_index.build(vectors), rows["id"].to_pylist())]
+        search._set_rows(rows)
+        return search
+
+    def _set_rows(self, rows: pa.Table) -> None:
+        self.rows = rows
+        self._positions = {id: position for position, id in enumerate(rows["id"].to_pylist())}
+        self.hidden: Set[str] = frozenset()  # ids of entries that were removed since: they are no hits
 
     def __contains__(self, id: str) -> bool:
-        return id in self._positions
+        return id in self._positions and id not in self.hidden
+
+    def ids(self) -> Set[str]:
+        """Return the ids of all entries, hidden ones too."""
+        return self._positions.keys()
 
     def row(self, id: str) -> Row:
         """Return an entry's columns. Raises KeyError."""
@@ -73,7 +89,7 @@ class ShardSearch:
     def search(self, queries: Sequence[ShardQuery]) -> list[ShardResult]:
         """Return the best entries of each query; a result does not depend on the other queries."""
         results: list[ShardResult | None] = [None] * len(queries)
-        together = [i for i, q in enumerate(queries) if not self._by_tokens(q) and not _restricted(q)]
+        together = [i for i, q in enumerate(queries) if not self._by_tokens(q) and not self._restricted(q)]
         for k in {queries[i].k for i in together}:
             chosen = [i for i in together if queries[i].k == k]
             for i, ranked in zip(chosen, self._nearest([queries[i] for i in chosen], k), strict=True):
@@ -82,6 +98,10 @@ class ShardSearch:
             if results[i] is None:
                 results[i] = self._search_one(query)
         return [result for result in results if result is not None]
+
+    def _restricted(self, query: ShardQuery) -> bool:
+        wanted = query.leave_out is not None or query.language is not None or query.group_by is not None
+        return wanted or bool(self.hidden)
 
     def _by_tokens(self, query: ShardQuery) -> bool:
         return query.tokens is not None and self.similarity is not None
@@ -122,10 +142,10 @@ class ShardSearch:
 
     def _accept(self, query: ShardQuery) -> Accept | None:
         by_language = accept_language(query.language)
-        if query.leave_out is None:
+        if query.leave_out is None and not self.hidden:
             return by_language
-        left_out = query.leave_out
-        return lambda id: id != left_out and (by_language is None or by_language(id))
+        left_out, hidden = query.leave_out, self.hidden
+        return lambda id: id != left_out and id not in hidden and (by_language is None or by_language(id))
 
     def _with_rows(self, ranked: Ranked) -> list[tuple[float, Row]]:
         positions = pa.array([self._positions[id] for id, _ in ranked], pa.int64())
@@ -154,8 +174,11 @@ def merge_results(results: Iterable[ShardResult], k: int, group_by: GroupBy | No
     return ShardResult(hits[:k], sum(result.scored for result in results))
 
 
-def _restricted(query: ShardQuery) -> bool:
-    return query.leave_out is not None or query.language is not None or query.group_by is not None
+def accept_language(language: str | None) -> Accept | None:
+    """Return a filter that accepts texts of a language by their id (`clip#de`, `clip#de-2`); None accepts all."""
+    if language is None:
+        return None
+    return lambda id: id.rpartition("#")[2] in (language, *(f"{language}-{n}" for n in range(2, 10)))
 
 
 def _nearest(shard: Shard, vector: np.ndarray, k: int, accept: Callable[[str], bool] | None) -> Ranked:

@@ -17,7 +17,8 @@ from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval import entries, index_version, two_stage
 from signatlas.retrieval.index_version import CorpusPart, FeaturesPart, IndexVersion
 from signatlas.retrieval.search import SignSearch
-from signatlas.retrieval.sentences import SentenceSearch, accept_language
+from signatlas.retrieval.sentences import SentenceSearch
+from signatlas.retrieval.shard_search import accept_language
 from signatlas.retrieval.tokens import unit
 from signatlas.similarity import Tokens
 from tests.retrieval.conftest import dual_encoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import pyarrow as pa
 
 from signatlas.corpus.format import Corpus
 from signatlas.errors import IndexVersionError
+from signatlas.files import read_bytes, sha256_bytes
 from signatlas.models import folder as model_folder
+from signatlas.models.sign_encoder import SignEncoder
 from signatlas.retrieval import index_version
 from signatlas.retrieval.confidence import Recordings, Selection, select_recordings
 from signatlas.retrieval.index_version import CorpusPart, IndexVersion
+from signatlas.retrieval.live_search import fold
+from signatlas.retrieval.operation_log.log import Log, log_location
 from trainers.pipelines.embed import Embedded, collect, embed
 
 
@@ -30,13 +35,16 @@ def build(
     splits: tuple[str, ...] | None = None,
     version: str | None = None,
     activate: bool = True,
+    log: str | None = None,
     workers: int = 1,
     gpus: float = 0,
     progress: Callable[[int], Any] | None = None,
 ) -> IndexVersion:
     """Embed ``corpus`` (or some sources and splits of it) with Ray Data and write a version under ``out``.
 
-    Needs a connected Ray. Raises CorpusError, ModelError or IndexVersionError, and then writes nothing.
+    The operations of the index's log, or of that at ``log``, are folded in: signs that were added since are in the
+    version, and what was removed is not. Needs a connected Ray. Raises CorpusError, ModelError, LogError or
+    IndexVersionError, and then writes nothing.
     """
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
@@ -56,16 +64,25 @@ def build(
     )
     ids = embedded.rows["id"].to_pylist()
     entries = np.array([id in indexed for id in ids], bool)
-    written = index_version.write(
-        out,
+    operations = Log.open(log_location(out, log))
+    vectors, rows = fold(
         embedded.vectors[entries],
         embedded.rows.filter(pa.array(entries)),
+        operations,
+        model_sha256=sha256_bytes(read_bytes(source_model / model_folder.WEIGHTS)),
+        encoder=lru_cache(lambda: SignEncoder.from_pretrained(source_model)),
+    )
+    written = index_version.write(
+        out,
+        vectors,
+        rows,
         model=source_model,
         corpus=CorpusPart.of(opened, sources, splits),
         factory=factory,
         shards=shards,
         version=version,
         calibration=_recordings(selection, embedded) if selection.ids else None,
+        log_position=operations.end,
     )
     if activate:
         index_version.activate(out, written.version)

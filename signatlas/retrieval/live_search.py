@@ -1,0 +1,146 @@
+"""Search in an index version with the signs that were added since, and without those that were removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from signatlas.errors import LogError
+from signatlas.models.sign_encoder import SignEncoder
+from signatlas.retrieval.index_version import ROW_SCHEMA, IndexVersion, shard_of
+from signatlas.retrieval.operation_log.log import Log
+from signatlas.retrieval.operation_log.record import Operation, Record
+from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult, ShardSearch, merge_results
+
+ADDITIONS = "additions"
+
+
+class LiveSearch:
+    """Searches the shards with the given numbers, by default all of them, as the operations of a log left them.
+
+    :meth:`follow` applies the operations that ``log`` has read; searches in between see a state of before. Additions
+    belong to the shard that a build would put them into, so that no two shards have one. Raises IndexVersionError, and
+    LogError where the log ends before the position that the version has folded in.
+    """
+
+    def __init__(
+        self,
+        index_version: IndexVersion,
+        numbers: Sequence[int] | None = None,
+        *,
+        log: Log | None = None,
+        verify: bool = False,
+    ):
+        self.index_version, self.manifest = index_version, index_version.manifest
+        self.version, self.confidence = self.manifest.version, self.manifest.confidence
+        count = len(self.manifest.shards)
+        self._numbers, self._of = frozenset(range(count) if numbers is None else numbers), count
+        self.base = ShardSearch(index_version, numbers, verify=verify)
+        self.added: ShardSearch | None = None
+        self._entries: dict[str, tuple[Row, np.ndarray]] = {}
+        self.log, self.position = log, self.manifest.log_position
+        if log is not None:
+            if log.end < self.position:
+                raise LogError(
+                    f"the log {log.storage.location} ends at position {log.end}, but version {self.version} has folded "
+                    f"in operations up to {self.position}: restore the log from a backup"
+                )
+            self.follow()
+
+    @property
+    def shards(self) -> list[object]:
+        """The shards of the version."""
+        return list(self.base.shards)
+
+    def follow(self) -> int:
+        """Apply what the log has read since the last time, and return the position it was read to. Raises LogError."""
+        if self.log is None or self.position == self.log.end:
+            return self.position
+        new = [o for o in self.log.operations[self.position :] if shard_of(o.id, self._of) in self._numbers]
+        hidden = {operation.id for operation in new}
+        entries = {id: entry for id, entry in self._entries.items() if id not in hidden}
+        for operation in new:
+            if operation.kind == "remove":
+                entries.pop(operation.id, None)
+            elif not operation.erased:
+                entries[operation.id] = _entry(self.log, operation, self.manifest.model.sha256, lambda: self._encoder)
+        self.base.hidden = self.base.hidden | (hidden & self.base.ids())
+        if hidden & (entries.keys() | self._entries.keys()):
+            self._entries, self.added = entries, _in_memory(entries)
+        self.position = self.log.end
+        return self.position
+
+    @cached_property
+    def _encoder(self) -> SignEncoder:
+        return self.index_version.encoder()
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._entries or id in self.base
+
+    def row(self, id: str) -> Row:
+        """Return an entry's columns. Raises KeyError."""
+        if id in self._entries:
+            return self._entries[id][0]
+        if id not in self.base:
+            raise KeyError(id)
+        return self.base.row(id)
+
+    def removed(self, id: str) -> bool:
+        """Return whether the version's entry with this id was removed, and none was added instead."""
+        return id in self.base.hidden and id not in self._entries
+
+    def poses(self, id: str) -> np.ndarray | None:
+        """Return the poses float32 [frames, 75, 3] of a sign that was added, None for other entries."""
+        position = self.log.added(id) if self.log is not None and id in self else None
+        return None if position is None or self.log is None else self.log.record(position).poses
+
+    def search(self, queries: Sequence[ShardQuery]) -> list[ShardResult]:
+        """Return the best entries of each query; a result does not depend on the other queries."""
+        found = self.base.search(queries)
+        if self.added is None:
+            return found
+        also = self.added.search(queries)
+        return [merge_results(pair, q.k, q.group_by) for q, *pair in zip(queries, found, also, strict=True)]
+
+
+def fold(
+    vectors: np.ndarray, rows: pa.Table, log: Log, *, model_sha256: str, encoder: Callable[[], SignEncoder]
+) -> tuple[np.ndarray, pa.Table]:
+    """Return the vectors [N, E] and rows [N] of a build with the operations of a log folded in.
+
+    Signs that were added while another model was live are embedded by ``encoder()``. Raises LogError.
+    """
+    entries = [
+        _entry(log, operation, model_sha256, encoder)
+        for operation in log.operations
+        if operation.kind == "add" and log.added(operation.id) == operation.position
+    ]
+    kept = np.array([log.touched(id) == 0 for id in rows["id"].to_pylist()], bool)
+    added = pa.Table.from_pylist([row for row, _ in entries], schema=ROW_SCHEMA)
+    parts = [vectors[kept], *(vector[None] for _, vector in entries)]
+    return np.concatenate(parts), pa.concat_tables([rows.filter(pa.array(kept)), added]).combine_chunks()
+
+
+def _entry(
+    log: Log, operation: Operation, model_sha256: str, encoder: Callable[[], SignEncoder]
+) -> tuple[Row, np.ndarray]:
+    row = Record(operation).row()
+    if operation.model_sha256 == model_sha256:
+        return row, log.vector(operation.position)
+    # Added while another model was live: the record's poses are embedded again, alone, so that the vector does not
+    # depend on what else is in the log.
+    poses = log.record(operation.position).poses
+    assert poses is not None
+    aspect = encoder().aspect_of(row["source"], row["width"], row["height"])
+    return row, encoder().embed([poses], aspect=aspect)[0]
+
+
+def _in_memory(entries: dict[str, tuple[Row, np.ndarray]]) -> ShardSearch | None:
+    if not entries:
+        return None
+    ids = sorted(entries)
+    rows = pa.Table.from_pylist([entries[id][0] for id in ids], schema=ROW_SCHEMA)
+    return ShardSearch.of_entries(ADDITIONS, np.stack([entries[id][1] for id in ids]), rows)

@@ -1,0 +1,125 @@
+"""Reading a log: its operations in order, and what they leave of an index version."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from signatlas.errors import LogError
+from signatlas.retrieval.operation_log.record import Operation, Record, parse_record
+from signatlas.retrieval.operation_log.storage import Storage, open_storage
+
+FOLDER = "log"  # in an index folder
+RECORDS = "records/"
+
+
+def record_name(position: int) -> str:
+    """Return the file name of the record with this number, counted from 1."""
+    return f"{RECORDS}{position:012d}"
+
+
+def log_location(root: str | os.PathLike[str], location: str | None = None) -> str:
+    """Return where the log of the index at ``root`` is: at ``location``, else in the index folder."""
+    return location or str(Path(root) / FOLDER)
+
+
+class Log:
+    """The operations that were read so far, record ``n`` at ``operations[n - 1]``; poses are read when asked for.
+
+    Not safe for several threads.
+    """
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+        self.operations: list[Operation] = []
+        self._vectors: dict[int, np.ndarray] = {}
+        self._added: dict[str, int] = {}
+        self._touched: dict[str, int] = {}
+        self._keys: dict[str, int] = {}
+        self.not_erased: list[int] = []  # positions of removed signs whose records may still have their poses
+
+    @classmethod
+    def open(cls, location: str | os.PathLike[str]) -> Log:
+        """Read the log at a path or URI; one that does not exist is empty. Raises LogError."""
+        log = cls(open_storage(location))
+        log.update()
+        log.require_whole()
+        return log
+
+    @property
+    def end(self) -> int:
+        """The position of the last operation that was read, 0 for none."""
+        return len(self.operations)
+
+    def update(self) -> int:
+        """Read the records that are new, and return the position of the last one. Raises LogError."""
+        while True:
+            position = self.end + 1
+            content = self._read(position)
+            if content is None:
+                return self.end
+            self.append(parse_record(content, position))
+
+    def append(self, record: Record) -> None:
+        """Take a record that was read, or has just been written."""
+        operation = record.operation
+        added = self._added.pop(operation.id, None)
+        if added is not None:
+            # What was removed does not stay in memory either.
+            self._vectors.pop(added, None)
+            self.operations[added - 1] = Record(self.operations[added - 1]).erase().operation
+            self.not_erased.append(added)
+        if operation.kind == "add" and not operation.erased:
+            self._added[operation.id] = operation.position
+            assert record.vector is not None
+            self._vectors[operation.position] = record.vector
+        self._touched[operation.id] = operation.position
+        if operation.key is not None:
+            self._keys[operation.key] = operation.position
+        self.operations.append(operation)
+
+    def require_whole(self) -> None:
+        """Raise LogError where a record is missing before others: a removal may be lost with it."""
+        names = self._names()
+        if names and names[-1] > record_name(self.end):
+            raise LogError(
+                f"record {self.end + 1} of {self.storage.location} is missing, later ones are there: restore it from a "
+                "backup"
+            )
+
+    def vector(self, position: int) -> np.ndarray:
+        """Return the unit vector float32 [E] of the sign added at ``position``."""
+        return self._vectors[position]
+
+    def record(self, position: int) -> Record:
+        """Return an operation with the poses of its sign. Raises LogError."""
+        content = self._read(position)
+        if content is None:
+            raise LogError(f"record {position} of {self.storage.location} is missing: restore it from a backup")
+        return parse_record(content, position)
+
+    def added(self, id: str) -> int | None:
+        """Return the position at which a sign was added that has not been removed since, None if there is none."""
+        return self._added.get(id)
+
+    def with_key(self, key: str) -> int | None:
+        """Return the position of the operation with an idempotency key, None if there is none."""
+        return self._keys.get(key)
+
+    def touched(self, id: str) -> int:
+        """Return the position of the last operation on an id, 0 for none: it hides entries of versions before it."""
+        return self._touched.get(id, 0)
+
+    def _read(self, position: int) -> bytes | None:
+        try:
+            return self.storage.read(record_name(position))
+        except OSError as error:
+            raise LogError(f"record {position} of {self.storage.location} cannot be read: {error}") from error
+
+    def _names(self) -> list[str]:
+        try:
+            return self.storage.names(RECORDS)
+        except OSError as error:
+            raise LogError(f"{self.storage.location} cannot be read: {error}") from error
