@@ -41,14 +41,20 @@ class LiveSearch:
         self.base = ShardSearch(index_version, numbers, verify=verify)
         self.added: ShardSearch | None = None
         self._entries: dict[str, tuple[Row, np.ndarray]] = {}
-        self.log, self.position = log, self.manifest.log_position
+        self.log: Log | None = None
+        self.position = self.manifest.log_position
         if log is not None:
-            if log.end < self.position:
-                raise LogError(
-                    f"the log {log.storage.location} ends at position {log.end}, but version {self.version} has folded "
-                    f"in operations up to {self.position}: restore the log from a backup"
-                )
-            self.follow()
+            self.attach(log)
+
+    def attach(self, log: Log) -> None:
+        """Apply the operations of ``log`` that the version lacks. Raises LogError where it does not fit."""
+        if log.end < self.position:
+            raise LogError(
+                f"the log {log.storage.location} ends at position {log.end}, but version {self.version} has folded in "
+                f"operations up to {self.position}: restore the log from a backup"
+            )
+        self.log = log
+        self.follow()
 
     @property
     def shards(self) -> list[object]:
@@ -100,10 +106,10 @@ class LiveSearch:
     def search(self, queries: Sequence[ShardQuery]) -> list[ShardResult]:
         """Return the best entries of each query; a result does not depend on the other queries."""
         found = self.base.search(queries)
-        if self.added is None:
-            return found
-        also = self.added.search(queries)
-        return [merge_results(pair, q.k, q.group_by) for q, *pair in zip(queries, found, also, strict=True)]
+        if self.added is not None:
+            also = self.added.search(queries)
+            found = [merge_results(pair, q.k, q.group_by) for q, *pair in zip(queries, found, also, strict=True)]
+        return [result._replace(position=self.position) for result in found]
 
 
 def fold(

@@ -41,10 +41,14 @@ class ShardQuery(NamedTuple):
 
 
 class ShardResult(NamedTuple):
-    """The best (score, row) of a query by score descending, and the number of pairs scored token by token."""
+    """The best (score, row) of a query by score descending, and the number of pairs scored token by token.
+
+    Operations of the index's log up to ``position`` are applied.
+    """
 
     hits: list[tuple[float, Row]]
     scored: int = 0
+    position: int = 0
 
 
 class ShardSearch:
@@ -171,7 +175,8 @@ def merge_results(results: Iterable[ShardResult], k: int, group_by: GroupBy | No
     hits = sorted((hit for result in results for hit in result.hits), key=lambda hit: (-hit[0], hit[1]["id"]))
     if group_by is not None:
         hits = best_of_each(hits, group_by)
-    return ShardResult(hits[:k], sum(result.scored for result in results))
+    position = min((result.position for result in results), default=0)
+    return ShardResult(hits[:k], sum(result.scored for result in results), position)
 
 
 def accept_language(language: str | None) -> Accept | None:
