@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from serve.config import Limits
 from serve.encoder import Encoded, EncoderQuery, Signing, status_of
 from serve.errors import Problem, shown
-from serve.schemas import ClipQuery, PosesQuery, SearchOptions, TextQuery, VectorQuery
+from serve.schemas import AddRequest, ClipQuery, PosesQuery, SearchOptions, TextQuery, VectorQuery
 from serve.searcher import Found, Outcome
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import Manifest
@@ -21,13 +21,13 @@ from signatlas.retrieval.search import Sign
 HIT_COLUMNS = ("id", "gloss", "sign_language", "source", "num_frames")
 
 
-def json_response(content: Any, headers: dict[str, str] | None = None) -> Response:
+def json_response(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
     """Return a JSON response; numpy arrays are lists."""
-    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), 200, headers, "application/json")
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, headers, "application/json")
 
 
-def check_signing(query: PosesQuery, limits: Limits) -> Signing:
-    """Return the recording of a query. Raises a 413 Problem for too many frames."""
+def check_signing(query: PosesQuery | AddRequest, limits: Limits) -> Signing:
+    """Return the recording of a query or an addition. Raises a 413 Problem for too many frames."""
     if len(query.poses) > limits.frames:
         raise Problem(413, f"poses: {len(query.poses):,} frames; at most {limits.frames:,} are accepted")
     return Signing(query.poses, query.aspect, query.source)
@@ -92,6 +92,7 @@ def search_answer(outcome: Outcome, options: SearchOptions, name: str) -> dict[s
         "synthetic": manifest.corpus.synthetic,
         "entries": manifest.count,
         "partial": bool(outcome.missing),
+        "position": outcome.position,
         "shards": {
             "answered": len(manifest.shards) - len(outcome.missing),
             "of": len(manifest.shards),

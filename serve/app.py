@@ -18,10 +18,11 @@ from ray.serve.handle import DeploymentHandle
 from cluster.ray_internals import set_code_version
 from serve.config import DeploymentOptions, IndexApplication, ScaledOptions, ServeConfig, TranslatorApplication, parse
 from serve.encoder import Encoder
-from serve.parts import application_name, num_shards
+from serve.parts import application_name, num_shards, writer_name
 from serve.scaling import with_queued_work_policy
 from serve.shard import Shard
 from serve.updater import Updater
+from serve.writer import Writer
 from signatlas.config import Strict, dump_absolute
 
 GATEWAY, HEALTH = application_name("gateway"), application_name("healthz")
@@ -54,6 +55,8 @@ def specs(config: ServeConfig) -> list[AppSpec]:
         for application in config.applications
         if not (isinstance(application, IndexApplication) and application.colocate)
     ]
+    writers = [writer_name(index.name) for index in config.indexes() if index.writer is not None]
+    parts += [AppSpec(application_name(name), None, name) for name in writers]
     return [AppSpec(HEALTH, "/healthz", "healthz"), *parts, AppSpec(GATEWAY, "/", "gateway")]
 
 
@@ -91,6 +94,10 @@ def application(config: ServeConfig, part: str) -> Application:
         parts = tuple(with_shard_count(a) if isinstance(a, IndexApplication) else a for a in config.applications)
         config = config.model_copy(update={"applications": parts})
         return _deployment(Gateway, "Gateway", config.gateway, config).bind(config)
+    for index in config.indexes():
+        if part == writer_name(index.name) and index.writer is not None:
+            url = f"http://{config.http.host}:{config.http.port}"
+            return _deployment(WriterReplica, "Writer", index.writer, index).bind(index, url)
     (found,) = [a for a in config.applications if a.name == part]
     return _translator(found) if isinstance(found, TranslatorApplication) else _index(with_shard_count(found))
 
@@ -188,6 +195,17 @@ class ShardReplica(Shard):
     async def __init__(self, config: IndexApplication, number: int, of: int) -> None:  # type: ignore[misc]
         super().__init__(config, number, of)
         await self.start(_updater_handle())
+
+
+class WriterReplica(Writer):
+    """The writer as a Ray Serve deployment."""
+
+    async def __init__(self, config: IndexApplication, url: str) -> None:  # type: ignore[misc]
+        super().__init__(config, url)
+        self.follow()
+
+    async def __del__(self) -> None:
+        await self.close()
 
 
 class UpdaterReplica(Updater):

@@ -114,6 +114,14 @@ class TranslatorOptions(ScaledOptions):
     target_wait_s: float = Field(2.0, gt=0)
 
 
+class WriterOptions(DeploymentOptions):
+    """The writer of an index's log of additions and removals. One replica: a second one would not get the lease."""
+
+    num_replicas: Literal[1] = 1
+    autoscaling_config: None = None
+    ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.05})
+
+
 class IndexApplication(Strict):
     """Search in one index: an encoder, shards, and an updater that switches them to a new version together.
 
@@ -130,6 +138,9 @@ class IndexApplication(Strict):
     encoder: EncoderOptions = EncoderOptions()
     shard: ShardOptions = ShardOptions()
     updater: DeploymentOptions = DeploymentOptions(ray_actor_options={"num_cpus": 0.05}, max_ongoing_requests=1000)
+    writer: WriterOptions | None = Field(None, description="take additions and removals of signs ({} for the defaults)")
+    log: LocalPath | None = Field(None, description="path or URI of the log (default: <index>/log)")
+    max_log_lag_s: float = Field(5, gt=0, description="a shard that could not read the log for longer answers 503")
 
 
 class TranslatorApplication(Strict):

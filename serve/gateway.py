@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from ray import serve
 
 import signatlas
-from serve import answers, errors, metrics
+from serve import answers, changes, errors, metrics
 from serve.access import Access
 from serve.admission import Running
 from serve.batcher import SWITCH_INTERVAL_S
@@ -24,6 +24,8 @@ from serve.openapi import DESCRIPTION, describe, request_body
 from serve.parts import Parts
 from serve.request_body import BodyReader
 from serve.schemas import (
+    AddRequest,
+    ChangeAnswer,
     EmbedAnswer,
     EmbedRequest,
     Indexes,
@@ -195,6 +197,36 @@ class Gateway:
 
     def _deadline(self, seconds: float | None, limit: float) -> Deadline:
         return Deadline(min(seconds or limit, limit))
+
+    # Additions and removals
+
+    @app.post(
+        "/v1/signs",
+        tags=["catalog"],
+        status_code=201,
+        response_model=ChangeAnswer,
+        responses={200: {"model": ChangeAnswer, "description": "the change of an earlier request with this key"}},
+        openapi_extra=request_body(AddRequest),
+    )
+    async def add_sign(self, request: Request) -> Response:
+        """Add a recording of a sign to an index of signs. Takes an Idempotency-Key."""
+        async with self.access.admit(request) as key:
+            changes.require_writer_key(key)
+            unique = changes.idempotency_key(request, key)
+            async with self.bodies.json(request, AddRequest.model_validate) as body:
+                deadline = self._deadline(body.deadline_s, self.limits.deadline_s)
+                async with self.running.slot(deadline.left()):
+                    answer = await changes.add(self.parts, body, unique, self.limits, deadline)
+                return answers.json_response(answer, status=200 if answer["repeated"] else 201)
+
+    @app.delete("/v1/signs/{id:path}", tags=["catalog"], response_model=ChangeAnswer)
+    async def remove_sign(self, request: Request, id: str, index: str | None = None) -> Response:
+        """Remove an entry from an index of signs, for good: roll backs and rebuilds do not bring it back."""
+        async with self.access.admit(request) as key:
+            changes.require_writer_key(key)
+            unique = changes.idempotency_key(request, key)
+            deadline = self._deadline(None, self.limits.deadline_s)
+            return answers.json_response(await changes.remove(self.parts, id, index, unique, deadline))
 
     # What the service has
 

@@ -53,6 +53,12 @@ def set_version(index: str, live: str, before: str | None) -> None:
     gauge.set(1.0, {"part": index, "version": live})
 
 
+def set_log_position(index: str, role: str, position: int) -> None:
+    """Record up to which operation ``role`` ("gateway", "shard 0") knows the log of additions and removals."""
+    gauge = _gauge("signatlas_log_position", "Last operation of the log that a part has read", "role")
+    gauge.set(float(position), {"part": index, "role": role})
+
+
 @functools.cache  # Ray wants each metric made once in a process
 def _counter(name: str, description: str, *tags: str) -> metrics.Counter:
     return metrics.Counter(name, description, _tag_keys(*tags))

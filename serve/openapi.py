@@ -21,7 +21,9 @@ FAVICON = "data:,"
 STATUSES = {
     400: "the body is not JSON, or not a form",
     401: "the key is missing or not valid",
+    403: "the key may only read, or the index takes no changes",
     404: "no such clip, entry, index, model or path",
+    409: "the index has an entry with this id",
     408: "the body did not arrive in time",
     413: "more bytes, frames, characters or queries than are accepted",
     415: "another content type or encoding, or a file that is not .pose",
@@ -39,6 +41,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "poses": {"queries": [{"poses": POSES, "width": 640, "height": 480}]},
         "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}], "group_by": "gloss"},
         "vector": {"queries": [{"vector": [0.6, -0.8]}], "min_score": 0.5},
+    },
+    "AddRequest": {
+        "sign": {
+            "poses": POSES,
+            "width": 640,
+            "height": 480,
+            "fps": 25,
+            "gloss": "BAUM",
+            "sign_language": "gsg",
+            "texts": [{"language": "de", "text": "Baum"}],
+            "signer": "anna",
+            "consent": {"given_by": "anna", "use": "search in this service"},
+        }
     },
     "TranslateRequest": {
         "clip": {"queries": [{"clip": "phoenix-composed/test/0001"}], "num_beams": 8},
@@ -156,6 +171,13 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+def _statuses(path: str, method: str) -> list[int]:
+    """Return the statuses of the problems that an operation can answer with."""
+    changes = path.startswith("/v1/signs") and method != "get"
+    possible = STATUSES if method == "post" else {*STATUSES_OF_GET, *((403,) if changes else ())}
+    return [status for status in STATUSES if status in possible and (changes or status not in (403, 409))]
+
+
 def _set_responses(operation: dict[str, Any], path: str, method: str) -> None:
     """State the problems that an operation can answer with, and which keys it takes."""
     problem = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}}
@@ -165,7 +187,7 @@ def _set_responses(operation: dict[str, Any], path: str, method: str) -> None:
         responses["503"] = {"description": STATUSES[503], "content": problem, "headers": RETRY_AFTER}
         operation["security"] = []
         return
-    for status in STATUSES if method == "post" else STATUSES_OF_GET:
+    for status in _statuses(path, method):
         headers = RETRY_AFTER if status in (429, 503) else {}
         responses[str(status)] = {
             "description": STATUSES[status],

@@ -25,6 +25,11 @@ def application_name(name: str) -> str:
     return PREFIX + name
 
 
+def writer_name(index: str) -> str:
+    """Return the name of the application of an index's writer; no index or model can have it."""
+    return f"{index}.writer"
+
+
 def num_shards(application: IndexApplication) -> int:
     """Return the number of shard deployments of an index. Raises IndexVersionError."""
     if application.shards is not None:
@@ -39,6 +44,7 @@ class Parts:
         self.config = config
         self.searchers: dict[str, Searcher] = {}
         self.translators: dict[str, TranslatorClient] = {}
+        self.writers: dict[str, Any] = {}
 
     async def start(self) -> None:
         """Load what is colocated, connect to the rest. A part that is not there yet is answered with 503."""
@@ -53,6 +59,8 @@ class Parts:
                 shards = [_handle(f"Shard{n}", name) for n in range(count)]
             self.searchers[application.name] = Searcher(application, encoder, shards, updater)
             self.searchers[application.name].follow()
+            if application.writer is not None:
+                self.writers[application.name] = _handle("Writer", application_name(writer_name(application.name)))
         for translator in self.config.translators():
             handle = _handle("Translator", application_name(translator.name))
             self.translators[translator.name] = TranslatorClient(translator, handle)
@@ -61,6 +69,12 @@ class Parts:
         """Return the searcher of an index. Raises a Problem (404, 422)."""
         searcher: Searcher = _choose(self.searchers, name, "index")
         return searcher
+
+    def writer(self, index: str) -> Any:
+        """Return the handle of an index's writer. Raises a 403 Problem where the index takes no changes."""
+        if index not in self.writers:
+            raise Problem(403, f"the index {index} takes no changes: give it a writer in the service's configuration")
+        return self.writers[index]
 
     async def entry(self, id: str, name: str | None, deadline: Deadline) -> tuple[Searcher, dict[str, Any]]:
         """Return an entry's columns and its index: the named one, else the first that has it. Raises a 404 Problem."""
@@ -108,6 +122,7 @@ class Parts:
                 "shards": len(m.shards), "dims": m.dims, "factory": m.factory,
                 "model": _model_name(m.model.name), "model_sha256": m.model.sha256,
                 "confidence": m.confidence.model_dump(),
+                "additions": name in self.writers, "position": searcher.position,
             })  # fmt: skip
         return infos
 

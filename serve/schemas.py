@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from signatlas.errors import PoseError
 from signatlas.pose.serialization import from_json
+from signatlas.retrieval.operation_log.record import AddedSign
 from signatlas.retrieval.search import Hit
 
 COORDINATE = {"anyOf": [{"type": "number"}, {"type": "null"}]}
@@ -164,6 +165,9 @@ class SearchOptions(Request):
     rerank: bool = Field(True, description="sentences: score the candidates token by token")
     candidates: int = Field(200, ge=1, le=10_000, description="sentences: entries of each shard that are scored so")
     require_all: bool = Field(False, description="503 instead of a partial answer when a shard is missing")
+    position: int | None = Field(
+        None, ge=1, description="see the additions and removals up to this one: from the answer to a change"
+    )
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="time to answer, in seconds")
 
 
@@ -225,6 +229,36 @@ class SearchAnswer(BaseModel):
     entries: int = Field(description="number of entries of the index")
     partial: bool
     shards: ShardState
+    position: int = Field(description="the answer has all additions and removals up to this one")
+
+
+class AddRequest(AddedSign):
+    """A recording of a sign to add to an index, and who agreed to that: nothing is stored without ``consent``."""
+
+    index: str | None = Field(None, max_length=63, description="name of the index, where the service has several")
+    id: Id | None = Field(None, description="id of the new entry (default: added/ and a random number)")
+    poses: Poses
+    deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="time to answer, in seconds")
+
+    @model_validator(mode="after")
+    def _size(self) -> AddRequest:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height go together")
+        return self
+
+    @property
+    def aspect(self) -> float | None:
+        """width/height, None where unknown."""
+        return self.width / self.height if self.width and self.height else None
+
+
+class ChangeAnswer(BaseModel):
+    """A change that is stored: searches that send ``position`` see it at once, all others within a second."""
+
+    id: str
+    index: str
+    position: int
+    repeated: bool = Field(description="an earlier request with the same Idempotency-Key made this change")
 
 
 class TranslateOptions(Request):
@@ -320,6 +354,8 @@ class IndexInfo(BaseModel):
     model: str
     model_sha256: str
     confidence: dict[str, Any]
+    additions: bool = Field(description="whether signs can be added and removed")
+    position: int = Field(description="number of additions and removals so far")
 
 
 class ModelInfo(BaseModel):

@@ -24,12 +24,13 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from serve import metrics
 from serve.batcher import Batcher
 from serve.config import IndexApplication
-from serve.encoder import Encoded, EncoderQuery, VersionMissing
+from serve.encoder import Encoded, EncoderQuery, Signing, VersionMissing
 from serve.errors import Problem, service_unavailable
 from serve.schemas import SearchOptions
 from serve.versions import REPORT_S, REPORT_TIMEOUT_S, Report, Target
-from signatlas.errors import UserError
+from signatlas.errors import LogError, UserError
 from signatlas.retrieval.index_version import Kind, Manifest
+from signatlas.retrieval.queries import PoseQuery, UnknownClip
 from signatlas.retrieval.shard_search import ShardQuery, ShardResult, merge_results
 
 logger = logging.getLogger("ray.serve")
@@ -83,6 +84,15 @@ class Outcome(NamedTuple):
     results: list[Found | UserError]
     missing: list[str]
     stages: dict[str, float]  # stage -> milliseconds
+    position: int  # operations of the log up to this one are applied
+
+
+class ShardItem(NamedTuple):
+    """A query for a shard, when it must be answered, and up to which operation the shard must have read the log."""
+
+    query: ShardQuery
+    deadline: float
+    position: int
 
 
 class ShardClient:
@@ -96,13 +106,17 @@ class ShardClient:
         self.number, self.handle, self.config = number, handle, config
         self.replicas = 1
         self.late = False
-        self._batchers: dict[str, Batcher[tuple[ShardQuery, float], ShardResult]] = {}
+        self._batchers: dict[str, Batcher[ShardItem, ShardResult]] = {}
 
-    async def search(self, version: str, query: ShardQuery, seconds: float) -> ShardResult:
-        """Return the shard's result. Raises TimeoutError, VersionMissing, or an error of Ray."""
+    async def search(self, version: str, query: ShardQuery, seconds: float, position: int = 0) -> ShardResult:
+        """Return the shard's result, with the operations of the log up to ``position`` if there are that many.
+
+        Raises TimeoutError, VersionMissing, LogError, or an error of Ray.
+        """
         wait = min(seconds, LATE_WAIT_S) if self.late else seconds
+        item = ShardItem(query, time.monotonic() + seconds, position)
         try:
-            return await asyncio.wait_for(self._batcher(version).submit((query, time.monotonic() + seconds)), wait)
+            return await asyncio.wait_for(self._batcher(version).submit(item), wait)
         except TimeoutError:
             self.late = self.late or wait >= LATE_AFTER_S
             raise
@@ -110,14 +124,14 @@ class ShardClient:
             self.late = True
             raise
 
-    def _batcher(self, version: str) -> Batcher[tuple[ShardQuery, float], ShardResult]:
+    def _batcher(self, version: str) -> Batcher[ShardItem, ShardResult]:
         if version not in self._batchers:
 
-            async def run(batch: Sequence[tuple[ShardQuery, float]]) -> Sequence[ShardResult]:
-                left = max(deadline for _, deadline in batch) - time.monotonic()
-                queries = [query for query, _ in batch]
+            async def run(batch: Sequence[ShardItem]) -> Sequence[ShardResult]:
+                left = max(item.deadline for item in batch) - time.monotonic()
+                queries, position = [item.query for item in batch], max(item.position for item in batch)
                 results: Sequence[ShardResult] = await self.ask(
-                    lambda seconds: self.handle.search.remote(version, queries, seconds), max(left, 0.01)
+                    lambda seconds: self.handle.search.remote(version, queries, seconds, position), max(left, 0.01)
                 )
                 self.late = False
                 return results
@@ -193,6 +207,7 @@ class Searcher:
         self.manifests: dict[str, Manifest] = {}
         self.live: str | None = None
         self.encoder_replicas = 1
+        self.position = 0  # of the last operation in the index's log that is known here
         self.replica = uuid.uuid4().hex[:12]
         self._task: asyncio.Task[None] | None = None
         self._encoders: dict[str, Batcher[tuple[EncoderQuery, float], Encoded]] = {}
@@ -220,10 +235,16 @@ class Searcher:
         if target.live is not None:
             metrics.set_version(self.config.name, target.live, self.live)
             self.live = target.live
+        self.knows(target.position)
         replicas = await asyncio.wait_for(result_of(self.updater.replicas.remote()), REPORT_TIMEOUT_S)
         for shard in self.shards:
             shard.replicas = replicas.get(f"shard {shard.number}", 1)
         self.encoder_replicas = replicas.get("encoder", 1)
+
+    def knows(self, position: int) -> None:
+        """Have all searches from now on see the operations of the log up to ``position``."""
+        self.position = max(self.position, position)
+        metrics.set_log_position(self.config.name, "gateway", self.position)
 
     @property
     def manifest(self) -> Manifest:
@@ -267,6 +288,7 @@ class Searcher:
         deadline: Deadline,
     ) -> Outcome:  # fmt: skip
         started = time.monotonic()
+        position = max(self.position, options.position or 0)
         encoded = await self.encode(manifest.version, queries, deadline)
         encoded_at = time.monotonic()
         wanted = [
@@ -274,13 +296,16 @@ class Searcher:
             for query, e in zip(queries, encoded, strict=True)
         ]
         answers = await asyncio.gather(
-            *(self._ask_shard(shard, manifest.version, wanted, deadline) for shard in self.shards)
+            *(self._ask_shard(shard, manifest.version, wanted, deadline, position) for shard in self.shards)
         )
         searched_at = time.monotonic()
         missing = [name for shard, answer in zip(self.shards, answers, strict=True) if answer is None
                    for name in self._names(manifest, shard.number)]  # fmt: skip
         if len(missing) == len(manifest.shards) and any(w is not None for w in wanted):
             raise service_unavailable("no shard of the index answers: try again, and see /readyz")
+        reached = [result.position for answer in answers for result in answer or () if result is not None]
+        if options.position is not None and min(reached, default=options.position) < options.position:
+            raise Problem(422, f"position: the log of this index ends at {min(reached)}")
         if missing and options.require_all:
             raise service_unavailable(f"{', '.join(missing)} of the index did not answer, and all were required")
         results: list[Found | UserError] = []
@@ -294,7 +319,8 @@ class Searcher:
                 results.append(Found(merged, e))
         stages = {"encode": encoded_at - started, "shards": searched_at - encoded_at,
                   "merge": time.monotonic() - searched_at}  # fmt: skip
-        return Outcome(manifest, results, missing, {name: 1e3 * s for name, s in stages.items()})
+        milliseconds = {name: 1e3 * s for name, s in stages.items()}
+        return Outcome(manifest, results, missing, milliseconds, min(reached, default=position))
 
     async def encode(
         self, version: str, queries: Sequence[EncoderQuery | np.ndarray], deadline: Deadline
@@ -305,6 +331,10 @@ class Searcher:
     async def _encode(self, version: str, query: EncoderQuery | np.ndarray, deadline: Deadline) -> Encoded | UserError:
         if isinstance(query, np.ndarray):
             return Encoded(query[None])
+        if query.clip is not None and (known := await self.added(version, query.clip, deadline)) is not None:
+            if isinstance(known, UserError):
+                return known
+            query = query._replace(clip=None, signing=Signing(known.poses, known.aspect, known.source))
         left = deadline.require()
         try:
             return await asyncio.wait_for(self._encoder_batcher(version).submit((query, time.monotonic() + left)), left)
@@ -345,7 +375,7 @@ class Searcher:
         return await ask_replicas(call, seconds, ENCODER_HEDGE_S if self.encoder_replicas > 1 else None)
 
     async def _ask_shard(
-        self, shard: ShardClient, version: str, wanted: Sequence[ShardQuery | None], deadline: Deadline
+        self, shard: ShardClient, version: str, wanted: Sequence[ShardQuery | None], deadline: Deadline, position: int
     ) -> list[ShardResult | None] | None:
         """Return the shard's result of each query, None in place of all where it did not answer in time."""
         # A little less than what is left, so that a partial answer still arrives in time.
@@ -353,12 +383,17 @@ class Searcher:
         asked = [query for query in wanted if query is not None]
         if not asked:
             return [None] * len(wanted)
-        answers = await asyncio.gather(*(shard.search(version, query, left) for query in asked), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(shard.search(version, query, left, position) for query in asked), return_exceptions=True
+        )
         for answer in answers:
             if isinstance(answer, VersionMissing):
                 raise answer
             if isinstance(answer, BaseException):
                 metrics.count_shard_error(self.config.name, shard.number, answer)
+                if isinstance(answer, LogError):
+                    # Not a partial answer: an entry that was removed is never shown, and never missed in silence.
+                    raise service_unavailable(str(answer)) from answer
                 if not isinstance(answer, TimeoutError):
                     logger.warning("shard %d of %s: %s", shard.number, self.config.name, _first_line(answer))
                 return None
@@ -372,20 +407,39 @@ class Searcher:
         """Return an entry's columns, None if the index has no such entry. Raises a 503 Problem."""
         version = self.manifest.version
         for shard in self.shards:
-            try:
-                row = await self._row(shard, version, id, deadline.require())
-            except (TimeoutError, VersionMissing, *LOST) as error:
-                raise service_unavailable(f"shard {shard.number} does not answer: try again") from error
+            row = await self._ask_about(shard, lambda s: s.handle.row.remote(version, id, self.position), deadline)
             if row is not None:
                 return dict(row)
         return None
 
-    async def _row(self, shard: ShardClient, version: str, id: str, seconds: float) -> Any:
-        return await shard.ask(lambda _: shard.handle.row.remote(version, id), seconds)
+    async def _ask_about(self, shard: ShardClient, call: Callable[[ShardClient], Any], deadline: Deadline) -> Any:
+        """Return what a shard knows about an entry. Raises a 503 Problem."""
+        try:
+            return await shard.ask(lambda _: call(shard), deadline.require())
+        except LogError as error:
+            raise service_unavailable(str(error)) from error
+        except (TimeoutError, VersionMissing, *LOST) as error:
+            raise service_unavailable(f"shard {shard.number} does not answer: try again") from error
+
+    async def added(self, version: str, id: str, deadline: Deadline) -> PoseQuery | UserError | None:
+        """Return a sign that was added, an error for an entry that was removed, else None. Raises a 503 Problem."""
+        if self.position == 0:
+            return None
+        for shard in self.shards:
+            call = functools.partial(_ask_added, version=version, id=id, position=self.position)
+            known = await self._ask_about(shard, call, deadline)
+            if known is True:
+                return UnknownClip(f"no clip '{id}': it was removed")
+            if known:
+                row, poses = known
+                return PoseQuery(id, poses, row["width"], row["height"], row["source"], id, row["gloss"])
+        return None
 
     async def clip(self, id: str, deadline: Deadline) -> Any:
-        """Return a clip of the index's corpus, or a UserError. Raises a 503 Problem."""
+        """Return an added sign or a clip of the index's corpus, or a UserError. Raises a 503 Problem."""
         version = self.manifest.version
+        if (known := await self.added(version, id, deadline)) is not None:
+            return known
         try:
             return await self._ask_encoder(lambda _: self.encoder.clip.remote(version, id), deadline.require())
         except (TimeoutError, VersionMissing, *LOST) as error:
@@ -414,6 +468,10 @@ def _shard_query(query: EncoderQuery | np.ndarray, encoded: Encoded, options: Se
         language=encoded.language,
         group_by=options.group_by,
     )
+
+
+def _ask_added(shard: ShardClient, *, version: str, id: str, position: int) -> Any:
+    return shard.handle.added.remote(version, id, position)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ searches in it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -18,9 +19,12 @@ from serve.config import IndexApplication
 from serve.versions import Report, Target
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import CURRENT, IndexVersion, current
+from signatlas.retrieval.operation_log.log import log_location, record_name
+from signatlas.retrieval.operation_log.storage import Storage, open_storage
 
 logger = logging.getLogger("ray.serve")
 POLL_S = 1.0  # how often CURRENT is read
+LOG_POLL_S = 0.25  # how often the log is looked at: a gateway hears of a change within a second
 FRESH_S = 4.0  # a replica that has not reported for this long counts as missing
 FORGET_S = 30.0
 DECIDE_S = 1.5  # a restarted updater first hears which version the gateways use
@@ -121,7 +125,10 @@ class Updater:
         self.parts = ("encoder", *(f"shard {n}" for n in range(num_shards)))
         self.rollout = Rollout(self.parts)
         self.message = ""
+        self.position = 0  # of the last operation in the log
+        self._storage: Storage | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._watch_log: asyncio.Task[None] | None = None
         self._app_name: str | None = None
 
     def follow(self, app_name: str | None) -> None:
@@ -129,11 +136,12 @@ class Updater:
         self._app_name = app_name
         if self._watch is None:
             self._watch = asyncio.ensure_future(self._follow())
+            self._watch_log = asyncio.ensure_future(self._follow_log())
 
     async def report(self, report: Report) -> Target:
         """Record a replica's state; return what it shall load."""
         self.follow(self._app_name)
-        return self.rollout.report(report)
+        return self.rollout.report(report)._replace(position=self.position)
 
     async def replicas(self) -> dict[str, int]:
         """Return the number of replicas of each part, with those that may have been lost a moment ago.
@@ -158,6 +166,20 @@ class Updater:
             "replicas": {part: len(rollout.fresh(part)) for part in self.parts},
             "message": self.message,
         }
+
+    async def _follow_log(self) -> None:
+        """Look for new operations. Shards read the log themselves, and say what is wrong with it."""
+        while True:
+            with contextlib.suppress(Exception):
+                self.position = await asyncio.to_thread(self._log_end, self.position)
+            await asyncio.sleep(LOG_POLL_S)
+
+    def _log_end(self, position: int) -> int:
+        if self._storage is None:
+            self._storage = open_storage(log_location(self.config.index, self.config.log))
+        while self._storage.read(record_name(position + 1)) is not None:
+            position += 1
+        return position
 
     async def _follow(self) -> None:
         while True:

@@ -28,10 +28,14 @@ class Report(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What the updater answers: the version to search in, and all versions to keep loaded; empty while undecided."""
+    """What the updater answers: the version to search in, and all versions to keep loaded; empty while undecided.
+
+    ``position`` is that of the last operation in the index's log.
+    """
 
     live: str | None
     load: tuple[str, ...]
+    position: int = 0
 
 
 class LoadedVersions(Generic[T]):

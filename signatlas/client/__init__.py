@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from signatlas.client.client import AsyncClient, Client
     from signatlas.client.errors import ServiceError
     from signatlas.client.requests import (
+        AddOptions,
         ClipQuery,
         EmbedOptions,
         PosesQuery,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         VectorQuery,
     )
     from signatlas.client.schemas import (
+        ChangeAnswer,
         EmbedAnswer,
         Embedding,
         Hit,
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AddOptions",
     "AsyncClient",
+    "ChangeAnswer",
     "Client",
     "ClipQuery",
     "EmbedAnswer",
@@ -71,7 +75,9 @@ __all__ = [
 ]
 
 _TARGETS = {
+    "AddOptions": ("requests", "AddOptions"),
     "AsyncClient": ("client", "AsyncClient"),
+    "ChangeAnswer": ("schemas", "ChangeAnswer"),
     "Client": ("client", "Client"),
     "ClipQuery": ("requests", "ClipQuery"),
     "EmbedAnswer": ("schemas", "EmbedAnswer"),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from signatlas.client import requests
 from signatlas.client.errors import ServiceError
 from signatlas.client.requests import (
+    AddOptions,
     Call,
     ClipQuery,
     EmbedOptions,
@@ -29,7 +30,7 @@ from signatlas.client.requests import (
     VectorQuery,
 )
 from signatlas.client.retries import Policy, Response
-from signatlas.client.schemas import EmbedAnswer, Indexes, Models, SearchAnswer, Sign, TranslateAnswer
+from signatlas.client.schemas import ChangeAnswer, EmbedAnswer, Indexes, Models, SearchAnswer, Sign, TranslateAnswer
 from signatlas.errors import UserError
 
 T = TypeVar("T", bound=BaseModel)
@@ -177,6 +178,20 @@ class Client:
         """Return the poses of an indexed recording, float32 [frames, 75, 3] in image units, NaN where missing."""
         return self._call(requests.poses(id, index)).poses
 
+    def add_sign(
+        self, poses: np.ndarray, *, idempotency_key: str | None = None, **sign: Unpack[AddOptions]
+    ) -> ChangeAnswer:
+        """Add a recording float32 [frames, 75, 3] in image units to an index of signs.
+
+        It is stored once, also when the request has to be repeated; ``idempotency_key`` makes that so for repetitions
+        of yours. Searches with the ``position`` of the answer see it at once. Raises PoseError.
+        """
+        return self._call(requests.add_sign(sign, poses, idempotency_key))
+
+    def remove_sign(self, id: str, *, index: str | None = None, idempotency_key: str | None = None) -> ChangeAnswer:
+        """Remove an entry from an index of signs, for good."""
+        return self._call(requests.remove_sign(id, index, idempotency_key))
+
     def ready(self) -> bool:
         """Return whether every part of the service answers, without a retry. Raises ServiceError if nothing answers."""
         return bool(self._transport.run(requests.ready(), retries=0).status == 200)
@@ -279,6 +294,18 @@ class AsyncClient:
     async def poses(self, id: str, *, index: str | None = None) -> np.ndarray:
         """Return the poses of an indexed recording as :meth:`Client.poses` does."""
         return (await self._call(requests.poses(id, index))).poses
+
+    async def add_sign(
+        self, poses: np.ndarray, *, idempotency_key: str | None = None, **sign: Unpack[AddOptions]
+    ) -> ChangeAnswer:
+        """See :meth:`Client.add_sign`."""
+        return await self._call(requests.add_sign(sign, poses, idempotency_key))
+
+    async def remove_sign(
+        self, id: str, *, index: str | None = None, idempotency_key: str | None = None
+    ) -> ChangeAnswer:
+        """See :meth:`Client.remove_sign`."""
+        return await self._call(requests.remove_sign(id, index, idempotency_key))
 
     async def ready(self) -> bool:
         """Return whether every part of the service answers, as :meth:`Client.ready` does."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
+from uuid import uuid4
 
 import numpy as np
 from pydantic import BaseModel
@@ -76,6 +77,7 @@ class SearchOptions(TypedDict, total=False):
     rerank: bool  # sentences: score the candidates token by token
     candidates: int  # sentences: entries of each shard that are scored so
     require_all: bool  # an error instead of a partial answer
+    position: int | None  # see the changes up to this one: from the answer to a change
     deadline_s: float | None  # seconds until there is an answer or an error, retries included
 
 
@@ -98,6 +100,23 @@ class EmbedOptions(TypedDict, total=False):
     deadline_s: float | None
 
 
+class AddOptions(TypedDict, total=False):
+    """Labels of a sign to add; see the documentation of the service."""
+
+    index: str | None
+    id: str | None
+    gloss: str | None
+    texts: list[dict[str, str]]  # {"language": "de", "text": "Baum"}
+    sign_language: str
+    signer: str | None
+    source: str
+    fps: float | None
+    width: int | None
+    height: int | None
+    consent: dict[str, str]  # {"given_by": "anna", "use": "search"}
+    deadline_s: float | None
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """A request: ``body`` is sent as JSON, or as the fields of a form that contains ``file`` (name, content)."""
@@ -107,12 +126,14 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = None
     file: tuple[str, bytes] | None = None
     deadline_s: float | None = None
+    delete: bool = False
+    idempotency_key: str | None = None
     kept_statuses: frozenset[int] = field(default=frozenset())  # returned to the caller: no error, no retry
 
     @property
     def method(self) -> str:
         """The HTTP method."""
-        return "GET" if self.body is None else "POST"
+        return "DELETE" if self.delete else "GET" if self.body is None else "POST"
 
     def json(self, deadline_s: float | None) -> bytes:
         """Return the JSON body. Raises UserError for values that JSON cannot hold."""
@@ -172,6 +193,19 @@ def sign(id: str, index: str | None) -> Call[schemas.Sign]:
 def poses(id: str, index: str | None) -> Call[schemas.PosesAnswer]:
     """Return the call of ``GET /v1/signs/{id}/poses``."""
     return Call(_sign_path(id, "/poses", index), schemas.PosesAnswer)
+
+
+def add_sign(sign: Mapping[str, Any], poses: np.ndarray, key: str | None) -> Call[schemas.ChangeAnswer]:
+    """Return the call of ``POST /v1/signs``. Raises PoseError and UserError."""
+    body, deadline_s = _options(sign, AddOptions)
+    body["poses"] = to_json(check(poses))
+    return Call("/v1/signs", schemas.ChangeAnswer, body, deadline_s=deadline_s, idempotency_key=key or uuid4().hex)
+
+
+def remove_sign(id: str, index: str | None, key: str | None) -> Call[schemas.ChangeAnswer]:
+    """Return the call of ``DELETE /v1/signs/{id}``."""
+    path = _sign_path(id, "", index)
+    return Call(path, schemas.ChangeAnswer, delete=True, idempotency_key=key or uuid4().hex)
 
 
 def ready() -> Call[Any]:

@@ -141,6 +141,7 @@ class SearchAnswer(_Results[QueryResult]):
     partial: bool
     shards: ShardState
     entries: int | None = None
+    position: int = 0  # the answer has all changes up to this one
 
     @property
     def hits(self) -> list[Hit]:
@@ -210,6 +211,17 @@ class IndexInfo(_Answer):
     model: str
     model_sha256: str
     confidence: dict[str, Any] = {}
+    additions: bool = False  # whether signs can be added and removed
+    position: int = 0  # number of changes so far
+
+
+class ChangeAnswer(_Answer):
+    """A change that is stored; searches with ``position`` see it at once."""
+
+    id: str
+    index: str
+    position: int
+    repeated: bool = False
 
 
 class Indexes(_Answer):

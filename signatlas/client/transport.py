@@ -46,6 +46,8 @@ def _arguments(policy: Policy, call: Call[Any], attempts: Attempts, remaining_s:
         arguments |= {"data": call.fields(deadline_s), "files": {"file": (*call.file, "application/octet-stream")}}
     elif call.body is not None:
         arguments |= {"content": call.json(deadline_s), "headers": {"Content-Type": "application/json"}}
+    if call.idempotency_key is not None:
+        arguments.setdefault("headers", {})["Idempotency-Key"] = call.idempotency_key
     return arguments
 
 

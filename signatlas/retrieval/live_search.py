@@ -13,6 +13,7 @@ from signatlas.models.sign_encoder import SignEncoder
 from signatlas.retrieval.index_version import ROW_SCHEMA, IndexVersion, shard_of
 from signatlas.retrieval.operation_log.log import Log
 from signatlas.retrieval.operation_log.record import Operation, Record
+from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult, ShardSearch, merge_results
 
 ADDITIONS = "additions"
@@ -57,9 +58,9 @@ class LiveSearch:
         self.follow()
 
     @property
-    def shards(self) -> list[object]:
+    def shards(self) -> list[Shard]:
         """The shards of the version."""
-        return list(self.base.shards)
+        return self.base.shards
 
     def follow(self) -> int:
         """Apply what the log has read since the last time, and return the position it was read to. Raises LogError."""
