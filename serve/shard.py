@@ -122,7 +122,7 @@ class Shard:
             self._read_log()
             lag = time.monotonic() - self._log_read_at
         if lag > self.config.max_log_lag_s or (self._log_error and content.position < position):
-            raise LogError(f"the log of additions and removals cannot be read since {lag:.0f} s: see the server log")
+            raise LogError("the log of additions and removals cannot be read: see the server log")
 
     async def row(self, version: str, id: str, position: int = 0) -> Row | None:
         """Return the columns of an entry, None if it is not in these shards. Raises VersionMissing, LogError."""

@@ -96,8 +96,8 @@ class Answers:
         shards = len(self.manifest.shards)
         return (
             SearchAnswer(results=results, index="signs", kind="signs", version=self.manifest.version,
-                         synthetic=self.manifest.corpus.synthetic, entries=self.manifest.count, partial=False, position=0,
-                         shards=ShardState(answered=shards, of=shards, missing=[]))
+                         synthetic=self.manifest.corpus.synthetic, entries=self.manifest.count, partial=False,
+                         position=0, shards=ShardState(answered=shards, of=shards, missing=[]))
             .model_dump_json().encode()
         )  # fmt: skip
 

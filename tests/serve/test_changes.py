@@ -1,0 +1,277 @@
+"""Additions and removals through gateway, writer and shards in one process: seen in time, refused in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.requests import Request
+
+from serve import changes
+from serve.batcher import LocalHandle
+from serve.config import IndexApplication, Limits, ServeConfig, parse
+from serve.encoder import Encoder, EncoderQuery
+from serve.errors import Problem
+from serve.keys import ANONYMOUS, Key
+from serve.parts import Parts
+from serve.schemas import AddRequest, SearchOptions
+from serve.searcher import Deadline, Found, Searcher
+from serve.shard import Shard
+from serve.updater import Updater
+from serve.writer import Writer
+from signatlas.corpus.format import Clip, Corpus
+from signatlas.errors import UserError
+from signatlas.pose.serialization import to_json
+from signatlas.retrieval import index_version
+from signatlas.retrieval.operation_log.log import record_name
+from signatlas.retrieval.operation_log.writer import Writer as LogWriter
+from tests.serve.services import write_signs
+
+CONSENT = {"given_by": "anna", "use": "search"}
+
+
+@pytest.fixture(scope="module")
+def clips(small_corpus: Path) -> list[Clip]:
+    return list(Corpus.open(small_corpus))
+
+
+@pytest.fixture
+def index(tmp_path: Path, small_corpus: Path, small_model: Path) -> Path:
+    write_signs(tmp_path / "index", small_model, small_corpus, "v1", shards=3)
+    return tmp_path / "index"
+
+
+class Gateway:
+    """A gateway of an index with two shard deployments; several of them may share the shards."""
+
+    def __init__(self, service: Service):
+        self.parts = Parts(service.settings)
+        shards = [LocalHandle(shard) for shard in service.shards]
+        self.searcher = Searcher(service.config, LocalHandle(service.encoder), shards, LocalHandle(service.updater))
+        self.parts.searchers["signs"] = self.searcher
+        self.parts.writers["signs"] = LocalHandle(service.writer)
+
+    async def follow(self) -> None:
+        await self.searcher._look()
+
+    async def add(self, clip: Clip, key: str = "", **fields: Any) -> dict[str, Any]:
+        body = {"poses": to_json(clip.poses), "gloss": clip.gloss, "sign_language": "gsg", "width": clip.width,
+                "height": clip.height, "consent": CONSENT} | fields  # fmt: skip
+        request = AddRequest.model_validate(body)
+        return await changes.add(self.parts, request, key or uuid.uuid4().hex, Limits(), Deadline(20))
+
+    async def remove(self, id: str, key: str = "") -> dict[str, Any]:
+        return await changes.remove(self.parts, id, None, key or uuid.uuid4().hex, Deadline(20))
+
+    async def ids(self, query: EncoderQuery | np.ndarray, k: int = 3, **options: Any) -> list[str]:
+        outcome = await self.searcher.search([query], SearchOptions(k=k, mirror="none", **options), Deadline(20))
+        (result,) = outcome.results
+        if isinstance(result, UserError):
+            raise result
+        assert isinstance(result, Found) and not outcome.missing
+        return [row["id"] for _, row in result.result.hits]
+
+
+class Service:
+    """The parts of one index, in this process."""
+
+    def __init__(self, index: Path, **settings: Any):
+        application = {"name": "signs", "index": str(index), "shards": 2, "writer": {}} | settings
+        self.settings: ServeConfig = parse({"applications": [application]})
+        (config,) = self.settings.indexes()
+        self.config: IndexApplication = config
+        self.updater, self.encoder = Updater(config, 2), Encoder(config)
+        self.shards = [Shard(config, n, 2) for n in range(2)]
+        self.writer = Writer(config, "http://127.0.0.1:8000")
+
+    async def start(self) -> Gateway:
+        self.updater.follow(None)
+        updater = LocalHandle(self.updater)
+        await asyncio.gather(self.encoder.start(updater), *(shard.start(updater) for shard in self.shards))
+        gateway = Gateway(self)
+        await gateway.follow()
+        return gateway
+
+
+def run(index: Path, test: Callable[[Service, Gateway], Awaitable[None]], **settings: Any) -> None:
+    async def main() -> None:
+        service = Service(index, **settings)
+        try:
+            await test(service, await service.start())
+        finally:
+            await service.writer.close()
+
+    asyncio.run(main())
+
+
+def query(clip: Clip) -> EncoderQuery:
+    from serve.encoder import Signing
+
+    aspect = clip.width / clip.height if clip.width and clip.height else None
+    return EncoderQuery(signing=Signing(clip.poses, aspect, clip.source), mirror=False)
+
+
+def test_changes_are_seen_at_once_where_they_are_known_and_soon_everywhere(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        other = Gateway(service)
+        await other.follow()
+        added = await gateway.add(clips[0], id="new/1")
+        assert added == {"id": "new/1", "index": "signs", "position": 1, "repeated": False}
+        assert set(await gateway.ids(query(clips[0]), k=2)) == {"new/1", clips[0].id}
+        # Another gateway sees it at once where the client sends the position, else within a second.
+        assert "new/1" in await other.ids(query(clips[0]), k=2, position=1)
+        removed = await gateway.remove(clips[0].id)
+        assert removed["position"] == 2 and (await gateway.ids(query(clips[0]), k=2))[0] == "new/1"
+        await asyncio.sleep(0.5)
+        await other.follow()
+        assert other.searcher.position == 2
+        assert clips[0].id not in await other.ids(query(clips[0]), k=10)
+        with pytest.raises(Problem, match="position: the log of this index ends at 2"):
+            await other.ids(query(clips[0]), position=3)
+
+    run(index, test)
+
+
+def test_what_was_removed_is_found_by_no_way(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        await gateway.add(clips[5], id="new/1")
+        assert (await gateway.ids(EncoderQuery(clip="new/1", mirror=False), k=1)) == [clips[5].id]  # leaves itself out
+        assert (await gateway.searcher.clip("new/1", Deadline(5))).poses.shape == clips[5].poses.shape
+        row = await gateway.searcher.row("new/1", Deadline(5))
+        assert row is not None and row["gloss"] == clips[5].gloss and row["split"] == "added"
+        for id in ("new/1", clips[5].id):
+            await gateway.remove(id)
+            assert await gateway.searcher.row(id, Deadline(5)) is None
+            assert id not in await gateway.ids(query(clips[5]), k=200)
+            with pytest.raises(Problem, match="no entry"):
+                await gateway.remove(id)
+        assert isinstance(await gateway.searcher.clip(clips[5].id, Deadline(5)), UserError)
+        with pytest.raises(UserError, match="was removed"):
+            await gateway.ids(EncoderQuery(clip=clips[5].id))
+
+    run(index, test)
+
+
+def test_a_roll_back_and_a_new_version_keep_removals(
+    index: Path, clips: list[Clip], small_corpus: Path, small_model: Path
+) -> None:
+    write_signs(index, small_model, small_corpus, "v2", shards=2, activate=False)
+
+    async def test(service: Service, gateway: Gateway) -> None:
+        await gateway.remove(clips[0].id)
+        for version in ("v2", "v1"):
+            index_version.activate(index, version)
+            for _ in range(200):
+                await gateway.follow()
+                if gateway.searcher.live == version:
+                    break
+                await asyncio.sleep(0.05)
+            assert gateway.searcher.live == version
+            assert clips[0].id not in await gateway.ids(query(clips[0]), k=200)
+
+    run(index, test)
+
+
+def test_a_shard_that_cannot_read_the_log_answers_503(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        await gateway.remove(clips[0].id)
+        assert clips[0].id not in await gateway.ids(query(clips[0]), k=200)
+        records = index / "log" / "records"
+        records.rename(index / "away")
+        records.write_text("not a folder")
+        # For a while searches go on: nothing else is known to be removed.
+        assert clips[0].id not in await gateway.ids(query(clips[0]), k=200)
+        await asyncio.sleep(2.2)
+        with pytest.raises(Problem, match="cannot be read: see the server log") as raised:
+            await gateway.ids(query(clips[0]))
+        assert raised.value.status == 503
+        records.unlink()
+        (index / "away").rename(records)
+        assert clips[0].id not in await gateway.ids(query(clips[0]), k=200)
+        # A record that is there and damaged may be a removal: no answer without it.
+        damaged = index / "log" / record_name(2)
+        damaged.write_bytes(b"torn")
+        gateway.searcher.knows(2)
+        with pytest.raises(Problem, match="cannot be read"):
+            await gateway.ids(query(clips[0]))
+        damaged.unlink()
+
+    run(index, test, max_log_lag_s=2.0)
+
+
+def test_requests_that_store_nothing(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        with pytest.raises(ValueError, match="consent"):
+            AddRequest.model_validate({"poses": to_json(clips[0].poses), "sign_language": "gsg"})
+        with pytest.raises(ValueError, match="sign_language"):
+            AddRequest.model_validate({"poses": to_json(clips[0].poses), "sign_language": "de", "consent": CONSENT})
+        no_hands = clips[0].poses.copy()
+        no_hands[:, 33:] = np.nan
+        for arguments, status, message in (
+            ({"clip": clips[0], "id": clips[1].id}, 409, "has an entry"),
+            ({"clip": clips[0], "poses": to_json(no_hands)}, 422, "no hand is visible"),
+            ({"clip": clips[0], "index": "other"}, 404, "no index 'other'"),
+        ):
+            with pytest.raises(Problem, match=message) as raised:
+                await gateway.add(**arguments)
+            assert raised.value.status == status
+        with pytest.raises(Problem, match="no entry 'nobody'") as raised:
+            await gateway.remove("nobody")
+        assert raised.value.status == 404
+        assert not list((index / "log").glob("records/*"))
+        gateway.parts.writers.clear()
+        with pytest.raises(Problem, match="takes no changes: give it a writer") as raised:
+            await gateway.add(clips[0])
+        assert raised.value.status == 403
+
+    run(index, test)
+
+
+def test_a_repeated_request_is_stored_once(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        first = await gateway.add(clips[0], key="anna:1")
+        assert await gateway.add(clips[0], key="anna:1") == first | {"repeated": True}
+        assert first["id"].startswith("added/")
+        with pytest.raises(Problem, match="used for another request") as raised:
+            await gateway.add(clips[1], key="anna:1")
+        assert raised.value.status == 422
+        both = await asyncio.gather(*(gateway.add(clips[2], key="anna:2") for _ in range(4)))
+        assert {answer["position"] for answer in both} == {2} and sum(a["repeated"] for a in both) == 3
+
+    run(index, test)
+
+
+def test_another_writer_is_told_apart(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        with (
+            LogWriter(index, name="signatlas index add"),
+            pytest.raises(Problem, match="another writer holds") as raised,
+        ):
+            await gateway.add(clips[0])
+        assert raised.value.status == 503 and str(index) not in raised.value.detail
+        assert (await gateway.add(clips[0]))["position"] == 1
+        with pytest.raises(UserError, match=r"being written by service 'signs' .*: use --url http://127.0.0.1:8000"):
+            LogWriter(index, name="signatlas index add")
+
+    run(index, test)
+
+
+def test_keys() -> None:
+    changes.require_writer_key(ANONYMOUS)
+    with pytest.raises(Problem, match="may only read"):
+        changes.require_writer_key(Key(name="anna", role="read", sha256="0" * 64))
+
+    def request(value: str) -> Request:
+        return Request({"type": "http", "headers": [(b"idempotency-key", value.encode())]})
+
+    assert changes.idempotency_key(request("a b"), ANONYMOUS) == "anonymous:a b"
+    own = Request({"type": "http", "headers": []})
+    assert changes.idempotency_key(own, ANONYMOUS) != changes.idempotency_key(own, ANONYMOUS)
+    for value in ("", "x" * 201, "a\tb"):
+        with pytest.raises(Problem, match="Idempotency-Key"):
+            changes.idempotency_key(request(value), ANONYMOUS)
