@@ -46,6 +46,9 @@ def build(
     language: Annotated[list[str] | None, typer.Option(help="Only texts of this language; may be repeated.")] = None,
     version: Annotated[str | None, typer.Option(help="Name of the version (default: time and hash).")] = None,
     activate: Annotated[bool, typer.Option(help="Make it the live version.")] = True,
+    log: Annotated[
+        str | None, typer.Option(help="Signs: log of additions and removals to fold in (default: OUT/log).")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Embedding actors.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor.")] = 0,
     address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
@@ -87,7 +90,7 @@ def build(
     elif features or entries or language:
         raise IndexVersionError(f"{model} is a sign encoder: it takes no --features, --entries or --language")
     else:
-        written = _build_signs(model, corpus, out, address, workers=workers, gpus=gpus, **options)
+        written = _build_signs(model, corpus, out, address, workers=workers, gpus=gpus, log=log, **options)
     if json:
         _print_manifest(written)
     else:

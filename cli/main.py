@@ -61,6 +61,8 @@ COMMANDS: Entries = {
     "compare": Entry("cli.compare:compare", "Compare evaluations, with paired significance tests."),
     "index": {
         "build": Entry("cli.index:build", "Embed a corpus and write a sharded, checksummed index version."),
+        "add": Entry("cli.changes:add", "Add a recording of a sign to a live index."),
+        "remove": Entry("cli.changes:remove", "Remove an entry from a live index."),
         "verify": Entry("cli.index:verify", "Verify the checksums of an index version."),
         "activate": Entry("cli.index:activate", "Make an index version the live one."),
     },
@@ -86,7 +88,7 @@ GROUP_HELP = {
     "corpus": "Fetch, import, extract, compose, inspect and export corpora.",
     "features": "Extract, import and inspect clip features of continuous signing.",
     "import": "Create a corpus from recordings or poses on this machine.",
-    "index": "Build, verify and activate versions of an index.",
+    "index": "Build, verify and activate versions of an index, add signs to it and remove them.",
     "keys": "Add, list and revoke the API keys of a service.",
     "show": "Plot what a model computes.",
 }

@@ -121,9 +121,10 @@ def _search_folder(
 
 
 def _search_signs(index_version: IndexVersion, query: PoseQuery, top: int, either_hand: bool) -> Answer:
+    from signatlas.retrieval.operation_log.log import Log, log_location
     from signatlas.retrieval.search import SignSearch
 
-    searcher = SignSearch(index_version)
+    searcher = SignSearch(index_version, Log.open(log_location(index_version.root)))
     hits = searcher.search(
         query.poses,
         aspect=query.aspect,

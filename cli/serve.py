@@ -33,6 +33,9 @@ def serve(
     colocate: Annotated[
         bool, typer.Option("--colocate/--distribute", help="Search in the gateway's process, or in deployments.")
     ] = False,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Take additions and removals of signs: POST and DELETE /v1/signs.")
+    ] = False,
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of each encoder and shard.")] = 1,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray (default: all).")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster (default: RAY_ADDRESS or a local one).")] = None,
@@ -51,10 +54,10 @@ def serve(
         raise UserError("give what to serve: --index FOLDER, --model FOLDER or --config FILE")
     if config is not None:
         settings = load(config)
-        if version or corpus or colocate or replicas > 1:
-            raise UserError("--version, --corpus, --colocate and --replicas belong into the --config file")
+        if version or corpus or colocate or changes or replicas > 1:
+            raise UserError("--version, --corpus, --colocate, --changes and --replicas belong into the --config file")
     else:
-        settings = _settings(index or [], model or [], version, corpus, colocate, replicas)
+        settings = _settings(index or [], model or [], version, corpus, colocate, replicas, changes)
     settings, secret = _with_address(settings, host, port, keys, allow_anonymous, ephemeral=write_config is None)
     if write_config is not None:
         _write(settings, write_config)
@@ -64,7 +67,13 @@ def serve(
 
 
 def _settings(
-    indexes: list[Path], models: list[str], version: str | None, corpus: str | None, colocate: bool, replicas: int
+    indexes: list[Path],
+    models: list[str],
+    version: str | None,
+    corpus: str | None,
+    colocate: bool,
+    replicas: int,
+    changes: bool,
 ) -> ServeConfig:
     from serve.config import parse
 
@@ -76,6 +85,7 @@ def _settings(
         applications.append({
             "kind": "index", "name": _name(folder.name, "index", applications), "index": str(folder.absolute()),
             "version": version, "corpus": _absolute(corpus), "colocate": colocate, "encoder": part, "shard": part,
+            "writer": {} if changes else None,
         })  # fmt: skip
     for name in models:
         applications.append({

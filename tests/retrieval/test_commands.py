@@ -13,6 +13,7 @@ from cli.main import main
 from signatlas.corpus.format import Clip
 from signatlas.pose.serialization import write_pose
 from signatlas.retrieval.index_version import IndexVersion, activate
+from signatlas.retrieval.operation_log.writer import Writer
 
 
 def run(*arguments: object) -> int:
@@ -52,6 +53,41 @@ def test_json_by_clip_pose_and_array_agree(
     np.save(tmp_path / "q.npy", clip.poses)
     assert run("search", "--index", root, "--pose", tmp_path / "q.npy", "--top", 1, "--same-hand", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["hits"]) == 1
+
+
+def test_signs_are_added_and_removed(
+    root: Path, clips: list[Clip], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pose(tmp_path / "tree.pose", clips[0].poses, 25, 640, 480)
+    consent = ("--consent-by", "anna", "--consent-use", "search")
+    add = ("index", "add", tmp_path / "tree.pose", "--index", root, "--sign-language", "gsg", *consent)
+    assert run(*add, "--gloss", "BAUM", "--text", "de:Baum") == 0
+    assert capsys.readouterr().out == "added added/tree (position 1 of the log)\n"
+    query = ("search", "--index", root, "--pose", tmp_path / "tree.pose", "--same-hand", "--json")
+
+    def found() -> dict[str, str | None]:
+        assert run(*query) == 0
+        return {hit["id"]: hit["gloss"] for hit in json.loads(capsys.readouterr().out)["hits"]}
+
+    assert found()["added/tree"] == "BAUM"
+    assert run("index", "remove", clips[0].id, "--index", root, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"id": clips[0].id, "position": 2}
+    assert clips[0].id not in found() and "added/tree" in found()
+    for arguments, message in (
+        ((*add,), "the index has an entry 'added/tree'"),
+        ((*add, "--id", "x", "--text", "Baum"), "--text 'Baum': give a language and a text, such as de:Baum"),
+        ((*add[:5], "--sign-language", "German", *consent), "--sign-language: String should match"),
+        (("index", "remove", "nobody", "--index", root), "the index has no entry 'nobody'"),
+        (("index", "remove", "nobody"), "either --index FOLDER or --url"),
+    ):
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    with Writer(root, name="service 'dgs'", url="http://127.0.0.1:8000"):
+        assert run("index", "remove", "added/tree", "--index", root) == 2
+    assert "service 'dgs'" in (error := capsys.readouterr().err) and "use --url http://127.0.0.1:8000" in error
+    assert run("index", "remove", "added/tree", "--index", root) == 0
+    assert b"BAUM" not in (root / "log" / "records" / "000000000001").read_bytes()
 
 
 def test_mistakes_end_in_one_line(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
