@@ -109,7 +109,9 @@ class Attempts:
             request_id=headers.get("x-request-id"),
             attempts=self.made,
         )
-        if not _repeatable(status, content_type):
+        # A change that may be stored or not: the service knows its key, and stores it once.
+        in_doubt = status == 504 and self.call.idempotency_key is not None
+        if not in_doubt and not _repeatable(status, content_type):
             raise error
         return self._pause(error, retry_after_s(headers.get("retry-after")))
 

@@ -7,15 +7,27 @@ from typing import TYPE_CHECKING
 from signatlas.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from signatlas.retrieval.confidence import Recordings, Selection
     from signatlas.retrieval.index_version import CorpusPart, IndexVersion, activate, as_rows, versions
     from signatlas.retrieval.index_version import write as write_index_version
+    from signatlas.retrieval.live_search import LiveSearch
+    from signatlas.retrieval.operation_log.log import Log as OperationLog
+    from signatlas.retrieval.operation_log.record import AddedSign, Consent
+    from signatlas.retrieval.operation_log.writer import Writer as LogWriter
     from signatlas.retrieval.search import Hit, SignSearch
     from signatlas.retrieval.sentences import SentenceResult, SentenceSearch
 
 __all__ = [
+    "AddedSign",
+    "Consent",
     "CorpusPart",
     "Hit",
     "IndexVersion",
+    "LiveSearch",
+    "LogWriter",
+    "OperationLog",
+    "Recordings",
+    "Selection",
     "SentenceResult",
     "SentenceSearch",
     "SignSearch",
@@ -26,9 +38,16 @@ __all__ = [
 ]
 
 _TARGETS = {
+    "AddedSign": ("operation_log.record", "AddedSign"),
+    "Consent": ("operation_log.record", "Consent"),
     "CorpusPart": ("index_version", "CorpusPart"),
     "Hit": ("search", "Hit"),
     "IndexVersion": ("index_version", "IndexVersion"),
+    "LiveSearch": ("live_search", "LiveSearch"),
+    "LogWriter": ("operation_log.writer", "Writer"),
+    "OperationLog": ("operation_log.log", "Log"),
+    "Recordings": ("confidence", "Recordings"),
+    "Selection": ("confidence", "Selection"),
     "SentenceResult": ("sentences", "SentenceResult"),
     "SentenceSearch": ("sentences", "SentenceSearch"),
     "SignSearch": ("search", "SignSearch"),

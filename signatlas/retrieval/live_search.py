@@ -62,6 +62,14 @@ class LiveSearch:
         """The shards of the version."""
         return self.base.shards
 
+    @property
+    def rows(self) -> pa.Table:
+        """One row of ``ROW_SCHEMA`` for each entry that is there."""
+        rows = self.base.rows
+        if self.base.hidden:
+            rows = rows.filter(pa.array([id not in self.base.hidden for id in rows["id"].to_pylist()], pa.bool_()))
+        return rows if self.added is None else pa.concat_tables([rows, self.added.rows])
+
     def follow(self) -> int:
         """Apply what the log has read since the last time, and return the position it was read to. Raises LogError."""
         if self.log is None or self.position == self.log.end:

@@ -54,6 +54,7 @@ def test_changes_show_when_the_log_was_read(
     assert first(search, vectors[0], 1) == ["new/1"]
     assert search.removed(clips[0].id) and clips[0].id not in search and "new/1" in search
     assert search.row("new/1")["gloss"] == clips[0].gloss
+    assert set(search.rows["id"].to_pylist()) == {"new/1", *(clip.id for clip in clips[1:])}
     np.testing.assert_array_equal(search.poses("new/1"), clips[0].poses)
     assert search.poses(clips[1].id) is None
     with pytest.raises(KeyError):

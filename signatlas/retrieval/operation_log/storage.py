@@ -112,7 +112,7 @@ class ObjectStorage:
         try:
             import obstore
         except ImportError as error:
-            raise LogError(f"{uri} needs obstore: pip install 'signatlas[storage]'") from error
+            raise LogError(f"{uri} needs obstore: pip install 'signatlas[cluster]'") from error
         self._obstore = obstore
         try:
             self._store = obstore.store.from_url(uri) if store is None else store
