@@ -47,6 +47,7 @@ class Access:
         if key is None:
             detail = "send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        request.state.key = key.name  # for the log of requests
         if self.ring.allow_anonymous:  # everyone would share the limits of one key
             yield key
             return

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -197,6 +197,7 @@ class GatewayOptions(DeploymentOptions):
     limits: Limits = Limits()
     authorization: KeyOptions = KeyOptions()
     cors_origins: tuple[str, ...] = Field((), description="origins of web pages that may call the service")
+    request_log: bool = Field(True, description="a line of JSON for each request on stdout, without its content")
 
 
 class HttpOptions(Strict):
@@ -214,6 +215,7 @@ class ServeConfig(Strict):
     http: HttpOptions = HttpOptions()
     gateway: GatewayOptions = GatewayOptions()
     applications: tuple[IndexApplication | TranslatorApplication, ...] = Field(min_length=1)
+    aliases: dict[Annotated[str, Field(pattern=NAME)], str] = Field({}, description="other names of indexes and models")
 
     @field_validator("applications", mode="before")
     @classmethod
@@ -230,6 +232,10 @@ class ServeConfig(Strict):
             raise ValueError(f"two applications are called {min(twice)}: give each a name of its own")
         if reserved := {"gateway", "healthz"} & set(names):
             raise ValueError(f"an application cannot be called {min(reserved)}")
+        for alias, name in self.aliases.items():
+            if alias in names or name not in names:
+                problem = "that is an application" if alias in names else f"there is no application {name}"
+                raise ValueError(f"alias {alias}: {problem}")
         access = self.gateway.authorization
         if access.allow_anonymous and access.keys is not None:
             raise ValueError("give either keys or allow_anonymous")

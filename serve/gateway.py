@@ -23,6 +23,7 @@ from serve.middleware import AnswerHeaders, allow_origins
 from serve.openapi import DESCRIPTION, describe, request_body
 from serve.parts import Parts
 from serve.request_body import BodyReader
+from serve.request_log import RequestLog, log_requests
 from serve.schemas import (
     AddRequest,
     ChangeAnswer,
@@ -59,6 +60,7 @@ app = FastAPI(
 errors.install(app)
 describe(app)
 app.add_middleware(AnswerHeaders)
+app.add_middleware(RequestLog)
 
 
 @serve.ingress(app)
@@ -69,6 +71,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.config, self.limits = config, config.gateway.limits
         allow_origins(config.gateway.cors_origins)
+        log_requests(config.gateway.request_log)
         self.access = Access(config.gateway.authorization)
         self.bodies = BodyReader(self.limits)
         self.running = Running(self.limits.running, self.limits.waiting, self.limits.deadline_s)

@@ -67,7 +67,7 @@ class Parts:
 
     def searcher(self, name: str | None) -> Searcher:
         """Return the searcher of an index. Raises a Problem (404, 422)."""
-        searcher: Searcher = _choose(self.searchers, name, "index")
+        searcher: Searcher = _choose(self.searchers, self._application(name), "index")
         return searcher
 
     def writer(self, index: str) -> Any:
@@ -86,8 +86,15 @@ class Parts:
 
     def translator(self, name: str | None) -> TranslatorClient:
         """Return the translator of a model. Raises a Problem (404, 422)."""
-        translator: TranslatorClient = _choose(self.translators, name, "model")
+        translator: TranslatorClient = _choose(self.translators, self._application(name), "model")
         return translator
+
+    def _application(self, name: str | None) -> str | None:
+        """Return the application that a name or an alias means."""
+        return name if name is None else self.config.aliases.get(name, name)
+
+    def _aliases(self, name: str) -> list[str]:
+        return [alias for alias, other in self.config.aliases.items() if other == name]
 
     async def readiness(self, seconds: float) -> list[str]:
         """Return what is missing for the service to be whole."""
@@ -116,7 +123,8 @@ class Parts:
                 continue
             m = searcher.manifest
             infos.append({
-                "name": name, "kind": m.kind, "version": m.version, "created": m.created, "corpus": m.corpus.name,
+                "name": name, "aliases": self._aliases(name),
+                "kind": m.kind, "version": m.version, "created": m.created, "corpus": m.corpus.name,
                 "license": m.corpus.license, "sign_languages": m.corpus.sign_languages, "languages": m.languages,
                 "sources": m.corpus.sources, "synthetic": m.corpus.synthetic, "count": m.count,
                 "shards": len(m.shards), "dims": m.dims, "factory": m.factory,

@@ -338,6 +338,7 @@ class IndexInfo(BaseModel):
     """Version, model, corpus, counts and thresholds of one index."""
 
     name: str
+    aliases: tuple[str, ...] = Field(description="other names")
     kind: Literal["signs", "clips", "texts"]
     version: str
     created: str

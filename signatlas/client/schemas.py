@@ -195,6 +195,7 @@ class IndexInfo(_Answer):
     """Version, model, corpus, counts and confidence thresholds of one index; ``kind`` is signs, clips or texts."""
 
     name: str
+    aliases: list[str] = []
     kind: str
     version: str
     created: str
