@@ -1,7 +1,7 @@
 # Commands of the project; `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-slow test-faults test-all clean
+.PHONY: help setup demo lint test test-slow test-faults soak test-all clean
 
 # EXTRA=cpu or EXTRA=gpu: faiss-cpu and faiss-gpu share files, so one environment has exactly one of them.
 EXTRA ?= cpu
@@ -78,6 +78,9 @@ test-slow: setup  ## Kills, load, browser, several nodes
 
 test-faults: setup  ## Long fault and soak runs, by hand; not part of CI
 	$(BIN)/python -m pytest -m fault $(ARGS) || test $$? -eq 5
+
+soak: setup  ## Ten minutes of mixed load with a fault a minute, and memory over 5,000 requests; by hand
+	$(BIN)/python -m pytest -m fault -s tests/serve/test_soak.py $(ARGS)
 
 test-all: test test-slow  ## test and test-slow
 
