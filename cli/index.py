@@ -100,19 +100,25 @@ def build(
 def verify(
     root: Root,
     version: Annotated[str | None, typer.Option(help="Version to check (default: the live one).")] = None,
+    log: Annotated[str | None, typer.Option(help="Path or URI of the log (default: ROOT/log).")] = None,
     json: AsJson = False,
 ) -> None:
-    """Check every file of an index version against its checksum.
+    """Check every file of an index version, and every record of the index's log, against its checksum.
 
     Example: signatlas index verify indexes/dgs
     """
     from signatlas.retrieval.index_version import IndexVersion
+    from signatlas.retrieval.operation_log.log import Log, log_location
 
     verified = IndexVersion.open(root, version, verify=True)
+    operations = Log.open(log_location(root, log))
+    operations.require_reaches(verified.manifest.log_position, verified.version)
     if json:
         _print_manifest(verified)
     else:
         print(f"{verified.path}: all {len(verified.manifest.files)} files match, {verified.manifest.count:,} vectors")
+        if operations.end:
+            print(f"{operations.storage.location}: all {operations.end:,} records match")
 
 
 def activate(

@@ -19,7 +19,7 @@ from serve.config import IndexApplication
 from serve.versions import Report, Target
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import CURRENT, IndexVersion, current
-from signatlas.retrieval.operation_log.log import log_location, record_name
+from signatlas.retrieval.operation_log.log import RECORDS, log_location, record_name
 from signatlas.retrieval.operation_log.storage import Storage, open_storage
 
 logger = logging.getLogger("ray.serve")
@@ -177,6 +177,8 @@ class Updater:
     def _log_end(self, position: int) -> int:
         if self._storage is None:
             self._storage = open_storage(log_location(self.config.index, self.config.log))
+            names = self._storage.names(RECORDS)
+            position = int(names[-1].removeprefix(RECORDS)) if names else 0
         while self._storage.read(record_name(position + 1)) is not None:
             position += 1
         return position

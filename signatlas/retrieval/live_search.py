@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from signatlas.errors import LogError
 from signatlas.models.sign_encoder import SignEncoder
 from signatlas.retrieval.index_version import ROW_SCHEMA, IndexVersion, shard_of
 from signatlas.retrieval.operation_log.log import Log
@@ -49,11 +48,7 @@ class LiveSearch:
 
     def attach(self, log: Log) -> None:
         """Apply the operations of ``log`` that the version lacks. Raises LogError where it does not fit."""
-        if log.end < self.position:
-            raise LogError(
-                f"the log {log.storage.location} ends at position {log.end}, but version {self.version} has folded in "
-                f"operations up to {self.position}: restore the log from a backup"
-            )
+        log.require_reaches(self.position, self.version)
         self.log = log
         self.follow()
 

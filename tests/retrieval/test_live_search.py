@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cli.main import main
 from signatlas.corpus.format import Clip
 from signatlas.errors import LogError
 from signatlas.models.sign_encoder import SignEncoder
@@ -109,6 +111,43 @@ def test_additions_from_another_model_are_embedded_again(
     expected = SignEncoder.from_pretrained(small_model).embed_clips([clips[7]])[0]
     found = {row["id"]: score for score, row in search.search([ShardQuery(expected[None], 2)])[0].hits}
     assert found["new/1"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_backup_is_restored(
+    write: Write, vectors: np.ndarray, clips: list[Clip], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The drill of docs/indexes.md: copy versions, CURRENT and log, lose the folder, copy back, verify, search."""
+    root, backup = tmp_path / "index", tmp_path / "backup"
+    opened = write(root, shards=2, version="v1")
+    index_version.activate(root, "v1")
+    with Writer(root, name="test") as writer:
+        add(writer, "new/1", clips[0], vectors[0], opened.manifest.model.sha256)
+        writer.remove(clips[0].id)
+    queries = [ShardQuery(vector[None], 10) for vector in vectors[:20]]
+    before = LiveSearch(opened, log=Log.open(root / "log")).search(queries)
+    for name in ("v1", "CURRENT", "log"):  # the log last: it may know more than the versions, never less
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copyfile
+        backup.mkdir(exist_ok=True)
+        copy(root / name, backup / name)
+    shutil.rmtree(root)
+    shutil.copytree(backup, root)
+
+    def verify() -> tuple[int, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main(["index", "verify", str(root)])
+        output = capsys.readouterr()
+        return int(exit_.value.code or 0), output.out + output.err
+
+    code, text = verify()
+    assert code == 0 and "all 2 records match" in text
+    restored = LiveSearch(IndexVersion.open(root), log=Log.open(root / "log"))
+    assert restored.search(queries) == before
+    with Writer(root, name="test") as writer:  # it goes on
+        assert writer.remove("new/1").position == 3
+    path = root / "log" / "records" / "000000000001"
+    path.write_bytes(path.read_bytes()[:-1])
+    code, text = verify()
+    assert code == 2 and "record 1 is damaged" in text
 
 
 def test_a_version_that_knows_more_than_the_log_is_refused(write: Write, tmp_path: Path) -> None:

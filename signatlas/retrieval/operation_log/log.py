@@ -89,6 +89,14 @@ class Log:
                 "backup"
             )
 
+    def require_reaches(self, position: int, version: str) -> None:
+        """Raise LogError where the log lacks operations that a version has folded in."""
+        if self.end < position:
+            raise LogError(
+                f"the log {self.storage.location} ends at position {self.end}, but version {version} has folded in "
+                f"operations up to {position}: restore the log from a backup"
+            )
+
     def vector(self, position: int) -> np.ndarray:
         """Return the unit vector float32 [E] of the sign added at ``position``."""
         return self._vectors[position]
