@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,9 @@ QUERY_BATCH_WITHOUT_VECTORS = 16
 # From this many queries on, a Flat index is searched by one matrix product: FAISS 1.15 reads all vectors once a query.
 PRODUCT_QUERIES = 4
 PRODUCT_ROWS = 65_536  # scores of so many entries are in memory at a time
+# Up to so many allowed entries of an index other than Flat are all scored; of more, the index finds the best.
+SCANNED_ENTRIES = 10_000
+DEFAULT_EF = 64
 RESCORED_ELEMENTS = 1 << 22  # coordinates of candidates that are scored at a time, in float64
 
 
@@ -53,8 +57,30 @@ def flat_vectors(index: faiss.Index) -> np.ndarray | None:
     return vectors
 
 
+class Effort(NamedTuple):
+    """How much of an approximate index a search looks at; None is the default, and a Flat index looks at everything.
+
+    ``nprobe`` is the number of lists of an IVF index (default: :func:`default_nprobe`), ``ef`` that of entries an HNSW
+    index keeps in view (``DEFAULT_EF``). More gives better recall and takes more time.
+    """
+
+    nprobe: int | None = None
+    ef: int | None = None
+
+
+def default_nprobe(lists: int) -> int:
+    """Return the number of lists that are searched by default: an eighth of them, at least eight."""
+    return min(lists, max(8, lists // 8))
+
+
 def search(
-    index: faiss.Index, queries: np.ndarray, k: int, vectors: np.ndarray | None = None
+    index: faiss.Index,
+    queries: np.ndarray,
+    k: int,
+    vectors: np.ndarray | None = None,
+    *,
+    allowed: np.ndarray | None = None,
+    effort: Effort = Effort(),  # noqa: B008  immutable
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``k`` best of each query: scores float32 [Q, k'] and positions int64 [Q, k'], k' = min(k, size).
 
@@ -64,10 +90,43 @@ def search(
     ``vectors`` float32 [N, E] are those of a Flat index (by default its own: a GPU's index has none here). With them a
     score is the inner product rounded once, from float64: it depends on nothing but the pair, neither on the other
     queries nor on the device that found the candidates.
+
+    ``allowed`` bool [N] are the positions that may be found; the size is then their number. With ``vectors``, the
+    result is that of an exhaustive search without the others, to the last bit. Of another index, up to
+    ``SCANNED_ENTRIES`` allowed entries are all scored, from their reconstructed vectors and like those of a Flat index;
+    more are searched by the index.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     vectors = flat_vectors(index) if vectors is None else vectors
-    k = min(k, index.ntotal)
+    positions = None if allowed is None else np.flatnonzero(allowed)
+    if positions is not None and len(positions) == index.ntotal:
+        positions = allowed = None
+    if positions is None:
+        return _search(index, queries, k, index.ntotal, vectors, lambda q, d: _candidates(index, vectors, q, d, effort))
+    if vectors is not None:
+        entries = vectors
+        return _search(index, queries, k, len(positions), entries, lambda q, d: _scan(entries, q, d, positions))
+    if len(positions) <= SCANNED_ENTRIES or not _takes_selectors(index):
+        some = reconstructed(index, positions)
+        if some is not None:
+            scores, found = _search(index, queries, k, len(some), some, lambda q, d: _scan(some, q, d))
+            return scores, positions[found]
+    selector = _selector(np.asarray(allowed))
+    return _search(
+        index, queries, k, len(positions), None, lambda q, d: _candidates(index, None, q, d, effort, selector)
+    )
+
+
+def _search(
+    index: faiss.Index,
+    queries: np.ndarray,
+    k: int,
+    size: int,
+    vectors: np.ndarray | None,
+    candidates: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ``k`` best of ``size`` entries; ``candidates(queries, depth)`` finds the best ``depth`` roughly."""
+    k = min(k, size)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     positions = np.full((len(queries), k), -1, np.int64)
     if k == 0:
@@ -75,9 +134,9 @@ def search(
     batch = QUERY_BATCH if vectors is not None else QUERY_BATCH_WITHOUT_VECTORS
     for start in range(0, len(queries), batch):
         rows = np.arange(start, min(start + batch, len(queries)))
-        depth = min(k + 1, index.ntotal)
+        depth = min(k + 1, size)
         while len(rows):
-            found_scores, found = _candidates(index, vectors, queries[rows], depth)
+            found_scores, found = candidates(queries[rows], depth)
             rest = found_scores[:, -1]  # what was not found scores no more
             if vectors is not None:
                 # But for the rounding of float32 sums; the entries are unit vectors.
@@ -85,30 +144,95 @@ def search(
                 found_scores = _exact_scores(vectors, queries[rows], found)
             ordered_scores, ordered_positions = _ordered(found_scores, found)
             # An entry that was not found may tie with rank k and come first: search deeper until none can.
-            unsure = (ordered_scores[:, k - 1] <= rest) & (rest > -np.inf) & (depth < index.ntotal)
+            unsure = (ordered_scores[:, k - 1] <= rest) & (rest > -np.inf) & (depth < size)
             scores[rows], positions[rows] = ordered_scores[:, :k], ordered_positions[:, :k]
-            rows, depth = rows[unsure], min(2 * depth, index.ntotal)
+            rows, depth = rows[unsure], min(2 * depth, size)
     return scores, positions
 
 
 def _candidates(
-    index: faiss.Index, vectors: np.ndarray | None, queries: np.ndarray, depth: int
+    index: faiss.Index,
+    vectors: np.ndarray | None,
+    queries: np.ndarray,
+    depth: int,
+    effort: Effort,
+    selector: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores, as rounded as they come, and positions of ``depth`` entries a query, the best first."""
     if len(queries) < PRODUCT_QUERIES or flat_vectors(index) is None or vectors is None:
-        found: tuple[np.ndarray, np.ndarray] = index.search(queries, depth)
+        parameters = _parameters(index, effort, selector)
+        found: tuple[np.ndarray, np.ndarray] = (
+            index.search(queries, depth) if parameters is None else index.search(queries, depth, params=parameters)
+        )
         return found
+    return _scan(vectors, queries, depth)
+
+
+def _scan(
+    vectors: np.ndarray, queries: np.ndarray, depth: int, positions: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and positions of the best ``depth`` of the vectors [N, E], or of those at ``positions``.
+
+    They are found by matrix products of float32, over blocks of ``PRODUCT_ROWS`` vectors.
+    """
     import torch
 
     left, entries = torch.from_numpy(queries), torch.from_numpy(vectors)
+    chosen = None if positions is None else torch.from_numpy(positions)
     best: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for start in range(0, len(vectors), PRODUCT_ROWS):
-        products = left @ entries[start : start + PRODUCT_ROWS].T
+    for start in range(0, len(vectors) if chosen is None else len(chosen), PRODUCT_ROWS):
+        block = slice(start, start + PRODUCT_ROWS)
+        products = left @ (entries[block] if chosen is None else entries[chosen[block]]).T
         block_scores, block_positions = products.topk(min(depth, products.shape[1]))
-        best.append((block_scores, block_positions + start))
+        best.append((block_scores, block_positions + start if chosen is None else chosen[block][block_positions]))
     block_scores, block_positions = (torch.cat(parts, 1) for parts in zip(*best, strict=True))
     top_scores, order = block_scores.topk(depth)
     return top_scores.numpy(), block_positions.gather(1, order).numpy()
+
+
+def reconstructed(index: faiss.Index, positions: np.ndarray) -> np.ndarray | None:
+    """Return the vectors float32 [P, E] at ``positions`` as the index holds them; None where it does not tell."""
+    import faiss
+
+    try:
+        inverted = faiss.try_extract_index_ivf(index)
+        if inverted is not None and inverted.direct_map.no():
+            inverted.make_direct_map()
+        vectors: np.ndarray = index.reconstruct_batch(positions)
+    except RuntimeError:
+        return None
+    return vectors
+
+
+def _takes_selectors(index: faiss.Index) -> bool:
+    return _parameters(index, Effort(), None) is not None
+
+
+def _selector(allowed: np.ndarray) -> Any:
+    """Return a selector of the positions that are true in ``allowed`` [N]."""
+    import faiss
+
+    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+def _parameters(index: faiss.Index, effort: Effort, selector: Any) -> Any:
+    """Return the search parameters of an IVF or HNSW index, also inside a transform or a refinement; None of others."""
+    import faiss
+
+    index = faiss.downcast_index(index) if type(index) is faiss.Index else index
+    selected = {} if selector is None else {"sel": selector}
+    if isinstance(index, faiss.IndexIVF):
+        nprobe = effort.nprobe or default_nprobe(index.nlist)
+        return faiss.SearchParametersIVF(nprobe=min(nprobe, index.nlist), **selected)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=effort.ef or DEFAULT_EF, **selected)
+    if isinstance(index, faiss.IndexPreTransform):
+        inner = _parameters(faiss.downcast_index(index.index), effort, selector)
+        return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner)
+    if isinstance(index, faiss.IndexRefine):
+        inner = _parameters(faiss.downcast_index(index.base_index), effort, selector)
+        return None if inner is None else faiss.IndexRefineSearchParameters(base_index_params=inner, **selected)
+    return None
 
 
 def _exact_scores(vectors: np.ndarray, queries: np.ndarray, positions: np.ndarray) -> np.ndarray:
