@@ -68,6 +68,9 @@ class Effort(NamedTuple):
     ef: int | None = None
 
 
+DEFAULT_EFFORT = Effort()
+
+
 def default_nprobe(lists: int) -> int:
     """Return the number of lists that are searched by default: an eighth of them, at least eight."""
     return min(lists, max(8, lists // 8))
@@ -80,7 +83,7 @@ def search(
     vectors: np.ndarray | None = None,
     *,
     allowed: np.ndarray | None = None,
-    effort: Effort = Effort(),  # noqa: B008  immutable
+    effort: Effort = DEFAULT_EFFORT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``k`` best of each query: scores float32 [Q, k'] and positions int64 [Q, k'], k' = min(k, size).
 
@@ -111,7 +114,10 @@ def search(
         if some is not None:
             scores, found = _search(index, queries, k, len(some), some, lambda q, d: _scan(some, q, d))
             return scores, positions[found]
-    selector = _selector(np.asarray(allowed))
+    mask = np.asarray(allowed)
+    if not _takes_selectors(index):
+        return _search(index, queries, k, len(positions), None, lambda q, d: _everything(index, q, d, mask))
+    selector = _selector(mask)
     return _search(
         index, queries, k, len(positions), None, lambda q, d: _candidates(index, None, q, d, effort, selector)
     )
@@ -190,12 +196,24 @@ def _scan(
     return top_scores.numpy(), block_positions.gather(1, order).numpy()
 
 
+def _everything(
+    index: faiss.Index, queries: np.ndarray, depth: int, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and positions of the best ``depth`` allowed entries, of an index that can only rank all of them."""
+    scores, positions = index.search(queries, index.ntotal)
+    positions = np.where(allowed[positions], positions, -1)
+    ordered_scores, ordered_positions = _ordered(scores, positions)
+    return ordered_scores[:, :depth], ordered_positions[:, :depth]
+
+
 def reconstructed(index: faiss.Index, positions: np.ndarray) -> np.ndarray | None:
     """Return the vectors float32 [P, E] at ``positions`` as the index holds them; None where it does not tell."""
     import faiss
 
     try:
         inverted = faiss.try_extract_index_ivf(index)
+        if inverted is not None and isinstance(faiss.downcast_index(inverted), faiss.IndexIVFFastScan):
+            return None  # FAISS 1.15 crashes for one that was read from a file
         if inverted is not None and inverted.direct_map.no():
             inverted.make_direct_map()
         vectors: np.ndarray = index.reconstruct_batch(positions)
@@ -212,13 +230,15 @@ def _selector(allowed: np.ndarray) -> Any:
     """Return a selector of the positions that are true in ``allowed`` [N]."""
     import faiss
 
-    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+    bitmap: Any = faiss.IDSelectorBitmap
+    return bitmap(np.packbits(allowed, bitorder="little"))
 
 
 def _parameters(index: faiss.Index, effort: Effort, selector: Any) -> Any:
     """Return the search parameters of an IVF or HNSW index, also inside a transform or a refinement; None of others."""
-    import faiss
+    import faiss as typed
 
+    faiss: Any = typed  # its type hints lack the parameters' fields
     index = faiss.downcast_index(index) if type(index) is faiss.Index else index
     selected = {} if selector is None else {"sel": selector}
     if isinstance(index, faiss.IndexIVF):
@@ -278,6 +298,9 @@ def to_gpu(index: faiss.Index, device: int = 0) -> Any:
 
     if not hasattr(faiss, "StandardGpuResources"):
         raise IndexVersionError("this faiss computes on the CPU only: install faiss-gpu (make setup EXTRA=gpu)")
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted is not None:
+        inverted.nprobe = default_nprobe(inverted.nlist)  # the copy has this one, whatever a request asks for
     try:
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), device, index)
     except RuntimeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -107,13 +106,17 @@ def misfit(filter: Filter | None, kind: str) -> str | None:
     return f"filter.{wrong[0]}: the entries of an index of texts are texts, not recordings"
 
 
-def mask(rows: pa.Table, filter: Filter | None) -> np.ndarray | None:
-    """Return which of the ``rows`` (of ``ROW_SCHEMA``) meet the filter, bool [N]; None stands for all of them."""
-    allowed: np.ndarray | None = None
-    for key, values in (filter.conditions() if filter is not None else {}).items():
-        meets = _meets(rows, key, values)
-        allowed = meets if allowed is None else allowed & meets
-    return allowed
+def mask(rows: pa.Table, filter: Filter | None, language: str | None = None) -> np.ndarray | None:
+    """Return which of the ``rows`` (of ``ROW_SCHEMA``) meet the filter, bool [N]; None stands for all of them.
+
+    With ``language``, they also need a text in it.
+    """
+    conditions = list(filter.conditions().items()) if filter is not None else []
+    if language is not None:
+        conditions.append(("text_language", (language,)))
+    if not conditions:
+        return None
+    return np.logical_and.reduce([_meets(rows, key, values) for key, values in conditions])
 
 
 def _meets(rows: pa.Table, key: str, values: Sequence[Any]) -> np.ndarray:
@@ -148,13 +151,3 @@ def available(rows: pa.Table) -> dict[str, list[Any]]:
         unique = pc.unique(values).to_pylist() if len(values) else []
         found[key] = sorted(value for value in unique if value is not None)
     return found
-
-
-def from_json_text(value: Any) -> Any:
-    """Return the object of a JSON text, such as a form has it; other values as they are. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('a filter in a form is JSON text, such as {"gloss": "Haus"}') from None
