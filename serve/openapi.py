@@ -37,9 +37,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "SearchRequest": {
         "text": {"queries": [{"text": "morgen regen im norden", "language": "de"}], "k": 5},
         "poses": {"queries": [{"poses": POSES, "width": 640, "height": 480}]},
-        "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}], "group_by": "gloss"},
+        "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}], "group_by": "gloss", "filter": {"hands": [1, 2]}},
         "vector": {"queries": [{"vector": [0.6, -0.8]}], "min_score": 0.5},
-        "filter": {"queries": [{"vector": [0.6, -0.8]}], "filter": {"source": "webcam", "hands": [1, 2]}},
     },
     "TranslateRequest": {
         "clip": {"queries": [{"clip": "phoenix-composed/test/0001"}], "num_beams": 8},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +23,8 @@ PRODUCT_QUERIES = 4
 PRODUCT_ROWS = 65_536  # scores of so many entries are in memory at a time
 # Up to so many allowed entries of an index other than Flat are all scored; of more, the index finds the best.
 SCANNED_ENTRIES = 10_000
-DEFAULT_EF = 64
+DEFAULT_EF, MAX_DEFAULT_EF = 256, 2048
+COPIED_SHARE = 0.1  # of a block of vectors; see _scan
 RESCORED_ELEMENTS = 1 << 22  # coordinates of candidates that are scored at a time, in float64
 
 
@@ -61,7 +63,8 @@ class Effort(NamedTuple):
     """How much of an approximate index a search looks at; None is the default, and a Flat index looks at everything.
 
     ``nprobe`` is the number of lists of an IVF index (default: :func:`default_nprobe`), ``ef`` that of entries an HNSW
-    index keeps in view (``DEFAULT_EF``). More gives better recall and takes more time.
+    index keeps in view (``DEFAULT_EF``); where only some entries are allowed, the defaults are larger. More gives
+    better recall and takes more time.
     """
 
     nprobe: int | None = None
@@ -101,26 +104,23 @@ def search(
     """
     queries = np.ascontiguousarray(queries, np.float32)
     vectors = flat_vectors(index) if vectors is None else vectors
-    positions = None if allowed is None else np.flatnonzero(allowed)
-    if positions is not None and len(positions) == index.ntotal:
-        positions = allowed = None
-    if positions is None:
-        return _search(index, queries, k, index.ntotal, vectors, lambda q, d: _candidates(index, vectors, q, d, effort))
+    count = index.ntotal if allowed is None else int(np.count_nonzero(allowed))
+    if allowed is None or count == index.ntotal:
+        parameters = _parameters(index, effort)
+        return _search(index, queries, k, count, vectors, lambda q, d: _candidates(index, vectors, q, d, parameters))
     if vectors is not None:
-        entries = vectors
-        return _search(index, queries, k, len(positions), entries, lambda q, d: _scan(entries, q, d, positions))
-    if len(positions) <= SCANNED_ENTRIES or not _takes_selectors(index):
+        entries, positions = vectors, np.flatnonzero(allowed)
+        return _search(index, queries, k, count, entries, lambda q, d: _scan(entries, q, d, positions))
+    parameters = _parameters(index, effort, allowed)
+    if count <= SCANNED_ENTRIES or parameters is None:
+        positions = np.flatnonzero(allowed)
         some = reconstructed(index, positions)
         if some is not None:
-            scores, found = _search(index, queries, k, len(some), some, lambda q, d: _scan(some, q, d))
+            scores, found = _search(index, queries, k, count, some, lambda q, d: _scan(some, q, d))
             return scores, positions[found]
-    mask = np.asarray(allowed)
-    if not _takes_selectors(index):
-        return _search(index, queries, k, len(positions), None, lambda q, d: _everything(index, q, d, mask))
-    selector = _selector(mask)
-    return _search(
-        index, queries, k, len(positions), None, lambda q, d: _candidates(index, None, q, d, effort, selector)
-    )
+    if parameters is None:
+        return _search(index, queries, k, count, None, lambda q, d: _everything(index, q, d, allowed))
+    return _search(index, queries, k, count, None, lambda q, d: _candidates(index, None, q, d, parameters))
 
 
 def _search(
@@ -161,12 +161,10 @@ def _candidates(
     vectors: np.ndarray | None,
     queries: np.ndarray,
     depth: int,
-    effort: Effort,
-    selector: Any = None,
+    parameters: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores, as rounded as they come, and positions of ``depth`` entries a query, the best first."""
     if len(queries) < PRODUCT_QUERIES or flat_vectors(index) is None or vectors is None:
-        parameters = _parameters(index, effort, selector)
         found: tuple[np.ndarray, np.ndarray] = (
             index.search(queries, depth) if parameters is None else index.search(queries, depth, params=parameters)
         )
@@ -179,18 +177,26 @@ def _scan(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and positions of the best ``depth`` of the vectors [N, E], or of those at ``positions``.
 
-    They are found by matrix products of float32, over blocks of ``PRODUCT_ROWS`` vectors.
+    They are found by matrix products of float32, over blocks of ``PRODUCT_ROWS`` vectors. To copy a few of a block
+    together is faster than to compare with all of it; to copy many is slower.
     """
     import torch
 
     left, entries = torch.from_numpy(queries), torch.from_numpy(vectors)
-    chosen = None if positions is None else torch.from_numpy(positions)
     best: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for start in range(0, len(vectors) if chosen is None else len(chosen), PRODUCT_ROWS):
-        block = slice(start, start + PRODUCT_ROWS)
-        products = left @ (entries[block] if chosen is None else entries[chosen[block]]).T
+    for start in range(0, len(vectors), PRODUCT_ROWS):
+        block = entries[start : start + PRODUCT_ROWS]
+        if positions is None:
+            products = left @ block.T
+        else:
+            first, end = np.searchsorted(positions, (start, start + len(block)))
+            chosen = torch.from_numpy(positions[first:end] - start)
+            if len(chosen) == 0:
+                continue
+            few = len(chosen) < COPIED_SHARE * len(block)
+            products = left @ block[chosen].T if few else (left @ block.T)[:, chosen]
         block_scores, block_positions = products.topk(min(depth, products.shape[1]))
-        best.append((block_scores, block_positions + start if chosen is None else chosen[block][block_positions]))
+        best.append((block_scores, start + (block_positions if positions is None else chosen[block_positions])))
     block_scores, block_positions = (torch.cat(parts, 1) for parts in zip(*best, strict=True))
     top_scores, order = block_scores.topk(depth)
     return top_scores.numpy(), block_positions.gather(1, order).numpy()
@@ -222,35 +228,29 @@ def reconstructed(index: faiss.Index, positions: np.ndarray) -> np.ndarray | Non
     return vectors
 
 
-def _takes_selectors(index: faiss.Index) -> bool:
-    return _parameters(index, Effort(), None) is not None
+def _parameters(index: faiss.Index, effort: Effort, allowed: np.ndarray | None = None) -> Any:
+    """Return the search parameters of an IVF or HNSW index, also inside a transform or a refinement; None of others.
 
-
-def _selector(allowed: np.ndarray) -> Any:
-    """Return a selector of the positions that are true in ``allowed`` [N]."""
-    import faiss
-
-    bitmap: Any = faiss.IDSelectorBitmap
-    return bitmap(np.packbits(allowed, bitorder="little"))
-
-
-def _parameters(index: faiss.Index, effort: Effort, selector: Any) -> Any:
-    """Return the search parameters of an IVF or HNSW index, also inside a transform or a refinement; None of others."""
+    By default, a search among the share s of all entries looks at 1/s times as much of the index.
+    """
     import faiss as typed
 
     faiss: Any = typed  # its type hints lack the parameters' fields
-    index = faiss.downcast_index(index) if type(index) is faiss.Index else index
-    selected = {} if selector is None else {"sel": selector}
+    selected, share = {}, 1.0
+    if allowed is not None:
+        selected = {"sel": faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))}
+        share = max(float(allowed.mean()), 1 / len(allowed))
     if isinstance(index, faiss.IndexIVF):
-        nprobe = effort.nprobe or default_nprobe(index.nlist)
+        nprobe = effort.nprobe or math.ceil(default_nprobe(index.nlist) / share)
         return faiss.SearchParametersIVF(nprobe=min(nprobe, index.nlist), **selected)
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=effort.ef or DEFAULT_EF, **selected)
+        ef = effort.ef or min(math.ceil(DEFAULT_EF / share), MAX_DEFAULT_EF)
+        return faiss.SearchParametersHNSW(efSearch=ef, **selected)
     if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(faiss.downcast_index(index.index), effort, selector)
+        inner = _parameters(faiss.downcast_index(index.index), effort, allowed)
         return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexRefine):
-        inner = _parameters(faiss.downcast_index(index.base_index), effort, selector)
+        inner = _parameters(faiss.downcast_index(index.base_index), effort, allowed)
         return None if inner is None else faiss.IndexRefineSearchParameters(base_index_params=inner, **selected)
     return None
 

@@ -183,7 +183,7 @@ def test_more_effort_gives_more_recall(
     monkeypatch.setattr(faiss_index, "SCANNED_ENTRIES", 0)
     rng = np.random.default_rng(0)
     vectors, queries = unit(rng, 3000), unit(rng, 50)
-    allowed = rng.random(3000) < share if share < 1 else None
+    allowed = np.arange(3000) % 5 < 5 * share if share < 1 else None
     _, wanted = faiss_index.search(faiss_index.build(vectors), queries, 10, allowed=allowed)
     built = faiss_index.build(vectors, factory)
 
@@ -193,10 +193,8 @@ def test_more_effort_gives_more_recall(
 
     recalls = [recall(effort) for effort in efforts]
     assert recalls == sorted(recalls) and recalls[-1] > 0.97 and recalls[0] < 0.9, recalls
-    default = recall(Effort())
-    assert recalls[0] <= default <= 1
-    if factory.startswith("IVF"):
-        assert default == recall(Effort(nprobe=faiss_index.default_nprobe(64))) > recalls[0]
+    if factory.startswith("IVF"):  # 8 of 64 lists, of which a filter takes its share
+        assert recall(Effort()) == recall(Effort(nprobe=8 if share == 1 else 20)) > recalls[1]
 
 
 def test_a_service_and_a_folder_find_the_same_with_a_filter(written: IndexVersion, search: ShardSearch) -> None:
