@@ -119,6 +119,26 @@ def mask(rows: pa.Table, filter: Filter | None, language: str | None = None) -> 
     return np.logical_and.reduce([_meets(rows, key, values) for key, values in conditions])
 
 
+class MaskCache:
+    """Masks of the last filters, of one table of rows: another table empties it."""
+
+    def __init__(self, size: int = 16):
+        self.size = size
+        self._rows: pa.Table | None = None
+        self._masks: dict[tuple[Filter | None, str | None], np.ndarray | None] = {}
+
+    def mask(self, rows: pa.Table, filter: Filter | None, language: str | None = None) -> np.ndarray | None:
+        """Return :func:`mask`, which must not be changed."""
+        if rows is not self._rows:
+            self._rows, self._masks = rows, {}
+        key = filter, language
+        if key not in self._masks:
+            if len(self._masks) >= self.size:
+                self._masks.pop(next(iter(self._masks)))
+            self._masks[key] = mask(rows, filter, language)
+        return self._masks[key]
+
+
 def _meets(rows: pa.Table, key: str, values: Sequence[Any]) -> np.ndarray:
     if key == "text_language":
         return _with_text_in(rows["texts"], values)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from signatlas.errors import IndexVersionError
 from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.retrieval.faiss_index import Effort
-from signatlas.retrieval.filters import Filter, mask
+from signatlas.retrieval.filters import Filter, MaskCache
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.shard import Ranked, merge
 from signatlas.retrieval.two_stage import CANDIDATES, Query, Side, rank
@@ -71,6 +71,7 @@ class ShardSearch:
         ids = self.rows["id"].to_pylist()
         self._positions = {id: position for position, id in enumerate(ids)}
         self._ends = np.cumsum([len(shard.ids) for shard in self.shards])
+        self._masks = MaskCache()
 
     def __contains__(self, id: str) -> bool:
         return id in self._positions
@@ -142,9 +143,9 @@ class ShardSearch:
         self, filter: Filter | None, language: str | None, leave_out: str | None = None
     ) -> list[np.ndarray | None]:
         """Return for each shard which of its entries may be hits, bool [N], or None for all of them."""
-        meets = mask(self.rows, filter, language)
+        meets = self._masks.mask(self.rows, filter, language)
         if leave_out in self._positions:
-            meets = np.ones(len(self.rows), bool) if meets is None else meets
+            meets = np.ones(len(self.rows), bool) if meets is None else meets.copy()
             meets[self._positions[leave_out]] = False
         if meets is None or not self.shards:
             return [None] * len(self.shards)
