@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING
 from signatlas.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from signatlas.retrieval.index_version import CorpusPart, IndexVersion, activate, as_rows, versions
+    from signatlas.retrieval.faiss_index import Effort
+    from signatlas.retrieval.filters import Filter
+    from signatlas.retrieval.index_version import (
+        CorpusPart,
+        IndexVersion,
+        activate,
+        as_rows,
+        versions,
+        with_attributes,
+    )
     from signatlas.retrieval.index_version import write as write_index_version
     from signatlas.retrieval.search import Hit, SignSearch
     from signatlas.retrieval.sentences import SentenceResult, SentenceSearch
 
 __all__ = [
     "CorpusPart",
+    "Effort",
+    "Filter",
     "Hit",
     "IndexVersion",
     "SentenceResult",
@@ -22,11 +33,14 @@ __all__ = [
     "activate",
     "as_rows",
     "versions",
+    "with_attributes",
     "write_index_version",
 ]
 
 _TARGETS = {
     "CorpusPart": ("index_version", "CorpusPart"),
+    "Effort": ("faiss_index", "Effort"),
+    "Filter": ("filters", "Filter"),
     "Hit": ("search", "Hit"),
     "IndexVersion": ("index_version", "IndexVersion"),
     "SentenceResult": ("sentences", "SentenceResult"),
@@ -35,6 +49,7 @@ _TARGETS = {
     "activate": ("index_version", "activate"),
     "as_rows": ("index_version", "as_rows"),
     "versions": ("index_version", "versions"),
+    "with_attributes": ("index_version", "with_attributes"),
     "write_index_version": ("index_version", "write"),
 }
 
