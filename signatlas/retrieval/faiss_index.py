@@ -143,7 +143,8 @@ def _search(
         depth = min(k + 1, size)
         while len(rows):
             found_scores, found = candidates(queries[rows], depth)
-            rest = found_scores[:, -1]  # what was not found scores no more
+            # What was not found scores no more; an approximate index that finds too few will not find more.
+            rest = np.where(found[:, -1] >= 0, found_scores[:, -1], np.float32(-np.inf))
             if vectors is not None:
                 # But for the rounding of float32 sums; the entries are unit vectors.
                 rest = rest + index.d * np.finfo(np.float32).eps * np.linalg.norm(queries[rows], axis=1)

@@ -267,3 +267,19 @@ def test_texts_have_no_signer_gloss_hands_movement_or_location() -> None:
         assert f"filter.{key}" in (misfit(Filter.of({key: "x"}), "texts") or "")
     assert misfit(Filter(hands=1), "texts") and not misfit(Filter(hands=1), "clips") and not misfit(None, "texts")
     assert not misfit(Filter(text_language="de", source="a", corpus="b", split="dev", sign_language="gsg"), "texts")
+
+
+def test_an_index_that_finds_too_few_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss_index, "SCANNED_ENTRIES", 0)
+    rng = np.random.default_rng(0)
+    vectors, asked = unit(rng, 2000), []
+    built, allowed = faiss_index.build(vectors, "IVF64,Flat"), np.arange(2000) < 40
+    search = type(built).search
+
+    def counted(self: Any, queries: np.ndarray, k: int, **options: Any) -> Any:
+        asked.append(k)
+        return search(self, queries, k, **options)
+
+    monkeypatch.setattr(type(built), "search", counted)
+    scores, positions = faiss_index.search(built, unit(rng, 3), 10, allowed=allowed, effort=Effort(nprobe=1))
+    assert (positions == -1).any() and (scores[positions == -1] == -np.inf).all() and asked == [11]
