@@ -40,6 +40,16 @@ def search(
         bool,
         typer.Option("--either-hand/--same-hand", help="Also search with the mirrored query (other signing hand)."),
     ] = True,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Only entries with this value of corpus, source, split, sign_language, text_language, signer, gloss, "
+            "hands, movement or location; a key that comes again adds a value.",
+        ),
+    ] = None,
+    nprobe: Annotated[int | None, typer.Option(min=1, help="IVF index: lists that are searched.")] = None,
+    ef: Annotated[int | None, typer.Option(min=1, help="HNSW index: entries that are kept in view.")] = None,
     url: Annotated[str | None, typer.Option(help="Search through this running service instead of a folder.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the index, where the service has several.")] = None,
     json: AsJson = False,
@@ -50,12 +60,17 @@ def search(
 
     Example: signatlas search --index indexes/cico --text "morgen regen im norden"
 
+    Example: signatlas search --index indexes/dgs --pose recording.pose --filter hands=2 --filter location=head
+
     Example: signatlas search --url http://127.0.0.1:8000 --name cico --text "morgen regen im norden"
     """
     if [clip, pose, text].count(None) != 2:
         raise UserError("give one query: --clip ID, --pose FILE or --text TEXT")
     if (index is None) == (url is None):
         raise UserError("give the index to search: either --index FOLDER or --url http://HOST:PORT")
+    from signatlas.retrieval.filters import Filter
+
+    conditions = Filter.parse(filter or ())
     if url is not None:
         if features is not None:
             raise UserError("--features are for --index: a service uses the features of its index")
@@ -63,16 +78,19 @@ def search(
 
         options: SearchOptions = {
             "index": name, "k": top, "candidates": candidates, "mirror": "best" if either_hand else "none",
+            "filter": conditions.conditions() if conditions is not None else None, "nprobe": nprobe, "ef": ef,
         }  # fmt: skip
         with Client(url) as client:
             title, answer = _search_service(client, clip, corpus, pose, text, language, options)
     else:
         assert index is not None
+        from signatlas.retrieval.faiss_index import Effort
+
         if name is not None:
             raise UserError("--name is for --url: --index names a folder")
         title, answer = _search_folder(
             index, clip, corpus, pose, text, language=language, features=features, candidates=candidates, top=top,
-            either_hand=either_hand,
+            either_hand=either_hand, restriction={"filter": conditions, "effort": Effort(nprobe, ef)},
         )  # fmt: skip
     if json:
         print_json(answer)
@@ -94,8 +112,9 @@ def _search_folder(
     candidates: int,
     top: int,
     either_hand: bool,
+    restriction: dict[str, Any],
 ) -> tuple[str, Answer]:
-    """Return the query's title and the answer."""
+    """Return the query's title and the answer; ``restriction`` are the filter and effort of a search."""
     from signatlas.retrieval.index_version import IndexVersion
     from signatlas.retrieval.queries import read_clip, read_pose_file
 
@@ -103,7 +122,7 @@ def _search_folder(
     if text is not None:
         if features is not None:
             raise UserError("--features are for --clip: omit them with --text")
-        return f'"{text}"', _search_text(opened, text, language, candidates, top)
+        return f'"{text}"', _search_text(opened, text, language, candidates, top, restriction)
     indexed = opened.manifest.corpus
     if opened.manifest.kind == "signs" and (language or features):
         raise UserError(f"{index} is an index of single signs: it takes no --language and no --features")
@@ -112,15 +131,19 @@ def _search_folder(
     else:
         query = read_clip(clip or "", corpus or indexed.path, None if corpus else indexed.fingerprint)
     if opened.manifest.kind == "signs":
-        return str(query), _search_signs(opened, query, top, either_hand)
+        return str(query), _search_signs(opened, query, top, either_hand, restriction)
     from signatlas.retrieval.sentences import SentenceSearch
 
     searcher = SentenceSearch(opened)
-    result = searcher.search_clip(query, k=top, candidates=candidates, language=language, features=features)
+    result = searcher.search_clip(
+        query, k=top, candidates=candidates, language=language, features=features, **restriction
+    )
     return str(query), _sentence_answer(searcher, result)
 
 
-def _search_signs(index_version: IndexVersion, query: PoseQuery, top: int, either_hand: bool) -> Answer:
+def _search_signs(
+    index_version: IndexVersion, query: PoseQuery, top: int, either_hand: bool, restriction: dict[str, Any]
+) -> Answer:
     from signatlas.retrieval.operation_log.log import Log, log_location
     from signatlas.retrieval.search import SignSearch
 
@@ -132,6 +155,7 @@ def _search_signs(index_version: IndexVersion, query: PoseQuery, top: int, eithe
         k=top,
         mirror="best" if either_hand else "none",
         leave_out=query.id,
+        **restriction,
     )
     return {
         "index_version": index_version.version,
@@ -141,11 +165,13 @@ def _search_signs(index_version: IndexVersion, query: PoseQuery, top: int, eithe
     }
 
 
-def _search_text(index_version: IndexVersion, text: str, language: str | None, candidates: int, top: int) -> Answer:
+def _search_text(
+    index_version: IndexVersion, text: str, language: str | None, candidates: int, top: int, restriction: dict[str, Any]
+) -> Answer:
     from signatlas.retrieval.sentences import SentenceSearch, text_notes
 
     searcher = SentenceSearch(index_version)
-    result = searcher.search_text(text, k=top, candidates=candidates, language=language)
+    result = searcher.search_text(text, k=top, candidates=candidates, language=language, **restriction)
     for note in text_notes(searcher.model, text):
         print(f"note: {note}", file=sys.stderr)
     return _sentence_answer(searcher, result)

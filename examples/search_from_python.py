@@ -15,7 +15,17 @@ import torch
 
 from signatlas.corpus import Corpus, clips_to_table, write_corpus
 from signatlas.models import SignEncoder, SignEncoderConfig
-from signatlas.retrieval import CorpusPart, IndexVersion, SignSearch, activate, as_rows, write_index_version
+from signatlas.pose import pose_attributes
+from signatlas.retrieval import (
+    CorpusPart,
+    Filter,
+    IndexVersion,
+    SignSearch,
+    activate,
+    as_rows,
+    with_attributes,
+    write_index_version,
+)
 from signatlas.synthetic import compose_procedural
 
 
@@ -37,10 +47,12 @@ def build_model(folder: Path) -> SignEncoder:
 def build_index(root: Path, model: SignEncoder, model_folder: Path, corpus: Corpus) -> IndexVersion:
     """Embed all clips, write them as version v1, and make it the live version."""
     clips, info = list(corpus), corpus.info
+    # Hands, movement and location of each recording: values to filter by.
+    attributes = [pose_attributes(clip.poses, clip.width, clip.height) for clip in clips]
     write_index_version(
         root,
         model.embed_clips(clips),
-        as_rows([clips_to_table(clips)]),
+        with_attributes(as_rows([clips_to_table(clips)]), attributes),
         model=model_folder,
         corpus=CorpusPart(
             name=info.name, path=corpus.path, fingerprint=info.fingerprint, license=info.license,
@@ -61,9 +73,11 @@ def main() -> None:
 
         search, query = SignSearch(index), next(iter(corpus))
         assert query.width and query.height
-        for leave_out in (None, query.id):
-            hits = search.search(query.poses, aspect=query.width / query.height, k=3, leave_out=leave_out)
-            print(f"query {query.id}{' without itself' if leave_out else ''}")
+        for leave_out, filter in ((None, None), (query.id, None), (None, Filter(hands=2))):
+            hits = search.search(
+                query.poses, aspect=query.width / query.height, k=3, leave_out=leave_out, filter=filter
+            )
+            print(f"query {query.id}{' without itself' if leave_out else ', two-handed signs' if filter else ''}")
             for hit in hits:
                 print(f"{hit.rank}. {hit.score:.3f} {hit.gloss} {hit.id}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +17,22 @@ from serve.schemas import AddRequest, ClipQuery, PosesQuery, SearchOptions, Text
 from serve.searcher import Found, Outcome
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import Manifest
-from signatlas.retrieval.search import Sign
-
-HIT_COLUMNS = ("id", "gloss", "sign_language", "source", "num_frames")
+from signatlas.retrieval.search import HIT_COLUMNS, Sign
 
 
 def json_response(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
     """Return a JSON response; numpy arrays are lists."""
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, headers, "application/json")
+
+
+def form_options(fields: dict[str, str]) -> dict[str, Any]:
+    """Return the fields of a form as options of a search: the filter is JSON text. Raises a 422 Problem."""
+    if "filter" not in fields:
+        return dict(fields)
+    try:
+        return {**fields, "filter": json.loads(fields["filter"])}
+    except (ValueError, RecursionError):
+        raise Problem(422, 'filter: a form has it as JSON text, such as {"gloss": "hunger"}') from None
 
 
 def check_signing(query: PosesQuery | AddRequest, limits: Limits) -> Signing:

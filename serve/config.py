@@ -135,6 +135,8 @@ class IndexApplication(Strict):
     corpus: LocalPath | None = Field(None, description="path of the index's corpus, if it has moved")
     colocate: bool = False
     shards: int | None = Field(None, ge=1, description="shard deployments (default: one for each shard of the index)")
+    nprobe: int | None = Field(None, ge=1, description="IVF index: lists searched by a request that names no nprobe")
+    ef: int | None = Field(None, ge=1, description="HNSW index: entries kept in view where a request names no ef")
     encoder: EncoderOptions = EncoderOptions()
     shard: ShardOptions = ShardOptions()
     updater: DeploymentOptions = DeploymentOptions(ray_actor_options={"num_cpus": 0.05}, max_ongoing_requests=1000)

@@ -44,6 +44,7 @@ from serve.schemas import (
 from serve.searcher import Deadline
 from signatlas.errors import UserError
 from signatlas.pose.serialization import parse_pose, to_json
+from signatlas.retrieval.filters import misfit
 from signatlas.retrieval.search import Sign
 
 WEB = Path(__file__).parent / "web"
@@ -100,7 +101,7 @@ class Gateway:
         async with self.access.admit(request):
             started = time.monotonic()
             query, fields = await self._upload(request)
-            options = SearchOptions.model_validate(fields)
+            options = SearchOptions.model_validate(answers.form_options(fields))
             return await self._search(options, [query], 1e3 * (time.monotonic() - started))
 
     async def _upload(self, request: Request) -> tuple[PosesQuery, dict[str, str]]:
@@ -129,6 +130,8 @@ class Gateway:
         manifest = searcher.manifest
         if options.group_by is not None and manifest.kind != "signs":
             raise Problem(422, f"group_by: the entries of an index of {manifest.kind} have no single gloss")
+        if (message := misfit(options.filter, manifest.kind)) is not None:
+            raise Problem(422, message)
         problems, accepted = answers.encoder_queries(queries, manifest, options.mirror == "best", self.limits)
         waiting = time.monotonic()
         async with self.running.slot(deadline.left()):

@@ -39,7 +39,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "SearchRequest": {
         "text": {"queries": [{"text": "morgen regen im norden", "language": "de"}], "k": 5},
         "poses": {"queries": [{"poses": POSES, "width": 640, "height": 480}]},
-        "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}], "group_by": "gloss"},
+        "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}], "group_by": "gloss", "filter": {"hands": [1, 2]}},
         "vector": {"queries": [{"vector": [0.6, -0.8]}], "min_score": 0.5},
     },
     "AddRequest": {
@@ -109,7 +109,8 @@ def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
     field = {key: value for key, value in schema.items() if key not in ("title", "anyOf")}
     if "anyOf" in schema:
         (alternative,) = (kind for kind in schema["anyOf"] if kind != {"type": "null"})
-        field |= alternative
+        # An object is JSON text in a form.
+        field |= {"type": "string", "contentMediaType": "application/json"} if "$ref" in alternative else alternative
     return {key: value for key, value in field.items() if not (key == "default" and value is None)}
 
 

@@ -129,7 +129,8 @@ class Parts:
                 "sources": m.corpus.sources, "synthetic": m.corpus.synthetic, "count": m.count,
                 "shards": len(m.shards), "dims": m.dims, "factory": m.factory,
                 "model": _model_name(m.model.name), "model_sha256": m.model.sha256,
-                "confidence": m.confidence.model_dump(),
+                "confidence": m.confidence.model_dump(), "nprobe": searcher.config.nprobe, "ef": searcher.config.ef,
+                "filters": searcher.filters,
                 "additions": name in self.writers, "position": searcher.position,
             })  # fmt: skip
         return infos

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from signatlas.errors import PoseError
 from signatlas.pose.serialization import from_json
+from signatlas.retrieval.filters import Filter
 from signatlas.retrieval.operation_log.record import AddedSign
 from signatlas.retrieval.search import Hit
 
@@ -39,6 +40,7 @@ POSES_SCHEMA = {
 MAX_FRAMES = 20_000  # of any clip, before the limit of the service is looked at
 MAX_PIXELS = 100_000  # of a side of a picture; a larger number is a mistake
 MAX_ID = 1024
+MAX_EFFORT = 65_536
 
 
 def _poses(value: Any) -> np.ndarray:
@@ -164,6 +166,9 @@ class SearchOptions(Request):
     )
     rerank: bool = Field(True, description="sentences: score the candidates token by token")
     candidates: int = Field(200, ge=1, le=10_000, description="sentences: entries of each shard that are scored so")
+    filter: Filter | None = Field(None, description="conditions on the entries; in a form, JSON text")
+    nprobe: int | None = Field(None, ge=1, le=MAX_EFFORT, description="IVF index: lists that are searched")
+    ef: int | None = Field(None, ge=1, le=MAX_EFFORT, description="HNSW index: entries that are kept in view")
     require_all: bool = Field(False, description="503 instead of a partial answer when a shard is missing")
     position: int | None = Field(
         None, ge=1, description="see the additions and removals up to this one: from the answer to a change"
@@ -357,6 +362,9 @@ class IndexInfo(BaseModel):
     confidence: dict[str, Any]
     additions: bool = Field(description="whether signs can be added and removed")
     position: int = Field(description="number of additions and removals so far")
+    nprobe: int | None = Field(description="IVF index: lists that a search looks at unless it says otherwise")
+    ef: int | None = Field(description="HNSW index: entries that a search keeps in view unless it says otherwise")
+    filters: dict[str, list[str | int]] = Field(description="values of the entries, for the filters with few of them")
 
 
 class ModelInfo(BaseModel):

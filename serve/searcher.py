@@ -205,6 +205,7 @@ class Searcher:
         self.config, self.encoder, self.updater = config, encoder, updater
         self.shards = [ShardClient(number, handle, config) for number, handle in enumerate(shards)]
         self.manifests: dict[str, Manifest] = {}
+        self.filters: dict[str, list[Any]] = {}  # of the live version, as filters.available
         self.live: str | None = None
         self.encoder_replicas = 1
         self.position = 0  # of the last operation in the index's log that is known here
@@ -230,6 +231,7 @@ class Searcher:
         target: Target = await asyncio.wait_for(result_of(self.updater.report.remote(report)), REPORT_TIMEOUT_S)
         if target.live is not None and target.live not in self.manifests:
             raw = await asyncio.wait_for(result_of(self.updater.info.remote(target.live)), 30)
+            self.filters = raw.pop("filters")
             kept = {self.live: self.manifests[self.live]} if self.live else {}
             self.manifests = {**kept, target.live: Manifest.model_validate({**raw, "files": {}})}
         if target.live is not None:
@@ -292,7 +294,7 @@ class Searcher:
         encoded = await self.encode(manifest.version, queries, deadline)
         encoded_at = time.monotonic()
         wanted = [
-            None if isinstance(e, UserError) else _shard_query(query, e, options, manifest.kind)
+            None if isinstance(e, UserError) else _shard_query(query, e, options, manifest.kind, self.config)
             for query, e in zip(queries, encoded, strict=True)
         ]
         answers = await asyncio.gather(
@@ -457,7 +459,9 @@ class Searcher:
         return missing
 
 
-def _shard_query(query: EncoderQuery | np.ndarray, encoded: Encoded, options: SearchOptions, kind: Kind) -> ShardQuery:
+def _shard_query(
+    query: EncoderQuery | np.ndarray, encoded: Encoded, options: SearchOptions, kind: Kind, config: IndexApplication
+) -> ShardQuery:
     return ShardQuery(
         encoded.vectors,
         options.offset + options.k,
@@ -467,6 +471,9 @@ def _shard_query(query: EncoderQuery | np.ndarray, encoded: Encoded, options: Se
         leave_out=query.clip if kind == "signs" and isinstance(query, EncoderQuery) else None,
         language=encoded.language,
         group_by=options.group_by,
+        filter=options.filter,
+        nprobe=options.nprobe or config.nprobe,
+        ef=options.ef or config.ef,
     )
 
 

@@ -15,9 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from serve.config import IndexApplication
 from serve.versions import Report, Target
 from signatlas.errors import UserError
+from signatlas.retrieval.filters import available
 from signatlas.retrieval.index_version import CURRENT, IndexVersion, current
 from signatlas.retrieval.operation_log.log import RECORDS, log_location, record_name
 from signatlas.retrieval.operation_log.storage import Storage, open_storage
@@ -151,9 +154,19 @@ class Updater:
         return {part: self.rollout.count(part) for part in self.parts}
 
     async def info(self, version: str) -> dict[str, Any]:
-        """Return the manifest of a version, as JSON values, without the checksums of its files."""
-        opened = await asyncio.to_thread(IndexVersion.open, self.config.index, version, verify=False)
-        return opened.manifest.model_dump(mode="json", exclude={"files"})
+        """Return the manifest of a version, as JSON values, without the checksums of its files.
+
+        ``filters`` are the values that its entries have, as :func:`filters.available`.
+        """
+        return await asyncio.to_thread(self._info, version)
+
+    def _info(self, version: str) -> dict[str, Any]:
+        opened = IndexVersion.open(self.config.index, version, verify=False)
+        try:
+            filters = available(opened.rows())
+        except (OSError, pa.ArrowException):  # a damaged shard is refused by those who search it
+            filters = {}
+        return opened.manifest.model_dump(mode="json", exclude={"files"}) | {"filters": filters}
 
     async def status(self) -> dict[str, Any]:
         """Return the live version, what is missing of it, the version being prepared, and the last message."""

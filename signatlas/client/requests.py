@@ -76,6 +76,9 @@ class SearchOptions(TypedDict, total=False):
     mirror: Literal["none", "best"]  # best: search the mirrored signing, too (left-handed signing)
     rerank: bool  # sentences: score the candidates token by token
     candidates: int  # sentences: entries of each shard that are scored so
+    filter: Mapping[str, str | int | Sequence[str | int]] | None  # conditions on the entries: {"gloss": ["a", "b"]}
+    nprobe: int | None  # IVF index: lists that are searched
+    ef: int | None  # HNSW index: entries that are kept in view
     require_all: bool  # an error instead of a partial answer
     position: int | None  # see the changes up to this one: from the answer to a change
     deadline_s: float | None  # seconds until there is an answer or an error, retries included

@@ -94,6 +94,11 @@ class Sign(_Answer):
     fps: float | None = None
     width: int | None = None
     height: int | None = None
+    corpus: str | None = None
+    signer: str | None = None
+    hands: int | None = None
+    movement: str | None = None
+    location: str | None = None
 
 
 class Hit(_Answer):
@@ -108,6 +113,10 @@ class Hit(_Answer):
     sign_language: str
     source: str
     num_frames: int
+    signer: str | None = None
+    hands: int | None = None
+    movement: str | None = None
+    location: str | None = None
 
 
 class QueryResult(_Answer):
@@ -212,6 +221,9 @@ class IndexInfo(_Answer):
     model: str
     model_sha256: str
     confidence: dict[str, Any] = {}
+    nprobe: int | None = None
+    ef: int | None = None
+    filters: dict[str, list[str | int]] = {}
     additions: bool = False  # whether signs can be added and removed
     position: int = 0  # number of changes so far
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem, copy_files
@@ -277,6 +278,12 @@ class Corpus:
         for table in self._tables(SCHEMA.names):
             if len(table):
                 yield from table_to_clips(table)
+
+    def poses(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """Yield each clip's metadata row and poses float32 [frames, 75, 3]; visibility and face are not read."""
+        for table in self._tables((*METADATA_COLUMNS, "poses")):
+            if len(table):
+                yield from zip(table.drop_columns("poses").to_pylist(), poses_from_arrow(table["poses"]), strict=True)
 
     def clip(self, id: str) -> Clip:
         """Return the clip with this id. Raises CorpusError if there is none."""

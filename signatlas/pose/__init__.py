@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from signatlas.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from signatlas.pose.attributes import PoseAttributes
+    from signatlas.pose.attributes import attributes as pose_attributes
     from signatlas.pose.augment import AugmentConfig, Augmenter
     from signatlas.pose.normalize import Points
     from signatlas.pose.normalize import normalize as normalize_poses
@@ -21,10 +23,12 @@ __all__ = [
     "AugmentConfig",
     "Augmenter",
     "Points",
+    "PoseAttributes",
     "PreparedClips",
     "Quality",
     "measure_quality",
     "normalize_poses",
+    "pose_attributes",
     "poses_from_json",
     "poses_to_json",
     "read_npy",
@@ -36,10 +40,12 @@ _TARGETS = {
     "AugmentConfig": ("augment", "AugmentConfig"),
     "Augmenter": ("augment", "Augmenter"),
     "Points": ("normalize", "Points"),
+    "PoseAttributes": ("attributes", "PoseAttributes"),
     "PreparedClips": ("prepared_clips", "PreparedClips"),
     "Quality": ("quality", "Quality"),
     "measure_quality": ("quality", "measure"),
     "normalize_poses": ("normalize", "normalize"),
+    "pose_attributes": ("attributes", "attributes"),
     "poses_from_json": ("serialization", "from_json"),
     "poses_to_json": ("serialization", "to_json"),
     "read_npy": ("serialization", "read_npy"),

@@ -8,7 +8,16 @@ from signatlas.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from signatlas.retrieval.confidence import Recordings, Selection
-    from signatlas.retrieval.index_version import CorpusPart, IndexVersion, activate, as_rows, versions
+    from signatlas.retrieval.faiss_index import Effort
+    from signatlas.retrieval.filters import Filter
+    from signatlas.retrieval.index_version import (
+        CorpusPart,
+        IndexVersion,
+        activate,
+        as_rows,
+        versions,
+        with_attributes,
+    )
     from signatlas.retrieval.index_version import write as write_index_version
     from signatlas.retrieval.live_search import LiveSearch
     from signatlas.retrieval.operation_log.log import Log as OperationLog
@@ -21,6 +30,8 @@ __all__ = [
     "AddedSign",
     "Consent",
     "CorpusPart",
+    "Effort",
+    "Filter",
     "Hit",
     "IndexVersion",
     "LiveSearch",
@@ -34,6 +45,7 @@ __all__ = [
     "activate",
     "as_rows",
     "versions",
+    "with_attributes",
     "write_index_version",
 ]
 
@@ -41,6 +53,8 @@ _TARGETS = {
     "AddedSign": ("operation_log.record", "AddedSign"),
     "Consent": ("operation_log.record", "Consent"),
     "CorpusPart": ("index_version", "CorpusPart"),
+    "Effort": ("faiss_index", "Effort"),
+    "Filter": ("filters", "Filter"),
     "Hit": ("search", "Hit"),
     "IndexVersion": ("index_version", "IndexVersion"),
     "LiveSearch": ("live_search", "LiveSearch"),
@@ -54,6 +68,7 @@ _TARGETS = {
     "activate": ("index_version", "activate"),
     "as_rows": ("index_version", "as_rows"),
     "versions": ("index_version", "versions"),
+    "with_attributes": ("index_version", "with_attributes"),
     "write_index_version": ("index_version", "write"),
 }
 

@@ -12,7 +12,8 @@ from signatlas.corpus.format import Corpus
 from signatlas.errors import FeatureError, IndexVersionError
 from signatlas.features.store import FeatureStore
 from signatlas.models.dual_encoder.encoder import DualEncoder
-from signatlas.retrieval.index_version import ROW_COLUMNS, ROW_SCHEMA
+from signatlas.pose.attributes import attributes
+from signatlas.retrieval.index_version import ROW_COLUMNS, ROW_SCHEMA, with_attributes
 from signatlas.retrieval.tokens import TokenTable
 from signatlas.similarity import Tokens
 
@@ -55,8 +56,18 @@ def check_model_features(store: FeatureStore, corpus_fingerprint: str, model: Du
 
 
 def clip_rows(metadata: Sequence[dict[str, Any]]) -> pa.Table:
-    """Return one row per clip."""
-    return pa.Table.from_pylist([{name: row[name] for name in ROW_COLUMNS} for row in metadata], schema=ROW_SCHEMA)
+    """Return one row per clip, without what is computed from poses."""
+    return pa.Table.from_pylist(list(metadata), schema=ROW_SCHEMA)
+
+
+def recording_rows(corpus: Corpus, metadata: Sequence[dict[str, Any]]) -> pa.Table:
+    """Return one row per clip, with hands, movement and location from the poses in the corpus."""
+    chosen = {row["id"] for row in metadata}
+    computed = {
+        row["id"]: attributes(poses, row["width"], row["height"])
+        for row, poses in corpus.where(lambda row: row["id"] in chosen).poses()
+    }
+    return with_attributes(clip_rows(metadata), [computed[row["id"]] for row in metadata])
 
 
 def text_rows(metadata: Sequence[dict[str, Any]], languages: tuple[str, ...] | None = None) -> pa.Table:

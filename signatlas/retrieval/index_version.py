@@ -24,6 +24,7 @@ from signatlas.errors import IndexVersionError
 from signatlas.files import filesystem, folder_atomically, sha256_file, write_text_atomically
 from signatlas.models import folder as model_folder
 from signatlas.models import registry
+from signatlas.pose.attributes import PoseAttributes
 from signatlas.retrieval import faiss_index
 from signatlas.retrieval.confidence import Confidence, Recordings, calibrate
 from signatlas.retrieval.shard import Shard
@@ -40,7 +41,10 @@ MODEL_FOLDERS = ("text", "sign_encoders")  # of a dual encoder: its tokenizer, a
 UNCALIBRATED = Confidence(rule="none: scores of sentences are not calibrated")
 ROW_COLUMNS = ("id", "gloss", "sign_language", "source", "split", "texts", "num_frames", "fps", "width", "height",
                "signer_kind")  # fmt: skip
-ROW_SCHEMA = pa.schema([SCHEMA.field(name) for name in ROW_COLUMNS])
+# Null where unknown, and in versions that were written before there were such columns.
+FILTER_FIELDS = (SCHEMA.field("signer"), pa.field("corpus", pa.string()), pa.field("hands", pa.int8()),
+                 pa.field("movement", pa.string()), pa.field("location", pa.string()))  # fmt: skip
+ROW_SCHEMA = pa.schema([*(SCHEMA.field(name) for name in ROW_COLUMNS), *FILTER_FIELDS])
 
 Kind = Literal["signs", "clips", "texts"]
 
@@ -208,7 +212,12 @@ class IndexVersion:
 
     def rows(self) -> pa.Table:
         """Return one row of ``ROW_SCHEMA`` per entry, shard after shard."""
-        return pa.concat_tables([pq.read_table(self.path / s.name / "ids.parquet") for s in self.manifest.shards])
+        return self.shard_rows([s.name for s in self.manifest.shards])
+
+    def shard_rows(self, names: Sequence[str]) -> pa.Table:
+        """Return the rows of the shards with these names, one shard after another, in one chunk."""
+        tables = [pq.read_table(self.path / name / "ids.parquet") for name in names]
+        return with_corpus(as_rows(tables), self.manifest.corpus.name)
 
 
 def write(
@@ -229,6 +238,7 @@ def write(
 ) -> IndexVersion:
     """Write one version, completely or not at all: unit ``vectors`` float32 [N, E], ``rows`` [N] of ``ROW_SCHEMA``.
 
+    Rows that name no corpus are of ``corpus``.
     ``tokens`` [N] of clips or texts are compared with a query's after the vectors have chosen candidates.
     ``calibration`` are recordings to calibrate the confidence of signs with (see ``calibrate``).
     ``version`` defaults to the time and a hash of the content. Raises IndexVersionError when the version exists, the
@@ -243,7 +253,7 @@ def write(
         )
     # Sorted by id, equal scores within a shard are in the order of ids.
     order = np.argsort(np.array(rows["id"].to_pylist(), dtype=object))
-    rows, vectors = rows.take(pa.array(order)).combine_chunks(), vectors[order]
+    rows, vectors = with_corpus(as_rows([rows.take(pa.array(order))]), corpus.name), vectors[order]
     now = datetime.now(UTC)
     version = _check_name(version or f"{now:%Y%m%d-%H%M%S}-{_content_hash(vectors, rows, factory, shards)}")
     try:
@@ -302,8 +312,38 @@ def activate(root: str | os.PathLike[str], version: str) -> IndexVersion:
 
 
 def as_rows(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate tables with at least the columns of ``ROW_SCHEMA`` into one with exactly these."""
-    return pa.concat_tables([t.select(ROW_COLUMNS).cast(ROW_SCHEMA) for t in tables]).combine_chunks()
+    """Concatenate tables with at least ``ROW_COLUMNS`` into one of ``ROW_SCHEMA``; missing other columns are null."""
+    return pa.concat_tables([_complete(t) for t in tables] or [ROW_SCHEMA.empty_table()]).combine_chunks()
+
+
+def _complete(table: pa.Table) -> pa.Table:
+    for field in FILTER_FIELDS:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(ROW_SCHEMA.names).cast(ROW_SCHEMA)
+
+
+def with_corpus(rows: pa.Table, name: str) -> pa.Table:
+    """Return rows of ``ROW_SCHEMA`` in which those without a corpus are of the one with this name."""
+    column = rows.schema.get_field_index("corpus")
+    return rows.set_column(column, ROW_SCHEMA.field("corpus"), rows["corpus"].fill_null(name)).combine_chunks()
+
+
+def with_attributes(rows: pa.Table, attributes: Sequence[PoseAttributes]) -> pa.Table:
+    """Return rows of ``ROW_SCHEMA`` [N] with hands, movement and location of their recordings [N].
+
+    Movement and location describe a single sign: they are null for a recording without a gloss of its own.
+    """
+    single = rows["gloss"].is_valid().to_pylist()
+    columns = {
+        "hands": [a.hands for a in attributes],
+        "movement": [a.movement if one else None for a, one in zip(attributes, single, strict=True)],
+        "location": [a.location if one else None for a, one in zip(attributes, single, strict=True)],
+    }
+    for name, values in columns.items():
+        field = ROW_SCHEMA.field(name)
+        rows = rows.set_column(ROW_SCHEMA.get_field_index(name), field, pa.array(values, field.type))
+    return rows.combine_chunks()
 
 
 def shard_of(id: str, shards: int) -> int:

@@ -77,7 +77,7 @@ class LiveSearch:
                 entries.pop(operation.id, None)
             elif not operation.erased:
                 entries[operation.id] = _entry(self.log, operation, self.manifest.model.sha256, lambda: self._encoder)
-        self.base.hidden = self.base.hidden | (hidden & self.base.ids())
+        self.base.hide(hidden)
         if hidden & (entries.keys() | self._entries.keys()):
             self._entries, self.added = entries, _in_memory(entries)
         self.position = self.log.end

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from signatlas.models.dual_encoder.encoder import DualEncoder
+from signatlas.retrieval.faiss_index import DEFAULT_EFFORT, Effort
+from signatlas.retrieval.filters import Filter
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.queries import PoseQuery
 from signatlas.retrieval.query_encoder import SentenceEncoder
 from signatlas.retrieval.search import Catalog, Hit
 from signatlas.retrieval.shard import Ranked, merge
-from signatlas.retrieval.shard_search import accept_language
-from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, rank
+from signatlas.retrieval.two_stage import CANDIDATES, Query, rank
 from signatlas.text.language import check_language
 
 UNRELIABLE_UNKNOWN_RATE = 0.5
@@ -37,23 +38,44 @@ class SentenceSearch(SentenceEncoder):
         self.scored = 0
 
     def rank(
-        self, queries: Iterable[Query], k: int, candidates: int = CANDIDATES, accept: Accept | None = None
+        self,
+        queries: Iterable[Query],
+        k: int,
+        candidates: int = CANDIDATES,
+        *,
+        language: str | None = None,
+        filter: Filter | None = None,
+        effort: Effort = DEFAULT_EFFORT,
     ) -> list[Ranked]:
-        """Return the ``k`` best (id, score) of each query; ``candidates`` of each shard are scored exactly."""
+        """Return the ``k`` best (id, score) of each query; ``candidates`` of each shard are scored exactly.
+
+        Only entries that meet the ``filter`` and have a text in ``language`` are ranked.
+        """
         rankings = []
+        allowed, similarity = self.catalog.allowed(filter, language=language), self.model.config.similarity
         for query in queries:
-            results = [rank(shard, query, self.model.config.similarity, k, candidates, accept) for shard in self.shards]
+            results = [
+                rank(shard, query, similarity, k, candidates, some, effort)
+                for shard, some in zip(self.shards, allowed, strict=True)
+            ]
             self.scored += sum(result.scored for result in results)
             rankings.append(merge([result.ranked for result in results], k))
         return rankings
 
     def search_text(
-        self, text: str, *, k: int = 10, candidates: int = CANDIDATES, language: str | None = None
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        candidates: int = CANDIDATES,
+        language: str | None = None,
+        filter: Filter | None = None,
+        effort: Effort = DEFAULT_EFFORT,
     ) -> SentenceResult:
         """Return the ``k`` clips that match a text best. Raises TextError for a language not in training."""
         if language is not None:
             check_language(language, self.model.record.get("languages", ()))
-        return self._search(self.encode_texts([text])[0], k, candidates, None)
+        return self._search(self.encode_texts([text])[0], k, candidates, filter=filter, effort=effort)
 
     def search_clip(
         self,
@@ -63,8 +85,10 @@ class SentenceSearch(SentenceEncoder):
         candidates: int = CANDIDATES,
         language: str | None = None,
         features: str | os.PathLike[str] | None = None,
+        filter: Filter | None = None,
+        effort: Effort = DEFAULT_EFFORT,
     ) -> SentenceResult:
-        """Return the ``k`` texts that match a clip best; only texts of ``language``, if given.
+        """Return the ``k`` texts that match a clip best; only texts of ``language`` that meet the ``filter``, if given.
 
         The clip's features come from the folder ``features``, else from the one the index was built with, else they
         are computed from its poses. Raises FeatureError, PoseError, TextError.
@@ -72,11 +96,12 @@ class SentenceSearch(SentenceEncoder):
         self.require_texts()
         if language is not None:
             language = check_language(language, self.index_version.manifest.languages)
-        return self._search(self.encode_clip(clip, features), k, candidates, accept_language(language))
+        query = self.encode_clip(clip, features)
+        return self._search(query, k, candidates, language=language, filter=filter, effort=effort)
 
-    def _search(self, query: Query, k: int, candidates: int, accept: Accept | None) -> SentenceResult:
+    def _search(self, query: Query, k: int, candidates: int, **options: Any) -> SentenceResult:
         before = self.scored
-        ranked = self.rank([query], k, candidates, accept)[0]
+        ranked = self.rank([query], k, candidates, **options)[0]
         return SentenceResult(self.catalog.hits(ranked), len(query.tokens), self.scored - before)
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from signatlas.errors import IndexVersionError
 from signatlas.retrieval import faiss_index
+from signatlas.retrieval.faiss_index import DEFAULT_EFFORT, Effort
 from signatlas.retrieval.tokens import SEGMENT_FOLDER, TOKENS, TokenTable
 
 Ranked = list[tuple[str, float]]  # (id, score), by score descending, equal scores by id ascending
@@ -53,13 +54,22 @@ class Shard:
         """Let a GPU find the candidates; vectors that are scored anew stay in memory. Raises IndexVersionError."""
         self.index = faiss_index.to_gpu(self._cpu_index)
 
-    def nearest(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and positions of the ``k`` best, as :func:`faiss_index.search`."""
-        return faiss_index.search(self.index, vectors, k, faiss_index.flat_vectors(self._cpu_index))
+    def nearest(
+        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None, effort: Effort = DEFAULT_EFFORT
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and positions of the ``k`` best at positions that are ``allowed`` bool [N] (default: all).
 
-    def search(self, vectors: np.ndarray, k: int) -> list[Ranked]:
-        """Return the ``k`` best (id, score) of each query of float32 [Q, E]."""
-        scores, positions = self.nearest(vectors, k)
+        As :func:`faiss_index.search`. What is allowed is searched by the CPU, also where a GPU has the index.
+        """
+        index = self.index if allowed is None else self._cpu_index
+        vectors_of_index = faiss_index.flat_vectors(self._cpu_index)
+        return faiss_index.search(index, vectors, k, vectors_of_index, allowed=allowed, effort=effort)
+
+    def search(
+        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None, effort: Effort = DEFAULT_EFFORT
+    ) -> list[Ranked]:
+        """Return the ``k`` best (id, score) of each query of float32 [Q, E], of the ids that are ``allowed`` [N]."""
+        scores, positions = self.nearest(vectors, k, allowed, effort)
         return [
             [(self.ids[p], s) for p, s in zip(query_positions, query_scores, strict=True) if p >= 0]
             for query_positions, query_scores in zip(positions.tolist(), scores.tolist(), strict=True)

@@ -5,19 +5,21 @@ A service runs one :class:`ShardSearch` in each process, a folder search one ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from signatlas.errors import IndexVersionError
 from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.retrieval import faiss_index
-from signatlas.retrieval.index_version import ROW_SCHEMA, IndexVersion
+from signatlas.retrieval.faiss_index import Effort
+from signatlas.retrieval.filters import Filter, MaskCache
+from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.shard import Ranked, Shard, merge
-from signatlas.retrieval.two_stage import CANDIDATES, Accept, Query, Side, rank
+from signatlas.retrieval.two_stage import CANDIDATES, Query, Side, rank
 
 GroupBy = Literal["gloss"]
 Row = dict[str, Any]  # an entry's columns of ROW_SCHEMA
@@ -27,7 +29,8 @@ class ShardQuery(NamedTuple):
     """One query: unit vectors float32 [S, E], the best of which counts (both signing hands), and what is wanted.
 
     ``tokens`` float32 [T, E] are compared with those of ``candidates`` entries of each shard; None compares vectors.
-    ``leave_out`` is the id of an entry that is no hit; ``language`` that of the texts to find.
+    ``leave_out`` is the id of an entry that is no hit; ``language`` that of a text of each hit. Hits meet the
+    ``filter``. ``nprobe`` and ``ef`` are those of ``Effort``.
     """
 
     vectors: np.ndarray
@@ -38,6 +41,14 @@ class ShardQuery(NamedTuple):
     leave_out: str | None = None
     language: str | None = None
     group_by: GroupBy | None = None
+    filter: Filter | None = None
+    nprobe: int | None = None
+    ef: int | None = None
+
+    @property
+    def effort(self) -> Effort:
+        """How much of an approximate index is searched."""
+        return Effort(self.nprobe, self.ef)
 
 
 class ShardResult(NamedTuple):
@@ -61,8 +72,7 @@ class ShardSearch:
         self.names = [manifest.shards[n].name for n in numbers]
         self.shards = [index_version.shard(n, verify=verify) for n in numbers]
         self.similarity = _similarity(index_version) if manifest.tokens else None
-        tables = [pq.read_table(index_version.path / name / "ids.parquet") for name in self.names]
-        self._set_rows(pa.concat_tables(tables or [ROW_SCHEMA.empty_table()]).combine_chunks())
+        self._set_rows(index_version.shard_rows(self.names))
 
     @classmethod
     def of_entries(cls, name: str, vectors: np.ndarray, rows: pa.Table) -> ShardSearch:
@@ -76,14 +86,21 @@ class ShardSearch:
     def _set_rows(self, rows: pa.Table) -> None:
         self.rows = rows
         self._positions = {id: position for position, id in enumerate(rows["id"].to_pylist())}
-        self.hidden: Set[str] = frozenset()  # ids of entries that were removed since: they are no hits
+        self._ends = np.cumsum([len(shard.ids) for shard in self.shards])
+        self._masks = MaskCache()
+        self.hidden: Set[str] = frozenset()
+        self._there: np.ndarray | None = None  # bool [N], None for all
+
+    def hide(self, ids: Set[str]) -> None:
+        """Leave out the entries with these ids, which were removed, from now on."""
+        self.hidden = self.hidden | (ids & self._positions.keys())
+        if self.hidden:
+            self._there = np.ones(len(self.rows), bool)
+            self._there[[self._positions[id] for id in self.hidden]] = False
+            self._masks = MaskCache()
 
     def __contains__(self, id: str) -> bool:
         return id in self._positions and id not in self.hidden
-
-    def ids(self) -> Set[str]:
-        """Return the ids of all entries, hidden ones too."""
-        return self._positions.keys()
 
     def row(self, id: str) -> Row:
         """Return an entry's columns. Raises KeyError."""
@@ -93,63 +110,72 @@ class ShardSearch:
     def search(self, queries: Sequence[ShardQuery]) -> list[ShardResult]:
         """Return the best entries of each query; a result does not depend on the other queries."""
         results: list[ShardResult | None] = [None] * len(queries)
-        together = [i for i, q in enumerate(queries) if not self._by_tokens(q) and not self._restricted(q)]
-        for k in {queries[i].k for i in together}:
-            chosen = [i for i in together if queries[i].k == k]
-            for i, ranked in zip(chosen, self._nearest([queries[i] for i in chosen], k), strict=True):
-                results[i] = ShardResult(self._with_rows(ranked))
-        for i, query in enumerate(queries):
-            if results[i] is None:
-                results[i] = self._search_one(query)
+        together: dict[Any, list[int]] = defaultdict(list)
+        for number, query in enumerate(queries):
+            if self._by_tokens(query) or query.group_by is not None:
+                results[number] = self._search_one(query)
+            else:
+                # One more, since an entry may be left out: a mask of its own would search for this query alone.
+                depth = query.k + (query.leave_out is not None)
+                together[depth, query.filter, query.language, query.effort].append(number)
+        for (depth, filter, language, effort), chosen in together.items():
+            vectors = [queries[n].vectors for n in chosen]
+            for n, ranked in zip(chosen, self._nearest(vectors, depth, filter, language, effort), strict=True):
+                hits = [pair for pair in ranked if pair[0] != queries[n].leave_out][: queries[n].k]
+                results[n] = ShardResult(self._with_rows(hits))
         return [result for result in results if result is not None]
-
-    def _restricted(self, query: ShardQuery) -> bool:
-        wanted = query.leave_out is not None or query.language is not None or query.group_by is not None
-        return wanted or bool(self.hidden)
 
     def _by_tokens(self, query: ShardQuery) -> bool:
         return query.tokens is not None and self.similarity is not None
 
-    def _nearest(self, queries: Sequence[ShardQuery], k: int) -> list[Ranked]:
-        """Return the ``k`` best of queries that only compare vectors, with one call to FAISS for all of them."""
-        vectors = np.concatenate([query.vectors for query in queries])
-        sizes = [len(query.vectors) for query in queries]
-        rankings = [shard.search(vectors, k) for shard in self.shards]
-        ends = np.cumsum(sizes)
+    def _nearest(
+        self, queries: Sequence[np.ndarray], k: int, filter: Filter | None, language: str | None, effort: Effort
+    ) -> list[Ranked]:
+        """Return the ``k`` best entries by the vectors [S, E] of each query, with one search for all of them."""
+        vectors = np.concatenate(queries)
+        allowed = self._allowed(filter, language)
+        rankings = [shard.search(vectors, k, some, effort) for shard, some in zip(self.shards, allowed, strict=True)]
+        sizes = [len(query) for query in queries]
         return [
             merge([ranking[v] for ranking in rankings for v in range(end - size, end)], k)
-            for size, end in zip(sizes, ends.tolist(), strict=True)
+            for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
         ]
 
     def _search_one(self, query: ShardQuery) -> ShardResult:
-        accept, scored, k = self._accept(query), 0, query.k
+        allowed, scored, k = self._allowed(query.filter, query.language, query.leave_out), 0, query.k
+        size = sum(len(shard.ids) if a is None else int(a.sum()) for shard, a in zip(self.shards, allowed, strict=True))
         while True:
             rankings: list[Ranked] = []
             scored = 0
-            for shard in self.shards:
+            for shard, some in zip(self.shards, allowed, strict=True):
                 if query.tokens is not None and self.similarity is not None:
                     result = rank(
                         shard, Query(query.side, query.vectors[0], query.tokens), self.similarity, k,
-                        query.candidates, accept,
+                        query.candidates, some, query.effort,
                     )  # fmt: skip
                     scored += result.scored
                     rankings.append(result.ranked)
                 else:
-                    rankings += [_nearest(shard, vector, k, accept) for vector in query.vectors]
+                    rankings += shard.search(query.vectors, k, some, query.effort)
             hits = self._with_rows(merge(rankings, k))
             if query.group_by is None:
                 return ShardResult(hits, scored)
             groups = best_of_each(hits, query.group_by)
-            if len(groups) >= query.k or k >= sum(len(shard.ids) for shard in self.shards):
+            if len(groups) >= query.k or k >= size:
                 return ShardResult(groups[: query.k], scored)
             k *= 4  # too many recordings of the same gloss: look deeper
 
-    def _accept(self, query: ShardQuery) -> Accept | None:
-        by_language = accept_language(query.language)
-        if query.leave_out is None and not self.hidden:
-            return by_language
-        left_out, hidden = query.leave_out, self.hidden
-        return lambda id: id != left_out and id not in hidden and (by_language is None or by_language(id))
+    def _allowed(
+        self, filter: Filter | None, language: str | None, leave_out: str | None = None
+    ) -> list[np.ndarray | None]:
+        """Return for each shard which of its entries may be hits, bool [N], or None for all of them."""
+        meets = self._masks.mask(self.rows, filter, language, self._there)
+        if leave_out in self._positions:
+            meets = np.ones(len(self.rows), bool) if meets is None else meets.copy()
+            meets[self._positions[leave_out]] = False
+        if meets is None or not self.shards:
+            return [None] * len(self.shards)
+        return list(np.split(meets, self._ends[:-1]))
 
     def _with_rows(self, ranked: Ranked) -> list[tuple[float, Row]]:
         positions = pa.array([self._positions[id] for id, _ in ranked], pa.int64())
@@ -177,24 +203,6 @@ def merge_results(results: Iterable[ShardResult], k: int, group_by: GroupBy | No
         hits = best_of_each(hits, group_by)
     position = min((result.position for result in results), default=0)
     return ShardResult(hits[:k], sum(result.scored for result in results), position)
-
-
-def accept_language(language: str | None) -> Accept | None:
-    """Return a filter that accepts texts of a language by their id (`clip#de`, `clip#de-2`); None accepts all."""
-    if language is None:
-        return None
-    return lambda id: id.rpartition("#")[2] in (language, *(f"{language}-{n}" for n in range(2, 10)))
-
-
-def _nearest(shard: Shard, vector: np.ndarray, k: int, accept: Callable[[str], bool] | None) -> Ranked:
-    """Return the ``k`` best accepted (id, score) of a shard by one vector."""
-    depth = k if accept is None else k + 1
-    while True:
-        ranked = shard.search(vector[None], depth)[0]
-        accepted = ranked if accept is None else [pair for pair in ranked if accept(pair[0])]
-        if len(accepted) >= k or depth >= len(shard.ids):
-            return accepted[:k]
-        depth = min(4 * depth, len(shard.ids))
 
 
 def _similarity(index_version: IndexVersion) -> SimilarityConfig:

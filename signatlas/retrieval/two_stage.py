@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.models.dual_encoder.encoder import DualEncoder
+from signatlas.retrieval.faiss_index import DEFAULT_EFFORT, Effort
 from signatlas.retrieval.shard import Ranked, Shard
 from signatlas.retrieval.tokens import TokenTable, unit
 from signatlas.similarity import Tokens
@@ -17,7 +17,6 @@ from signatlas.similarity import Tokens
 CANDIDATES = 200  # of each shard
 SPREAD = 10  # entries per candidate that the pooled vectors choose, before segments narrow them down
 SHARED_EXPONENT = 80.0  # up to this 1/tau, one float32 exponential serves both directions
-Accept = Callable[[str], bool]
 Side = Literal["text", "video"]
 
 
@@ -49,9 +48,10 @@ def rank(
     config: SimilarityConfig,
     k: int,
     candidates: int = CANDIDATES,
-    accept: Accept | None = None,
+    allowed: np.ndarray | None = None,
+    effort: Effort = DEFAULT_EFFORT,
 ) -> ShardResult:
-    """Return the ``k`` best entries of a shard whose id ``accept`` accepts; equal scores by id ascending.
+    """Return the ``k`` best of a shard's entries, or of those at ``allowed`` bool [N] positions; ties by id ascending.
 
     Pooled vectors choose ``SPREAD`` times ``candidates`` entries. Their segments (the same similarity over four means
     an entry) choose the candidates, at least ``k``, which are scored token by token. Where the similarity compares
@@ -59,7 +59,7 @@ def rank(
     """
     count = k if shard.tokens is None else max(candidates, k)
     spread = count if shard.segments is None else count * SPREAD
-    positions, pooled_scores = _nearest(shard, query.vector, spread, accept)
+    positions, pooled_scores = _nearest(shard, query.vector, spread, allowed, effort)
     if shard.tokens is None or len(positions) == 0:
         return ShardResult([(shard.ids[p], float(s)) for p, s in zip(positions, pooled_scores, strict=True)], 0)
     positions = np.sort(positions)  # reads the memory map forwards and orders equal scores by id
@@ -92,19 +92,13 @@ def scores(query: np.ndarray, side: Side, candidates: TokenTable, config: Simila
     return (weight * by_candidate + (1 - weight) * by_query).astype(np.float32)
 
 
-def _nearest(shard: Shard, vector: np.ndarray, count: int, accept: Accept | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions and scores of the ``count`` accepted entries with the nearest pooled vectors."""
-    depth = count
-    while True:
-        pooled_scores, positions = shard.nearest(vector[None], depth)
-        valid = positions[0] >= 0
-        if accept is not None:
-            valid[valid] = [accept(shard.ids[p]) for p in positions[0][valid]]
-        if valid.sum() >= count or depth >= len(shard.ids):
-            break
-        depth = min(4 * depth, len(shard.ids))
-    rows = np.flatnonzero(valid)[:count]
-    return positions[0][rows], pooled_scores[0][rows]
+def _nearest(
+    shard: Shard, vector: np.ndarray, count: int, allowed: np.ndarray | None, effort: Effort
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions and scores of the ``count`` allowed entries with the nearest pooled vectors."""
+    pooled_scores, positions = shard.nearest(vector[None], count, allowed, effort)
+    valid = positions[0] >= 0
+    return positions[0][valid], pooled_scores[0][valid]
 
 
 def _attended(S: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,3 +44,16 @@ def test_brackets_in_glosses_ids_and_sources(run: Run, index: Path, id: str, mon
     assert id in out.splitlines()[0] and GLOSSES[id] in out.splitlines()[0]
     others = {other: gloss for other, gloss in GLOSSES.items() if other != id}
     assert all(other in out and gloss in out for other, gloss in others.items()) and "[web]" in out
+
+
+def test_filters_keep_some_entries_and_a_wrong_one_is_one_line(run: Run, index: Path) -> None:
+    query = ("search", "--index", index, "--clip", "x/[a]", "--corpus", index.parent / "corpus", "--json")
+    code, out, err = run(*query, "--filter", "gloss=:smile:", "--filter", "gloss=nothing", "--nprobe", 2, "--ef", 5)
+    assert code == 0, err
+    (hit,) = json.loads(out)["hits"]
+    assert hit["gloss"] == ":smile:" and hit["rank"] == 1
+    code, out, err = run(*query, "--filter", "gloss=:smile:", "--filter", "split=nowhere")
+    assert code == 0 and json.loads(out)["hits"] == []
+    for wrong, message in (("glos=a", "no filter 'glos': there are corpus, source,"), ("gloss", "give KEY=VALUE")):
+        code, out, err = run(*query, "--filter", wrong)
+        assert code == 2 and message in err and len(err.strip().splitlines()) == 1

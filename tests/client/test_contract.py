@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
 from serve import schemas as service
+from serve.answers import form_options
 from signatlas.client import requests, schemas
 from signatlas.retrieval import search
+from signatlas.retrieval.filters import Filter
 
 
 @pytest.mark.parametrize("name", ["SearchOptions", "TranslateOptions"])
@@ -24,6 +29,17 @@ def test_options_of_an_embedding_are_those_of_the_service() -> None:
 @pytest.mark.parametrize("name", ["TextQuery", "PosesQuery", "ClipQuery", "VectorQuery"])
 def test_queries_have_the_fields_of_the_service(name: str) -> None:
     assert set(getattr(requests, name).__dataclass_fields__) == set(getattr(service, name).model_fields)
+
+
+def test_a_filter_means_the_same_in_json_and_in_a_form(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"filter": {"gloss": ["a", "b"], "hands": 2}, "nprobe": 4, "ef": np.int64(9)}
+    (tmp_path / "q.pose").write_bytes(b"")
+    form = requests.search_pose_file(tmp_path / "q.pose", options).fields(None)
+    body = json.loads(requests.search(requests.TextQuery("a"), options).json(None))
+    expected = service.SearchOptions(filter=Filter(gloss=("b", "a"), hands=2), nprobe=4, ef=9)
+    assert service.SearchOptions.model_validate(form_options(form)) == expected
+    body.pop("queries")
+    assert service.SearchOptions.model_validate(body) == expected
 
 
 def answers() -> dict[str, tuple[Any, Any]]:

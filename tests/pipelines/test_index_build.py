@@ -13,6 +13,7 @@ from cli.main import main
 from signatlas.corpus.format import Corpus, write_corpus
 from signatlas.errors import CorpusError, IndexVersionError, PoseError
 from signatlas.models.sign_encoder import SignEncoder
+from signatlas.pose.attributes import attributes
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.search import SignSearch
 from trainers.pipelines.embed import collect, embed
@@ -37,6 +38,9 @@ def test_vectors_and_rows_equal_those_of_the_encoder(small_model: Path, small_co
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert rows["gloss"].to_pylist() == [clips[id].gloss for id in ids]
     assert rows["texts"].to_pylist()[0][1] == {"language": "en", "text": clips[ids[0]].text("en")}
+    computed = [attributes(clips[id].poses, clips[id].width, clips[id].height) for id in ids]
+    stored = zip(*(rows[name].to_pylist() for name in ("hands", "movement", "location")), strict=True)
+    assert list(stored) == computed and len({a.movement for a in computed}) > 1
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_classifier import SignClassifier
 from signatlas.models.sign_encoder import SignEncoderConfig
 from signatlas.models.sliding import SIGN_ENCODERS, SlidingEncoder
+from signatlas.pose.attributes import attributes
 from signatlas.retrieval.index_version import IndexVersion
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -46,6 +47,9 @@ def test_clips_are_indexed_from_their_poses(
     clips = {clip.id: clip for clip in Corpus.open(small_corpus).split("dev")}
     assert built.manifest.count == len(clips) == 24 and built.manifest.features is None
     assert not list((tmp_path / "index").glob(".features-*"))
+    for row in built.rows().to_pylist():
+        expected = attributes(clips[row["id"]].poses, 640, 480)
+        assert (row["hands"], row["movement"], row["location"]) == expected and row["corpus"] == "small"
     shard, sign = built.shard(0), model.config.sign
     # The model in the index computes features from poses.
     slider = SlidingEncoder(built.path / "model", model, alpha=sign.alpha, limit=sign.max_windows)

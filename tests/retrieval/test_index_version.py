@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from signatlas.corpus.format import Clip
 from signatlas.errors import CorpusError, IndexVersionError, PoseError
+from signatlas.pose.attributes import PoseAttributes
 from signatlas.retrieval import index_version
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.queries import ClipReader, UnknownClip
@@ -168,3 +170,13 @@ def test_clips_are_read_by_id(small_corpus: Path, clips: list[Clip]) -> None:
         reader.clip("nothing")
     with pytest.raises(CorpusError, match="not the corpus that the index was built from"):
         ClipReader(small_corpus, "another")
+
+
+def test_movement_and_location_are_those_of_single_signs(rows: pa.Table) -> None:
+    found = [PoseAttributes(1 + n % 2, "arc", "head") for n in range(len(rows))]  # type: ignore[arg-type]
+    gloss = pa.array([g if n % 3 else None for n, g in enumerate(rows["gloss"].to_pylist())], pa.string())
+    sentences = rows.set_column(rows.schema.get_field_index("gloss"), index_version.ROW_SCHEMA.field("gloss"), gloss)
+    labeled = index_version.with_attributes(sentences, found).to_pylist()
+    assert [row["hands"] for row in labeled] == [1 + n % 2 for n in range(len(rows))]
+    assert [row["movement"] for row in labeled] == ["arc" if n % 3 else None for n in range(len(rows))]
+    assert [row["location"] for row in labeled] == ["head" if n % 3 else None for n in range(len(rows))]

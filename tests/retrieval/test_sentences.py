@@ -18,7 +18,6 @@ from signatlas.retrieval import entries, index_version, two_stage
 from signatlas.retrieval.index_version import CorpusPart, FeaturesPart, IndexVersion
 from signatlas.retrieval.search import SignSearch
 from signatlas.retrieval.sentences import SentenceSearch
-from signatlas.retrieval.shard_search import accept_language
 from signatlas.retrieval.tokens import unit
 from signatlas.similarity import Tokens
 from tests.retrieval.conftest import dual_encoder
@@ -109,9 +108,9 @@ def test_a_clip_finds_texts(build: Build, features: FeatureStore, clips: list[Cl
     one = features.batch([3], alpha=0.8, limit=12)
     exact = model.score(model.embed_features([one]), model.embed_texts([texts[id] for id, _ in ranked]))[0]
     np.testing.assert_allclose([s for _, s in ranked], exact.numpy(), atol=2e-3)  # tokens are stored in float16
-    (german,) = searcher.rank([query], 24, accept=accept_language("de"))
+    (german,) = searcher.rank([query], 24, language="de")
     assert german == [pair for pair in ranked if pair[0].endswith("#de")] and len(german) == 12
-    (few,) = searcher.rank([query], 3, candidates=4, accept=accept_language("en"))
+    (few,) = searcher.rank([query], 3, candidates=4, language="en")
     assert len(few) == 3 and all(id.endswith("#en") for id, _ in few)
 
 

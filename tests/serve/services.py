@@ -16,6 +16,7 @@ from signatlas.features import store
 from signatlas.features.store import FeatureInfo, FeatureStore
 from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.models.sign_encoder import SignEncoder
+from signatlas.pose.attributes import attributes
 from signatlas.retrieval import entries, index_version
 from signatlas.retrieval.index_version import CorpusPart, FeaturesPart
 from tests.evaluation.translations.tiny_translator import train
@@ -52,7 +53,8 @@ def write_signs(root: Path, model: Path, corpus: Path, version: str, shards: int
     """Write a version of an index of signs over the whole corpus."""
     clips = list(Corpus.open(corpus))
     vectors = SignEncoder.from_pretrained(model).embed_clips(clips)
-    rows = index_version.as_rows([clips_to_table(clips)])
+    computed = [attributes(clip.poses, clip.width, clip.height) for clip in clips]
+    rows = index_version.with_attributes(index_version.as_rows([clips_to_table(clips)]), computed)
     index_version.write(root, vectors, rows, model=model, corpus=corpus_part(corpus), shards=shards, version=version)
     if activate:
         index_version.activate(root, version)
@@ -73,7 +75,7 @@ def write_sentences(
 ) -> None:
     """Write and activate a version of an index of clips or texts."""
     metadata = Corpus.open(corpus).metadata()
-    rows = entries.clip_rows(metadata) if kind == "clips" else entries.text_rows(metadata)
+    rows = entries.recording_rows(Corpus.open(corpus), metadata) if kind == "clips" else entries.text_rows(metadata)
     encoded = entries.encode(DualEncoder.from_pretrained(model), kind, rows, features)
     part = FeaturesPart(path=str(features.path), fingerprint=features.fingerprint, kind="windows")
     index_version.write(root, encoded.vectors, encoded.rows, model=model, corpus=corpus_part(corpus), kind=kind,

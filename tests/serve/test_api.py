@@ -19,6 +19,7 @@ import ray
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.models.translator.translator import Translator
 from signatlas.pose.serialization import to_json, write_pose
+from signatlas.retrieval.filters import Filter
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.queries import read_clip
 from signatlas.retrieval.search import SignSearch
@@ -113,6 +114,41 @@ def test_search_by_poses_equals_the_local_search(service: httpx.Client, clips: l
         np.testing.assert_allclose([h["score"] for h in hits(answer)], [h.score for h in expected], atol=1e-5)
         assert body["results"][0]["verdict"] == local.catalog.verdict(expected)
         assert hits(answer)[0]["texts"][0]["language"] == "de"
+
+
+def test_filters_restrict_the_hits_before_the_top_k(
+    service: httpx.Client, clips: list[Clip], local: SignSearch, tmp_path: Path
+) -> None:
+    asked = Filter(source="dictionary", split=["train", "dev"], hands=1)
+    for clip in clips[:3]:
+        answer = hits(search(service, {"poses": to_json(clip.poses), **SIZE}, k=8, nprobe=3, ef=9,
+                             filter={"source": "dictionary", "split": ["train", "dev"], "hands": 1}))  # fmt: skip
+        expected = local.search(clip.poses, aspect=640 / 480, k=8, filter=asked)
+        assert [h["id"] for h in answer] == [h.id for h in expected] and len(answer) == 8
+        assert {(h["source"], h["hands"]) for h in answer} == {("dictionary", 1)}
+        assert all(h["movement"] and h["location"] for h in answer)
+    write_pose(tmp_path / "clip.pose", clips[0].poses, 25, 640, 480)
+    for text, status in (('{"gloss": ["wort 1", "wort 2"]}', 200), ("{", 422), ('{"glos": "wort 1"}', 422)):
+        with (tmp_path / "clip.pose").open("rb") as file:
+            answered = service.post("/v1/search/video", files={"file": ("clip.pose", file)},
+                                    data={"index": "signs", "filter": text, "k": "5"})  # fmt: skip
+        assert answered.status_code == status, answered.text
+        if status == 200:
+            assert {h["gloss"] for h in hits(answered)} == {"wort 1", "wort 2"} and len(hits(answered)) == 5
+    assert hits(search(service, {"clip": clips[0].id}, filter={"signer": "nobody"})) == []
+    (clip,) = hits(search(service, {"text": "word 7"}, index="clips", k=1, filter={"gloss": "wort 7", "split": "test"}))
+    assert clip["gloss"] == "wort 7" and clip["hands"] == 1
+    german = hits(search(service, {"clip": clips[0].id}, index="texts", filter={"text_language": "de"}, k=30))
+    assert len(german) == 12 and all(h["id"].endswith("#de") for h in german)
+    unknown = problem(search(service, {"clip": clips[0].id}, filter={"glos": "a", "source": "b"}), 422)
+    assert [error["field"] for error in unknown["errors"]] == ["filter.glos"]
+    misfit = problem(search(service, {"clip": clips[0].id}, index="texts", filter={"hands": 1}), 422)
+    assert misfit["detail"] == "filter.hands: the entries of an index of texts are texts, not recordings"
+    info = {i["name"]: i for i in service.get("/v1/indexes").json()["indexes"]}
+    assert info["signs"]["filters"]["source"] == ["dictionary", "webcam"] and info["signs"]["nprobe"] is None
+    assert info["signs"]["filters"]["hands"] == [1] and info["texts"]["filters"]["text_language"] == ["de", "en"]
+    entry = service.get(f"/v1/signs/{quote(clips[0].id)}", params={"index": "signs"}).json()
+    assert entry["corpus"] == "small" and entry["hands"] == 1 and entry["signer"] is None
 
 
 def test_several_queries_each_have_their_result_or_their_problem(service: httpx.Client, clips: list[Clip]) -> None:

@@ -15,8 +15,9 @@ import pyarrow as pa
 from signatlas.corpus.format import METADATA_COLUMNS, Clip, Corpus, table_to_clips
 from signatlas.errors import PoseError
 from signatlas.models.sign_encoder import SignEncoder
+from signatlas.pose.attributes import attributes
 from signatlas.pose.normalize import check
-from signatlas.retrieval.index_version import ROW_SCHEMA, as_rows
+from signatlas.retrieval.index_version import ROW_SCHEMA, as_rows, with_attributes
 
 if TYPE_CHECKING:
     import ray.data
@@ -54,7 +55,7 @@ class Embedder:
         vectors = self._embed(clips, [n for n, problem in enumerate(problems) if problem is None], problems)
         both = [n for n, clip in enumerate(clips) if clip.id in self.mirrored and vectors[n] is not None]
         mirrored = self._embed(clips, both, problems, mirror=True)
-        rows = as_rows([table])
+        rows = with_attributes(as_rows([table]), [attributes(c.poses, c.width, c.height) for c in clips])
         width = pa.list_(pa.float32(), self.encoder.config.embedding)
         for name, values in ((VECTOR, vectors), (MIRRORED, mirrored)):
             rows = rows.append_column(name, pa.array(values, width))

@@ -13,7 +13,7 @@ from signatlas.errors import LogError
 from signatlas.pose.skeleton import NUM_POINTS
 
 MAGIC = b"signatlas operation 1\n"
-ADDED = "added"  # split of added signs: they belong to none of a corpus
+ADDED = "added"  # corpus and split of added signs
 
 
 class Consent(Strict):
@@ -59,6 +59,9 @@ class Operation(Strict):
     request: str | None = None
     sign: AddedSign | None = None
     frames: int = 0
+    hands: int | None = None  # attributes of the poses
+    movement: str | None = None
+    location: str | None = None
     model_sha256: str | None = None  # of the model that made the vector
     dims: int = 0
     erased: bool = False
@@ -94,12 +97,17 @@ class Record(NamedTuple):
             "width": sign.width,
             "height": sign.height,
             "signer_kind": "real",
+            "signer": sign.signer,
+            "corpus": ADDED,
+            "hands": operation.hands,
+            "movement": operation.movement,
+            "location": operation.location,
         }
 
     def erase(self) -> Record:
         """Return the record of an added sign without its poses, vector and labels."""
-        kept = {"sign": None, "frames": 0, "dims": 0, "model_sha256": None, "request": None, "erased": True}
-        return Record(self.operation.model_copy(update=kept))
+        kept = {"position", "kind", "id", "time", "lease", "key"}
+        return Record(Operation(**self.operation.model_dump(include=kept), erased=True))
 
 
 def parse_record(content: bytes, position: int) -> Record:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from signatlas.errors import IndexVersionError, LogError
+from signatlas.pose.attributes import attributes
 from signatlas.retrieval.index_version import IndexVersion, current
 from signatlas.retrieval.operation_log.lease import Lease
 from signatlas.retrieval.operation_log.log import Log, log_location, record_name
@@ -107,7 +108,8 @@ class Writer:
             if self._contains(id):
                 raise IdTaken(f"the index has an entry '{_shown(id)}': choose another id, or remove it first")
             operation = self._operation("add", id, key, request, sign=sign, frames=len(poses),
-                                        model_sha256=model_sha256, dims=len(vector))  # fmt: skip
+                                        model_sha256=model_sha256, dims=len(vector),
+                                        **attributes(poses, sign.width, sign.height)._asdict())  # fmt: skip
             if self._write(Record(operation, poses, vector)):
                 return Written(operation.position, id)
 

@@ -56,7 +56,7 @@ def build(
         _check_languages(languages, rows_to_index, opened.path)
         rows = entries.text_rows(rows_to_index, languages)
     else:
-        rows = entries.clip_rows(rows_to_index)
+        rows = entries.recording_rows(opened, rows_to_index)
     encoded = entries.encode(encoder, kind, rows, store, progress)
     written = index_version.write(
         out,
