@@ -15,6 +15,7 @@ import numpy as np
 
 from signatlas.errors import UserError
 from signatlas.retrieval import index_version
+from signatlas.retrieval.filters import Filter
 from signatlas.retrieval.index_version import IndexVersion
 from signatlas.retrieval.live_search import LiveSearch, fold
 from signatlas.retrieval.operation_log.log import Log
@@ -51,7 +52,8 @@ class Process:
             numbers = range(len(opened.manifest.shards))
             self.loaded = {version: [LiveSearch(opened, [n], log=self.log) for n in numbers]}
         self.log.update()
-        query = ShardQuery(np.array([vector], np.float32), k, **options)
+        filter = options.pop("filter")
+        query = ShardQuery(np.array([vector], np.float32), k, filter=Filter.of(filter) if filter else None, **options)
         parts = []
         for shard in self.loaded[version]:
             shard.follow()

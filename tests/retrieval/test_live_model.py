@@ -49,11 +49,13 @@ class Oracle:
     def publish(self, version: str) -> None:
         self.versions[version] = (self._apply(self.corpus, 0), len(self.operations))
 
-    def search(self, vector: np.ndarray, k: int, leave_out: str | None, group_by: str | None) -> list[list[Any]]:
+    def search(
+        self, vector: np.ndarray, k: int, leave_out: str | None, group_by: str | None, filter: dict[str, Any] | None
+    ) -> list[list[Any]]:
         scored = [
             [id, gloss, float(np.float32(vector.astype(np.float64) @ other.astype(np.float64)))]
             for id, (gloss, other) in self.entries().items()
-            if id != leave_out
+            if id != leave_out and (filter is None or gloss in filter["gloss"])
         ]
         scored.sort(key=lambda hit: (-hit[2], hit[0]))
         if group_by:
@@ -139,9 +141,10 @@ def run_model(root: Path, oracle: Oracle, steps: int, kills: int, seed: int) -> 
         query = entries[chosen][1] if rng.random() < 0.5 else vector()
         k = rng.choice([1, 3, 10, 50, 400])
         options = {"leave_out": chosen if rng.random() < 0.3 else None,
-                   "group_by": "gloss" if rng.random() < 0.3 else None}  # fmt: skip
+                   "group_by": "gloss" if rng.random() < 0.3 else None,
+                   "filter": rng.choice([None, None, {"gloss": [f"gloss {rng.randrange(30)}", "wort 3"]}])}  # fmt: skip
         found = index.ask("search", vector=query.tolist(), k=k, **options)
-        assert found == oracle.search(query, k, options["leave_out"], options["group_by"])
+        assert found == oracle.search(query, k, **options)
 
     try:
         for step in range(steps):
