@@ -38,6 +38,13 @@ def count_answer(index: str, partial: bool) -> None:
     )
 
 
+def count_response(path: str, status: int) -> None:
+    """Count a response by the path of the API and its status; 0: the client left before."""
+    _counter("signatlas_responses", "Responses", "path", "status").inc(
+        1.0, {"part": "gateway", "path": path, "status": str(status)}
+    )
+
+
 def count_shard_error(index: str, shard: int, error: BaseException) -> None:
     """Count a request to a shard that failed, by the name of the error."""
     _counter("signatlas_shard_errors", "Requests to a shard without an answer", "shard", "error").inc(

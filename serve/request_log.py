@@ -1,4 +1,7 @@
-"""One line of JSON for each request on the gateway's stdout, which Ray keeps in a file; nothing of its content."""
+"""One line of JSON for each request on the gateway's stdout, which Ray keeps in a file; nothing of its content.
+
+Responses are also counted by path and status.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from datetime import UTC, datetime
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve import metrics
 
 _enabled = [True]  # of this process: the application is built before its configuration is known
 
@@ -26,7 +31,7 @@ class RequestLog:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _enabled[0]:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started, status, sent = time.monotonic(), 0, 0
@@ -50,12 +55,16 @@ class RequestLog:
 
 
 def _write(scope: Scope, status: int, sent: int, seconds: float) -> None:
+    path = getattr(scope.get("route"), "path", None)
+    metrics.count_response(path or "unknown", status)
+    if not _enabled[0]:
+        return
     headers = Headers(scope=scope)
     line = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": headers.get("x-request-id"),
         "method": scope["method"],
-        "path": getattr(scope.get("route"), "path", None),  # None: no such path
+        "path": path,  # None: no such path
         "status": status,  # 0: the client left before the answer
         "ms": round(1e3 * seconds, 1),
         "received": int(length) if (length := headers.get("content-length", "")).isdecimal() else None,

@@ -449,6 +449,7 @@ def test_a_truncated_body_does_not_disturb_other_requests(service: httpx.Client)
 def test_ray_exports_what_the_service_measures(service: httpx.Client, local: SignSearch, clips: list[Clip]) -> None:
     before = exported()
     hits(search(service, {"clip": clips[0].id}))
+    problem(search(service, {"clip": "nobody"}), 404)
     translation = service.post("/v1/translate", json={"queries": [{"poses": to_json(clips[0].poses), **SIZE}]})
     assert translation.status_code == 200
     end = time.monotonic() + 40  # Ray exports every few seconds
@@ -468,6 +469,11 @@ def test_ray_exports_what_the_service_measures(service: httpx.Client, local: Sig
     assert sum(n for tags, n in answers if tags["part"] == "signs" and tags["partial"] == "false") >= 1
     live = [tags for key in values for name, tags in [untagged(key)] if name == LIVE and values[key] == 1]
     assert {(tags["part"], tags["version"]) for tags in live} >= {("signs", "v1"), ("clips", "v1"), ("texts", "v1")}
+
+    known = [tags["role"] for key in values for name, tags in [untagged(key)] if name == "signatlas_log_position"]
+    assert {"gateway", "shard 0", "shard 1"} <= set(known)
+    grown_by = {(t["path"], t["status"]) for name, t in map(untagged, grown) if name == "signatlas_responses_total"}
+    assert {("/v1/search", "200"), ("/v1/search", "404"), ("/v1/translate", "200")} <= grown_by
 
 
 ANSWERS, LIVE = "signatlas_search_answers_total", "signatlas_live_version"
