@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,10 +159,8 @@ class VideoProcess:
 
     def cancel(self) -> None:
         """Ask the child to stop after the frame that it is at."""
-        try:
+        with suppress(ProcessDied):
             self._send({"type": "cancel"})
-        except ProcessDied:
-            pass
 
     def kill(self) -> None:
         """End the child, whatever it does."""
@@ -208,7 +207,7 @@ def _video_poses(message: dict[str, Any], payload: bytes) -> VideoPoses:
     return VideoPoses(poses, int(message["width"]), int(message["height"]), None if fps is None else float(fps))
 
 
-def _write(file: int, message: dict[str, Any], payload: bytes | memoryview = b"") -> None:
+def _write(file: int, message: dict[str, Any], payload: bytes = b"") -> None:
     text = json.dumps(message).encode()
     for part in (struct.pack("<I", len(text)) + text, payload):
         rest = memoryview(part)
@@ -305,7 +304,7 @@ def _answer(output: int, holistic: Any, message: dict[str, Any], content: bytes)
         else:
             poses = np.ascontiguousarray(clip.poses, np.float32)
             header = {"width": clip.width, "height": clip.height, "fps": clip.fps, "bytes": poses.nbytes}
-            _write(output, {"type": "result", **header}, memoryview(poses).cast("B"))
+            _write(output, {"type": "result", **header}, poses.tobytes())
 
 
 def _extract(output: int, holistic: Any, path: str, limits: VideoLimits) -> Any:

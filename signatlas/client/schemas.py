@@ -166,6 +166,20 @@ class TranslateAnswer(_Results[Translation]):
     weights: str
 
 
+class Progress(_Answer):
+    """What a service does (``stage``: extract, search or translate); ``frames`` ``of`` a video that it has read."""
+
+    stage: str
+    frames: int | None = None
+    of: int | None = None
+
+
+class Token(_Answer):
+    """The next piece of a translation's text; all pieces joined are its text."""
+
+    text: str
+
+
 class Embedding(_Answer):
     """A unit vector float32 [E], and unit tokens float32 [tokens, E] where asked for."""
 

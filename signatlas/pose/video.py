@@ -239,9 +239,7 @@ def _stream(container: InputContainer, limits: Limits, name: str) -> VideoStream
 
 def _check_size(width: int, height: int, limits: Limits, name: str) -> None:
     if max(width, height) > limits.side:
-        raise TooLargeError(
-            f"{name} has {width}x{height} pixels, more than {limits.side} per side", "resize it first"
-        )
+        raise TooLargeError(f"{name} has {width}x{height} pixels, more than {limits.side} per side", "resize it first")
     if width * height > limits.frame_pixels:
         raise TooLargeError(
             f"{name} has {width}x{height} pixels, more than {limits.frame_pixels:,} per frame", "resize it first"
