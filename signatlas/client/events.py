@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +14,6 @@ from signatlas.client.schemas import Progress, Token
 
 MEDIA_TYPE = "text/event-stream"
 MAX_EVENT = 256 << 20  # bytes
-STATUS = "status"
 KINDS: dict[str, type[BaseModel]] = {"progress": Progress, "token": Token}
 
 
@@ -28,14 +28,28 @@ class Event:
 class EventParser:
     """Splits the bytes of an answer into events, as they arrive."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy, headers: Mapping[str, str]):
+        self._policy, self._headers = policy, headers
         self._rest = b""
 
-    def feed(self, piece: bytes) -> Iterator[Event]:
-        """Yield the events that ``piece`` completes; comments are left out. Raises ValueError for an endless one."""
+    def feed(self, piece: bytes) -> Iterator[Progress | Token | Response]:
+        """Yield the content of the events that ``piece`` completes, the answer as the last. Raises ServiceError."""
+        for event in self._events(piece):
+            content = final(self._policy, event, self._headers) or interim(self._policy, event)
+            if content is not None:
+                yield content
+
+    def incomplete(self) -> ServiceError:
+        """Return the error of an answer that ended before its last event."""
+        return ServiceError(f"{self._policy.url} ended its answer before the last event: try again")
+
+    def _events(self, piece: bytes) -> Iterator[Event]:
+        """Yield the events that ``piece`` completes; comments are left out."""
         self._rest += piece.replace(b"\r\n", b"\n")
         if len(self._rest) > MAX_EVENT:
-            raise ValueError("an event is too long")
+            raise ServiceError(
+                f"{self._policy.url} sends an event without an end: check that it is a signatlas service"
+            )
         *blocks, self._rest = self._rest.split(b"\n\n")
         for block in blocks:
             fields = [line.partition(b":")[::2] for line in block.split(b"\n") if line and not line.startswith(b":")]
@@ -62,17 +76,15 @@ def interim(policy: Policy, event: Event) -> Progress | Token | None:
     return content
 
 
-def final(policy: Policy, event: Event, headers: Response) -> Response | None:
+def final(policy: Policy, event: Event, headers: Mapping[str, str]) -> Response | None:
     """Return the answer in a last event, None for any other. Raises the ServiceError of a problem."""
     if event.name == "result":
-        return Response(200, headers.headers, event.data)
+        return Response(200, headers, event.data)
     if event.name != "problem":
         return None
-    import json
-
     detail, fields = read_problem(event.data, "application/problem+json")
     try:
-        status = json.loads(event.data).get(STATUS)
+        status = json.loads(event.data).get("status")
     except (ValueError, AttributeError):
         status = None
     raise ServiceError(
@@ -80,11 +92,5 @@ def final(policy: Policy, event: Event, headers: Response) -> Response | None:
         url=policy.url,
         status=status if isinstance(status, int) else None,
         errors=fields,
-        request_id=headers.headers.get("x-request-id"),
+        request_id=headers.get("x-request-id"),
     )
-
-
-def report(progress: Callable[[Progress], None] | None, content: Progress | Token) -> None:
-    """Pass progress on to the caller of a method that returns only the answer."""
-    if progress is not None and isinstance(content, Progress):
-        progress(content)

@@ -90,9 +90,6 @@ class TranslateOptions(TypedDict, total=False):
     deadline_s: float | None
 
 
-VIDEO_TIMEOUT_S = 120.0  # more than a service takes for a video by default
-
-
 class EmbedOptions(TypedDict, total=False):
     """Options of an embedding."""
 
@@ -105,7 +102,7 @@ class EmbedOptions(TypedDict, total=False):
 class Call(Generic[T]):
     """A request: ``body`` is sent as JSON, or as the fields of a form that contains ``file`` (name, content).
 
-    ``events``: ask for server-sent events. ``timeout_s``: at least this is allowed where no deadline is given.
+    ``events``: ask for server-sent events.
     """
 
     path: str
@@ -114,7 +111,6 @@ class Call(Generic[T]):
     file: tuple[str, bytes] | None = None
     deadline_s: float | None = None
     events: bool = False
-    timeout_s: float = 0.0
     kept_statuses: frozenset[int] = field(default=frozenset())  # returned to the caller: no error, no retry
 
     @property
@@ -238,7 +234,7 @@ def _upload(
         upload = (file.name, file.read_bytes())
     except OSError as error:
         raise (MediaError if video else PoseError)(f"{file} cannot be read: {error.strerror}") from error
-    return Call(path, answer, body, upload, deadline_s, events, VIDEO_TIMEOUT_S if video else 0.0)
+    return Call(path, answer, body, upload, deadline_s, events)
 
 
 def _options(options: Mapping[str, Any], allowed: type[Any]) -> tuple[dict[str, Any], float | None]:

@@ -53,7 +53,7 @@ class Attempts:
     def __init__(self, policy: Policy, call: Call[Any], retries: int | None = None):
         self.policy, self.call = policy, call
         self.retries = policy.retries if retries is None else retries
-        self.limit_s = min(max(policy.timeout_s, call.timeout_s), call.deadline_s or math.inf)
+        self.limit_s = min(policy.timeout_s, call.deadline_s or math.inf)
         self.ends = time.monotonic() + self.limit_s
         self.made = 0
 
