@@ -173,6 +173,11 @@ class Progress(_Answer):
     frames: int | None = None
     of: int | None = None
 
+    def __str__(self) -> str:
+        if self.stage == "extract" and self.frames:
+            return f"detecting poses: {self.frames} of {self.of or '?'} frames"
+        return {"extract": "detecting poses", "search": "searching", "translate": "translating"}.get(self.stage, "")
+
 
 class Token(_Answer):
     """The next piece of a translation's text; all pieces joined are its text."""

@@ -60,9 +60,7 @@ def test_poses_are_those_of_the_command_also_after_other_videos(
     assert refusal(process, gray) == (422, "gray.mp4: no hand detected in 5 frames")
     reported: list[tuple[int, int | None]] = []
     for _ in range(2):
-        found = process.extract(
-            person.read_bytes(), "x.mp4", LIMITS, lambda frames, of: reported.append((frames, of))
-        )
+        found = process.extract(person.read_bytes(), "x.mp4", LIMITS, lambda frames, of: reported.append((frames, of)))
         np.testing.assert_array_equal(found.poses, clip.poses)
         assert found.poses.dtype == np.float32 and np.isfinite(found.poses[:, 33:]).any()
         assert (found.width, found.height, found.fps) == (clip.width, clip.height, clip.fps)
