@@ -117,9 +117,10 @@ class TranslatorOptions(ScaledOptions):
 class ExtractorOptions(DeploymentOptions):
     """The pose extractor of uploaded videos; each replica reads one at a time, in a child process.
 
-    Without num_replicas and autoscaling_config there are one or two replicas, by their queued work.
+    Without num_replicas there are one or two replicas, by their queued work.
     """
 
+    autoscaling_config: dict[str, Any] | None = Field({"min_replicas": 1, "max_replicas": 2})
     ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.5})
     max_ongoing_requests: int = Field(4, ge=1, description="videos in a replica, those that wait included")
     max_queued_requests: int | None = Field(16, ge=-1, description="beyond those; more are answered with 503")
@@ -129,9 +130,9 @@ class ExtractorOptions(DeploymentOptions):
     @model_validator(mode="before")
     @classmethod
     def _scale(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or value.get("num_replicas") or value.get("autoscaling_config"):
-            return value
-        return {**value, "autoscaling_config": {"min_replicas": 1, "max_replicas": 2}}
+        if isinstance(value, dict) and value.get("num_replicas") is not None:
+            return {"autoscaling_config": None, **value}
+        return value
 
 
 class IndexApplication(Strict):

@@ -117,11 +117,13 @@ class Extractor:
             self.process.start()
             return self.process.extract(*video, progress)
 
-        future = loop.run_in_executor(self._thread, work)
+        call = self._thread.submit(work)
+        future = asyncio.wrap_future(call)
         try:
             poses = await asyncio.shield(future)
         except asyncio.CancelledError:
-            await self._stop(future)
+            if not call.cancel():  # it has begun
+                await self._stop(future)
             raise
         except ProcessDied:
             self._restart()

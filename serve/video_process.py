@@ -113,6 +113,7 @@ class VideoProcess:
         self.kill()
         root = str(Path(__file__).parents[1])
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        environment["MALLOC_ARENA_MAX"] = "2"  # many cores would reserve much of the address space
         environment["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         with self._lock:
             if self._closed:
@@ -144,23 +145,22 @@ class VideoProcess:
         self._send({"type": "extract", "name": name, "limits": limits._asdict(), "bytes": len(content)}, content)
         while True:
             message, payload = self._receive(limits.frames * FRAME_BYTES)
-            kind = message.get("type")
-            if kind == "progress":
-                progress(int(message["frames"]), message["of"])
-            elif kind == "result":
-                return _video_poses(message, payload)
-            elif kind == "error":
-                raise VideoError(int(message["status"]), str(message["detail"]))
-            elif kind == "cancelled":
-                raise Cancelled
-            else:
+            try:
+                found = _understood(message, payload)
+            except (KeyError, TypeError, ValueError):  # not what this module sends
                 self.kill()
-                raise ProcessDied(None)
+                raise ProcessDied(None) from None
+            if isinstance(found, VideoPoses):
+                return found
+            if isinstance(found, Exception):
+                raise found
+            progress(*found)
 
     def cancel(self) -> None:
         """Ask the child to stop after the frame that it is at."""
-        with suppress(ProcessDied):
-            self._send({"type": "cancel"})
+        if self.is_running:
+            with suppress(ProcessDied):
+                self._send({"type": "cancel"})
 
     def kill(self) -> None:
         """End the child, whatever it does."""
@@ -201,10 +201,23 @@ class VideoProcess:
         return ProcessDied(self._process.returncode)
 
 
-def _video_poses(message: dict[str, Any], payload: bytes) -> VideoPoses:
-    poses = np.frombuffer(payload, np.float32).reshape(-1, NUM_POINTS, 3)
-    fps = message["fps"]
-    return VideoPoses(poses, int(message["width"]), int(message["height"]), None if fps is None else float(fps))
+def _understood(
+    message: dict[str, Any], payload: bytes
+) -> VideoPoses | VideoError | Cancelled | tuple[int, int | None]:
+    """Return what a message says: poses, an error, or progress. Raises KeyError, TypeError or ValueError."""
+    kind = message["type"]
+    if kind == "progress":
+        of = message["of"]
+        return int(message["frames"]), None if of is None else int(of)
+    if kind == "result":
+        poses = np.frombuffer(payload, np.float32).reshape(-1, NUM_POINTS, 3)
+        fps = message["fps"]
+        return VideoPoses(poses, int(message["width"]), int(message["height"]), None if fps is None else float(fps))
+    if kind == "error" and message["status"] in (413, 422):
+        return VideoError(message["status"], str(message["detail"]))
+    if kind == "cancelled":
+        return Cancelled()
+    raise ValueError(kind)
 
 
 def _write(file: int, message: dict[str, Any], payload: bytes = b"") -> None:
@@ -257,6 +270,8 @@ def main(memory_bytes: int) -> None:
     output = os.dup(1)
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    memory_bytes = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     holistic = Holistic()
