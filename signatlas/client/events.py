@@ -45,7 +45,7 @@ class EventParser:
 
     def _events(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that ``piece`` completes; comments are left out."""
-        self._rest += piece.replace(b"\r\n", b"\n")
+        self._rest = (self._rest + piece).replace(b"\r\n", b"\n")
         if len(self._rest) > MAX_EVENT:
             raise ServiceError(
                 f"{self._policy.url} sends an event without an end: check that it is a signatlas service"
