@@ -101,11 +101,12 @@ class Gateway:
             await held.enter_async_context(self.access.admit(request))
             started = time.monotonic()
             upload = await held.enter_async_context(self.bodies.upload(request))
+            longest = self.uploads.check(upload)
             options = SearchOptions.model_validate(upload.fields)
             # What cannot be answered is refused before a video is decoded.
             if self._searcher(options).manifest.kind == "clips":
                 raise Problem(422, "this index of clips is searched by text or vector")
-            deadline = self._deadline(options.deadline_s, self.uploads.check(upload) or self.limits.deadline_s)
+            deadline = self._deadline(options.deadline_s, longest or self.limits.deadline_s)
 
             async def work(emit: Emit | None) -> Response:
                 query, stages = await self.uploads.query(upload, deadline, emit)
@@ -192,10 +193,10 @@ class Gateway:
         async with AsyncExitStack() as held:
             await held.enter_async_context(self.access.admit(request))
             upload = await held.enter_async_context(self.bodies.upload(request))
+            longest = self.uploads.check(upload)
             options = TranslateOptions.model_validate(upload.fields)
             self.parts.translator(options.model)
-            longest = self.uploads.check(upload) or self.limits.translation_deadline_s
-            deadline = self._deadline(options.deadline_s, longest)
+            deadline = self._deadline(options.deadline_s, longest or self.limits.translation_deadline_s)
 
             async def work(emit: Emit | None) -> Response:
                 query, stages = await self.uploads.query(upload, deadline, emit)
