@@ -144,6 +144,6 @@ def test_a_translation_is_streamed_token_by_token(
             return [part async for part in other.stream_translation(tmp_path / "q.pose", model="translator")]
 
     assert asyncio.run(main()) == parts
-    with pytest.raises(ServiceError, match="no such") as error:
+    with pytest.raises(ServiceError, match="no model 'nobody'") as error:
         list(client.stream_translation(tmp_path / "q.pose", model="nobody"))
     assert error.value.status == 404
