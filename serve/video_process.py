@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from signatlas.pose.skeleton import NUM_POINTS
 START_S = 120.0  # to load MediaPipe, on a machine that is busy
 MAX_HEADER = 64 << 10  # bytes of a JSON object
 MEMORY_BYTES = 4 << 30  # address space of the child; MediaPipe needs about 1.1 GB of it
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "SYSTEMROOT")
 FRAME_BYTES = NUM_POINTS * 3 * 4
 
@@ -95,6 +97,7 @@ class VideoProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -157,10 +160,16 @@ class VideoProcess:
             progress(*found)
 
     def cancel(self) -> None:
-        """Ask the child to stop after the frame that it is at."""
-        if self.is_running:
-            with suppress(ProcessDied):
-                self._send({"type": "cancel"})
+        """Ask the child to stop after the frame that it is at. One that has not taken its video yet is killed."""
+        if not self._sending.acquire(blocking=False):
+            self.kill()
+            return
+        try:
+            if self.is_running:
+                with suppress(ProcessDied):
+                    self._write({"type": "cancel"})
+        finally:
+            self._sending.release()
 
     def kill(self) -> None:
         """End the child, whatever it does."""
@@ -174,7 +183,11 @@ class VideoProcess:
         self._closed = True
         self.kill()
 
-    def _send(self, message: dict[str, Any], payload: bytes = b"") -> None:
+    def _send(self, message: dict[str, Any], payload: bytes) -> None:
+        with self._sending:
+            self._write(message, payload)
+
+    def _write(self, message: dict[str, Any], payload: bytes = b"") -> None:
         assert self._process is not None and self._process.stdin is not None
         try:
             _write(self._process.stdin.fileno(), message, payload)
@@ -273,6 +286,10 @@ def main(memory_bytes: int) -> None:
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
     memory_bytes = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # also where this process is stopped
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     holistic = Holistic()
     _write(output, {"type": "ready"})

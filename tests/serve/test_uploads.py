@@ -232,6 +232,29 @@ def test_a_child_that_dies_fails_one_request_and_starts_again(
     asyncio.run(main())
 
 
+def test_a_child_that_hangs_is_killed_at_the_deadline(process: VideoProcess, film: Film, tmp_path: Path) -> None:
+    short = film(tmp_path / "short.mp4", 3)
+    padded = tmp_path / "padded.mp4"  # more than a pipe holds: the hanging child does not even take it
+    padded.write_bytes(short.read_bytes() + bytes(1 << 20))
+
+    async def main() -> None:
+        service = Service(process)
+        assert service.extractor is not None
+        async with service.client_of() as client:
+            for path in (padded, short):
+                await service.extractor.start()
+                pid = process.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGSTOP)
+                started = time.monotonic()
+                answer = await client.post("/video?seconds=0.5", files=upload(path))
+                assert answer.status_code == 504 and time.monotonic() - started < 10
+                answer = await client.post("/video", files=upload(short))
+                assert answer.json()["detail"] == "short.mp4: no hand detected in 3 frames" and process.pid != pid
+
+    asyncio.run(main())
+
+
 # Translation
 
 
