@@ -104,7 +104,7 @@ class Gateway:
             longest = self.uploads.check(upload)
             options = SearchOptions.model_validate(upload.fields)
             # What cannot be answered is refused before a video is decoded.
-            if self._searcher(options).manifest.kind == "clips":
+            if longest and self._searcher(options).manifest.kind == "clips":
                 raise Problem(422, "this index of clips is searched by text or vector")
             deadline = self._deadline(options.deadline_s, longest or self.limits.deadline_s)
 
