@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.shared import AsJson, console, print_json
+from cli.shared import AsJson, console, print_json, status
 from signatlas.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def search(
     clip: Annotated[str | None, typer.Option(help="Id of a clip of the index's corpus or of --corpus.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus folder or URI of --clip.")] = None,
     pose: Annotated[Path | None, typer.Option(help="A .pose file, or a .npy array [frames, 75, 3].")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A video; its poses are detected here, or with --url by the service.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="A sentence, to search clips by.")] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of --text, or of the texts to find: de, en ...")
@@ -54,7 +57,7 @@ def search(
     name: Annotated[str | None, typer.Option(help="Name of the index, where the service has several.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Find a sign in an index by a clip or a pose file, clips by a text, or texts by a clip.
+    """Find a sign in an index by a clip, a pose file or a video, clips by a text, or texts by a clip.
 
     Example: signatlas search --index indexes/dgs --pose recording.pose --top 5
 
@@ -64,8 +67,8 @@ def search(
 
     Example: signatlas search --url http://127.0.0.1:8000 --name cico --text "morgen regen im norden"
     """
-    if [clip, pose, text].count(None) != 2:
-        raise UserError("give one query: --clip ID, --pose FILE or --text TEXT")
+    if [clip, pose, video, text].count(None) != 3:
+        raise UserError("give one query: --clip ID, --pose FILE, --video FILE or --text TEXT")
     if (index is None) == (url is None):
         raise UserError("give the index to search: either --index FOLDER or --url http://HOST:PORT")
     from signatlas.retrieval.filters import Filter
@@ -81,7 +84,10 @@ def search(
             "filter": conditions.conditions() if conditions is not None else None, "nprobe": nprobe, "ef": ef,
         }  # fmt: skip
         with Client(url) as client:
-            title, answer = _search_service(client, clip, corpus, pose, text, language, options)
+            if video is not None:
+                title, answer = video.name, _search_video(client, video, language, options)
+            else:
+                title, answer = _search_service(client, clip, corpus, pose, text, language, options)
     else:
         assert index is not None
         from signatlas.retrieval.faiss_index import Effort
@@ -89,8 +95,9 @@ def search(
         if name is not None:
             raise UserError("--name is for --url: --index names a folder")
         title, answer = _search_folder(
-            index, clip, corpus, pose, text, language=language, features=features, candidates=candidates, top=top,
-            either_hand=either_hand, restriction={"filter": conditions, "effort": Effort(nprobe, ef)},
+            index, clip, corpus, pose, video, text, language=language, features=features, candidates=candidates,
+            top=top, either_hand=either_hand,
+            restriction={"filter": conditions, "effort": Effort(nprobe, ef)},
         )  # fmt: skip
     if json:
         print_json(answer)
@@ -105,6 +112,7 @@ def _search_folder(
     clip: str | None,
     corpus: str | None,
     pose: Path | None,
+    video: Path | None,
     text: str | None,
     *,
     language: str | None,
@@ -116,7 +124,7 @@ def _search_folder(
 ) -> tuple[str, Answer]:
     """Return the query's title and the answer; ``restriction`` are the filter and effort of a search."""
     from signatlas.retrieval.index_version import IndexVersion
-    from signatlas.retrieval.queries import read_clip, read_pose_file
+    from signatlas.retrieval.queries import read_clip, read_pose_file, read_video
 
     opened = IndexVersion.open(index)
     if text is not None:
@@ -128,6 +136,9 @@ def _search_folder(
         raise UserError(f"{index} is an index of single signs: it takes no --language and no --features")
     if pose is not None:
         query = read_pose_file(pose)
+    elif video is not None:
+        with status(f"reading {video.name}"):
+            query = read_video(video)
     else:
         query = read_clip(clip or "", corpus or indexed.path, None if corpus else indexed.fingerprint)
     if opened.manifest.kind == "signs":
@@ -211,6 +222,14 @@ def _search_service(
         query.poses, width=query.width, height=query.height, source=query.source, language=language, **options
     )
     return str(query), _service_answer(answer)
+
+
+def _search_video(client: Client, video: Path, language: str | None, options: SearchOptions) -> Answer:
+    if language is not None:
+        raise UserError("--language is not for a video at a service: omit it")
+    with status(f"sending {video.name}") as show:
+        answer = client.search_video(video, progress=lambda progress: show(str(progress)), **options)
+    return _service_answer(answer)
 
 
 def _service_answer(answer: SearchAnswer) -> Answer:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 def serve(
     index: Annotated[list[Path] | None, typer.Option(help="Index folder; may be given several times.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Translator: a model folder or a Hub name.")] = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="Take videos too: a pose extractor with MediaPipe, in processes of its own.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="serve.yaml, instead of --index and --model.")] = None,
     write_config: Annotated[
         Path | None, typer.Option(help="Write the file for 'serve deploy' and end, instead of serving.")
@@ -54,10 +57,12 @@ def serve(
         raise UserError("give what to serve: --index FOLDER, --model FOLDER or --config FILE")
     if config is not None:
         settings = load(config)
-        if version or corpus or colocate or changes or replicas > 1:
-            raise UserError("--version, --corpus, --colocate, --changes and --replicas belong into the --config file")
+        if version or corpus or colocate or changes or replicas > 1 or video:
+            raise UserError(
+                "--version, --corpus, --colocate, --changes, --replicas and --video belong into the --config file"
+            )
     else:
-        settings = _settings(index or [], model or [], version, corpus, colocate, replicas, changes)
+        settings = _settings(index or [], model or [], version, corpus, colocate, replicas, changes, video)
     settings, secret = _with_address(settings, host, port, keys, allow_anonymous, ephemeral=write_config is None)
     if write_config is not None:
         _write(settings, write_config)
@@ -74,6 +79,7 @@ def _settings(
     colocate: bool,
     replicas: int,
     changes: bool,
+    video: bool,
 ) -> ServeConfig:
     from serve.config import parse
 
@@ -92,7 +98,8 @@ def _settings(
             "kind": "translator", "name": _name(_model_name(name), "translator", applications),
             "model": _absolute(name),
         })  # fmt: skip
-    return parse({"applications": applications})
+    extractor: dict[str, Any] | None = {"num_replicas": replicas} if replicas > 1 else {}
+    return parse({"applications": applications, "extractor": extractor if video else None})
 
 
 def _model_name(model: str) -> str:
@@ -210,6 +217,8 @@ def _print_start(settings: ServeConfig, secret: str | None) -> None:
         print(f"{index.name}: {opened.manifest.describe()}, version {opened.version}")
     for translator in settings.translators():
         print(f"{translator.name}: translator {translator.model}")
+    if settings.extractor is not None:
+        print("videos: MediaPipe Holistic in processes of its own")
     print(f"serving at {url}, API documentation at {url}/docs; press Ctrl-C to stop")
     if secret is not None:
         print(f"key of this run: curl -H 'Authorization: Bearer {secret}' {url}/v1/indexes")

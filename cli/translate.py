@@ -47,8 +47,9 @@ def translate(
     Example: signatlas translate recording.mp4 --model runs/scl_slt/model --n-best 3
 
     Example: signatlas translate recording.pose --url http://127.0.0.1:8000
-    """
 
+    Example: signatlas translate recording.mp4 --url http://127.0.0.1:8000
+    """
     if n_best > num_beams:
         raise UserError(f"--n-best {n_best} is more than --num-beams {num_beams}: raise --num-beams")
     if url is not None:
@@ -101,9 +102,14 @@ def _translate(
 def _translate_by_service(url: str, signing: str, corpus: str | None, options: TranslateOptions) -> Answer:
     from signatlas.client import Client
 
-    query, references = _query(signing, corpus)
-    with Client(url) as client, status("translating"):
-        answer = client.translate(query, **options)
+    path = Path(signing)
+    with Client(url) as client, status("translating") as show:
+        if path.is_file() and path.suffix.lower() not in (".pose", ".npy"):
+            references: dict[str, str] = {}
+            answer = client.translate_video(path, progress=lambda progress: show(str(progress)), **options)
+        else:
+            query, references = _query(signing, corpus)
+            answer = client.translate(query, **options)
     result = answer.result
     return {
         "input": signing,

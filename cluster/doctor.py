@@ -256,7 +256,7 @@ def replicas() -> Check | None:
 
 
 # What `signatlas serve` requests for a replica of each part of an application, unless serve.yaml says otherwise.
-SERVICE_CPUS = {"gateway": 0.2, "encoder": 0.2, "shard": 0.1, "updater": 0.05, "translator": 0.3}
+SERVICE_CPUS = {"gateway": 0.2, "encoder": 0.2, "shard": 0.1, "updater": 0.05, "translator": 0.3, "extractor": 0.5}
 
 
 def requested_cpus(config: Any) -> float:
@@ -273,6 +273,8 @@ def requested_cpus(config: Any) -> float:
                 for deployment in application.get("deployments") or []
             )
         cpus = _replicas_and_cpus(config.get("gateway") or {}, SERVICE_CPUS["gateway"])
+        if config.get("extractor") is not None:
+            cpus += _replicas_and_cpus(config["extractor"], SERVICE_CPUS["extractor"])
         for application in config["applications"]:
             if application.get("colocate"):
                 continue

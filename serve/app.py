@@ -16,8 +16,17 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from cluster.ray_internals import set_code_version
-from serve.config import DeploymentOptions, IndexApplication, ScaledOptions, ServeConfig, TranslatorApplication, parse
+from serve.config import (
+    DeploymentOptions,
+    ExtractorOptions,
+    IndexApplication,
+    ScaledOptions,
+    ServeConfig,
+    TranslatorApplication,
+    parse,
+)
 from serve.encoder import Encoder
+from serve.extractor import Extractor
 from serve.parts import application_name, num_shards, writer_name
 from serve.scaling import with_queued_work_policy
 from serve.shard import Shard
@@ -26,6 +35,7 @@ from serve.writer import Writer
 from signatlas.config import Strict, dump_absolute
 
 GATEWAY, HEALTH = application_name("gateway"), application_name("healthz")
+EXTRACTOR = application_name("extractor")
 HEALTH_OPTIONS = DeploymentOptions(num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000)
 PACKAGES = ("serve", "signatlas", "cluster")
 
@@ -57,6 +67,8 @@ def specs(config: ServeConfig) -> list[AppSpec]:
     ]
     writers = [writer_name(index.name) for index in config.indexes() if index.writer is not None]
     parts += [AppSpec(application_name(name), None, name) for name in writers]
+    if config.extractor is not None:
+        parts.append(AppSpec(EXTRACTOR, None, "extractor"))
     return [AppSpec(HEALTH, "/healthz", "healthz"), *parts, AppSpec(GATEWAY, "/", "gateway")]
 
 
@@ -80,7 +92,7 @@ def simple(index: str, name: str = "index", **other: Any) -> dict[str, Any]:
 
 
 def application(config: ServeConfig, part: str) -> Application:
-    """Return the application of one part: ``gateway``, ``healthz``, or the name of an index or model.
+    """Return the application of one part: ``gateway``, ``healthz``, ``extractor``, or the name of an index or model.
 
     Raises IndexVersionError when an index cannot be opened.
     """
@@ -88,6 +100,9 @@ def application(config: ServeConfig, part: str) -> Application:
         from serve.health import Health
 
         return _deployment(Health, "Health", HEALTH_OPTIONS, config).bind()
+    if part == "extractor" and config.extractor is not None:
+        extractor: Application = _scaled(ExtractorReplica, "Extractor", config.extractor, config.extractor).bind()
+        return extractor
     if part == "gateway":
         from serve.gateway import Gateway
 
@@ -137,7 +152,7 @@ def _deployment(cls: type, name: str, options: DeploymentOptions, settings: Stri
     return deployment
 
 
-def _scaled(cls: type, name: str, options: ScaledOptions, settings: Strict) -> Any:
+def _scaled(cls: type, name: str, options: ScaledOptions | ExtractorOptions, settings: Strict) -> Any:
     """Return a deployment that Ray Serve scales by its queued work, where its options let it scale."""
     if options.autoscaling_config is not None:
         scaling = with_queued_work_policy(options.autoscaling_config, options.target_wait_s)
@@ -187,6 +202,17 @@ class EncoderReplica(Encoder):
     async def __init__(self, config: IndexApplication) -> None:  # type: ignore[misc]
         super().__init__(config)
         await self.start(_updater_handle())
+
+
+class ExtractorReplica(Extractor):
+    """The pose extractor as a Ray Serve deployment."""
+
+    async def __init__(self) -> None:  # type: ignore[misc]
+        super().__init__()
+        await self.start()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class ShardReplica(Shard):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 # Ray Serve hands each call from thread to thread, and each waits up to this long for a busy one. Python's own 5 ms is
@@ -114,16 +115,39 @@ class LocalHandle:
     def __init__(self, target: Any):
         self._target = target
 
+    def options(self, *, stream: bool) -> LocalHandle:
+        """Return the handle: a method that yields is called as a stream here anyway."""
+        return self
+
     def __getattr__(self, name: str) -> LocalMethod:
         return LocalMethod(getattr(self._target, name))
 
 
 class LocalMethod:
-    """A method of a :class:`LocalHandle`; ``remote`` returns a task, which can be awaited and cancelled."""
+    """A method of a :class:`LocalHandle`; ``remote`` returns a task, which can be awaited and cancelled.
 
-    def __init__(self, method: Callable[..., Awaitable[Any]]):
+    Of a method that yields it returns a :class:`LocalStream`.
+    """
+
+    def __init__(self, method: Callable[..., Any]):
         self._method = method
 
-    def remote(self, *arguments: Any) -> asyncio.Future[Any]:
-        """Start the method and return its task."""
+    def remote(self, *arguments: Any) -> Any:
+        """Start the method and return its task or stream."""
+        if inspect.isasyncgenfunction(self._method):
+            return LocalStream(self._method(*arguments))
         return asyncio.ensure_future(self._method(*arguments))
+
+
+class LocalStream:
+    """What a method yields; like a streaming response of a handle, it can be cancelled."""
+
+    def __init__(self, items: AsyncGenerator[Any, None]):
+        self._items = items
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._items
+
+    def cancel(self) -> None:
+        """End the method, soon."""
+        self._closing = asyncio.ensure_future(self._items.aclose())

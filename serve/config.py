@@ -122,6 +122,27 @@ class WriterOptions(DeploymentOptions):
     ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.05})
 
 
+class ExtractorOptions(DeploymentOptions):
+    """The pose extractor of uploaded videos; each replica reads one at a time, in a child process.
+
+    Without num_replicas there are one or two replicas, by their queued work.
+    """
+
+    autoscaling_config: dict[str, Any] | None = Field({"min_replicas": 1, "max_replicas": 2})
+    ray_actor_options: dict[str, Any] = Field({"num_cpus": 0.5})
+    max_ongoing_requests: int = Field(4, ge=1, description="videos in a replica, those that wait included")
+    max_queued_requests: int | None = Field(16, ge=-1, description="beyond those; more are answered with 503")
+    health_check_timeout_s: float = Field(30.0, gt=0)
+    target_wait_s: float = Field(10.0, gt=0, description="more replicas when queued videos take longer than this")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("num_replicas") is not None:
+            return {"autoscaling_config": None, **value}
+        return value
+
+
 class IndexApplication(Strict):
     """Search in one index: an encoder, shards, and an updater that switches them to a new version together.
 
@@ -170,6 +191,9 @@ class Limits(Strict):
     waiting: int = Field(256, ge=0, description="requests that wait for their turn; more are answered with 503")
     deadline_s: float = Field(10, gt=0, description="time to answer a request that names no deadline, and the most")
     translation_deadline_s: float = Field(60, gt=0)
+    video_seconds: float = Field(60, gt=0, description="length of an uploaded video; its frames are limited by frames")
+    video_pixels: int = Field(2_100_000, ge=1, description="width x height of a video: a little over 1920x1080")
+    video_deadline_s: float = Field(100, gt=0, description="of a request with a video that names none, and the most")
 
     @model_validator(mode="after")
     def _bodies_fit(self) -> Limits:
@@ -216,6 +240,7 @@ class ServeConfig(Strict):
 
     http: HttpOptions = HttpOptions()
     gateway: GatewayOptions = GatewayOptions()
+    extractor: ExtractorOptions | None = Field(None, description="extracts poses from uploaded videos; none: no videos")
     applications: tuple[IndexApplication | TranslatorApplication, ...] = Field(min_length=1)
     aliases: dict[Annotated[str, Field(pattern=NAME)], str] = Field({}, description="other names of indexes and models")
 
@@ -232,7 +257,7 @@ class ServeConfig(Strict):
         names = [application.name for application in self.applications]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two applications are called {min(twice)}: give each a name of its own")
-        if reserved := {"gateway", "healthz"} & set(names):
+        if reserved := {"gateway", "healthz", "extractor"} & set(names):
             raise ValueError(f"an application cannot be called {min(reserved)}")
         for alias, name in self.aliases.items():
             if alias in names or name not in names:

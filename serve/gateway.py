@@ -5,6 +5,7 @@
 import asyncio
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from fastapi.responses import HTMLResponse, Response
 from ray import serve
 
 import signatlas
-from serve import answers, changes, errors, metrics
+from serve import answers, changes, errors, events, metrics
 from serve.access import Access
 from serve.admission import Running
 from serve.batcher import SWITCH_INTERVAL_S
 from serve.config import ServeConfig
 from serve.errors import Problem
+from serve.events import Emit
 from serve.middleware import AnswerHeaders, allow_origins
 from serve.openapi import DESCRIPTION, describe, request_body
 from serve.parts import Parts
@@ -32,7 +34,6 @@ from serve.schemas import (
     Indexes,
     Models,
     PosesAnswer,
-    PosesQuery,
     Readiness,
     SearchAnswer,
     SearchOptions,
@@ -41,9 +42,9 @@ from serve.schemas import (
     TranslateOptions,
     TranslateRequest,
 )
-from serve.searcher import Deadline
+from serve.searcher import Deadline, Searcher
 from signatlas.errors import UserError
-from signatlas.pose.serialization import parse_pose, to_json
+from signatlas.pose.serialization import to_json
 from signatlas.retrieval.filters import misfit
 from signatlas.retrieval.search import Sign
 
@@ -78,6 +79,7 @@ class Gateway:
         self.running = Running(self.limits.running, self.limits.waiting, self.limits.deadline_s)
         self.parts = Parts(config)
         await self.parts.start()
+        self.uploads = self.parts.uploads
         self.access.follow()
 
     # Search
@@ -94,50 +96,65 @@ class Gateway:
         "/v1/search/video",
         tags=["search"],
         response_model=SearchAnswer,
-        openapi_extra=request_body(SearchOptions, upload=True),
+        openapi_extra=request_body(SearchOptions, upload=True, stream=True),
     )
     async def search_video(self, request: Request) -> Response:
-        """Find signs or texts by an uploaded .pose file; the fields of the form are the options of a search."""
-        async with self.access.admit(request):
+        """Find signs or texts by an uploaded video or .pose file; the fields of the form are the options of a search.
+
+        With ``Accept: text/event-stream`` the answer is server-sent events: progress, and the result or problem.
+        """
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self.access.admit(request))
             started = time.monotonic()
-            query, fields = await self._upload(request)
-            options = SearchOptions.model_validate(answers.form_options(fields))
-            return await self._search(options, [query], 1e3 * (time.monotonic() - started))
+            upload = await held.enter_async_context(self.bodies.upload(request))
+            longest = self.uploads.check(upload)
+            options = SearchOptions.model_validate(answers.form_options(upload.fields))
+            # What cannot be answered is refused before a video is decoded.
+            if longest and self._searcher(options).manifest.kind == "clips":
+                raise Problem(422, "this index of clips is searched by text or vector")
+            deadline = self._deadline(options.deadline_s, longest or self.limits.deadline_s)
 
-    async def _upload(self, request: Request) -> tuple[PosesQuery, dict[str, str]]:
-        async with self.bodies.upload(request) as upload:
-            if Path(upload.name).suffix.lower() != ".pose":
-                name = errors.shown(upload.name)
-                raise Problem(415, f"'{name}' is not a .pose file; video is not supported: send poses")
-            fields = upload.fields
-            pose_file = await asyncio.to_thread(parse_pose, upload.content, "the file")
-        query = PosesQuery.model_construct(
-            poses=pose_file.poses,
-            width=pose_file.width,
-            height=pose_file.height,
-            fps=pose_file.fps,
-            source=None,
-            language=None,
-        )
-        return query, fields
+            async def work(emit: Emit | None) -> Response:
+                query, stages = await self.uploads.query(upload, deadline, emit)
+                parsed_ms = 1e3 * (time.monotonic() - started) - sum(stages.values())
+                if emit is not None:
+                    await emit("progress", {"stage": "search"})
+                return await self._search(options, [query], parsed_ms, deadline, stages)
 
-    async def _search(self, options: SearchOptions, queries: list[Any], parsed_ms: float) -> Response:
+            streamed = events.is_wanted(request)
+            return await events.answer(request, held, work, stream=streamed, seconds=deadline.left())
+
+    def _searcher(self, options: SearchOptions) -> Searcher:
+        """Return the searcher of an index that can answer with these options. Raises Problem."""
         searcher = self.parts.searcher(options.index)
-        deadline = self._deadline(options.deadline_s, self.limits.deadline_s)
         if options.offset + options.k > self.limits.k:
             raise Problem(422, f"k: offset + k is {options.offset + options.k}, above the limit of {self.limits.k}")
-        self._check_count(queries)
         manifest = searcher.manifest
         if options.group_by is not None and manifest.kind != "signs":
             raise Problem(422, f"group_by: the entries of an index of {manifest.kind} have no single gloss")
         if (message := misfit(options.filter, manifest.kind)) is not None:
             raise Problem(422, message)
+        return searcher
+
+    async def _search(
+        self,
+        options: SearchOptions,
+        queries: list[Any],
+        parsed_ms: float,
+        deadline: Deadline | None = None,
+        earlier: dict[str, float] | None = None,
+    ) -> Response:
+        """Search by ``queries``. ``earlier`` are stages before this one, in milliseconds."""
+        deadline = deadline or self._deadline(options.deadline_s, self.limits.deadline_s)
+        searcher = self._searcher(options)
+        self._check_count(queries)
+        manifest = searcher.manifest
         problems, accepted = answers.encoder_queries(queries, manifest, options.mirror == "best", self.limits)
         waiting = time.monotonic()
         async with self.running.slot(deadline.left()):
             wait_ms = 1e3 * (time.monotonic() - waiting)
             outcome = await searcher.search(accepted, options, deadline)
-        stages = {"parse": parsed_ms, "wait": wait_ms, **outcome.stages}
+        stages = {"parse": parsed_ms, **(earlier or {}), "wait": wait_ms, **outcome.stages}
         metrics.observe_stages(searcher.config.name, stages)
         metrics.count_answer(searcher.config.name, bool(outcome.missing))
         answer = answers.search_answer(outcome, options, searcher.config.name)
@@ -150,34 +167,69 @@ class Gateway:
         "/v1/translate",
         tags=["translation"],
         response_model=TranslateAnswer,
-        openapi_extra=request_body(TranslateRequest),
+        openapi_extra=request_body(TranslateRequest, stream=True),
     )
     async def translate(self, request: Request) -> Response:
-        """Translate signing into text. Machine translations can be fluent and wrong."""
-        async with self.access.admit(request), self.bodies.json(request, TranslateRequest.model_validate) as body:
-            return await self._translate(body, body.queries)
+        """Translate signing into text. Machine translations can be fluent and wrong.
+
+        With ``stream`` or ``Accept: text/event-stream`` the answer is server-sent events.
+        """
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self.access.admit(request))
+            body = await held.enter_async_context(self.bodies.json(request, TranslateRequest.model_validate))
+            self.parts.translator(body.model)
+            self._check_count(body.queries)
+            deadline = self._deadline(body.deadline_s, self.limits.translation_deadline_s)
+
+            async def work(emit: Emit | None) -> Response:
+                return await self._translate(body, body.queries, deadline, emit)
+
+            streamed = body.stream or events.is_wanted(request)
+            return await events.answer(request, held, work, stream=streamed, seconds=deadline.left())
 
     @app.post(
         "/v1/translate/video",
         tags=["translation"],
         response_model=TranslateAnswer,
-        openapi_extra=request_body(TranslateOptions, upload=True),
+        openapi_extra=request_body(TranslateOptions, upload=True, stream=True),
     )
     async def translate_video(self, request: Request) -> Response:
-        """Translate an uploaded .pose file; the fields of the form are the options of a translation."""
-        async with self.access.admit(request):
-            query, fields = await self._upload(request)
-            return await self._translate(TranslateOptions.model_validate(fields), [query])
+        """Translate an uploaded video or .pose file; the fields of the form are the options of a translation.
 
-    async def _translate(self, options: TranslateOptions, queries: list[Any]) -> Response:
+        With ``stream`` or ``Accept: text/event-stream`` the answer is server-sent events.
+        """
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self.access.admit(request))
+            upload = await held.enter_async_context(self.bodies.upload(request))
+            longest = self.uploads.check(upload)
+            options = TranslateOptions.model_validate(upload.fields)
+            self.parts.translator(options.model)
+            deadline = self._deadline(options.deadline_s, longest or self.limits.translation_deadline_s)
+
+            async def work(emit: Emit | None) -> Response:
+                query, stages = await self.uploads.query(upload, deadline, emit)
+                return await self._translate(options, [query], deadline, emit, stages)
+
+            streamed = options.stream or events.is_wanted(request)
+            return await events.answer(request, held, work, stream=streamed, seconds=deadline.left())
+
+    async def _translate(
+        self,
+        options: TranslateOptions,
+        queries: list[Any],
+        deadline: Deadline,
+        emit: Emit | None,
+        earlier: dict[str, float] | None = None,
+    ) -> Response:
+        """Translate ``queries``. ``earlier`` are stages before this one, in milliseconds."""
         translator = self.parts.translator(options.model)
-        deadline = self._deadline(options.deadline_s, self.limits.translation_deadline_s)
-        self._check_count(queries)
         waiting = time.monotonic()
         async with self.running.slot(deadline.left()):
             started = time.monotonic()
-            answer = await translator.translate(queries, options, self.limits, deadline)
-        stages = {"wait": 1e3 * (started - waiting), "translate": 1e3 * (time.monotonic() - started)}
+            if emit is not None:
+                await emit("progress", {"stage": "translate"})
+            answer = await translator.translate(queries, options, self.limits, deadline, emit)
+        stages = {**(earlier or {}), "wait": 1e3 * (started - waiting), "translate": 1e3 * (time.monotonic() - started)}
         metrics.observe_stages(translator.config.name, stages)
         return answers.json_response(answer)
 

@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel
 
 from serve.errors import MEDIA_TYPE
+from serve.events import MEDIA_TYPE as EVENTS
 from serve.schemas import ProblemDocument
 
 DESCRIPTION = """Find signs by performing them, signing by text, texts by signing; translate signing into text.
@@ -26,7 +27,7 @@ STATUSES = {
     409: "the index has an entry with this id",
     408: "the body did not arrive in time",
     413: "more bytes, frames, characters or queries than are accepted",
-    415: "another content type or encoding, or a file that is not .pose",
+    415: "another content type or encoding, or a video where the service takes none",
     422: "JSON that does not fit: wrong shape, empty, out of range",
     429: "the key's rate or number of requests at a time is used up; see Retry-After",
     503: "a part of the service does not answer, or there is too much to do; see Retry-After",
@@ -57,7 +58,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "TranslateRequest": {
         "clip": {"queries": [{"clip": "phoenix-composed/test/0001"}], "num_beams": 8},
-        "poses": {"queries": [{"poses": POSES, "width": 640, "height": 480, "fps": 25}]},
+        "poses": {
+            "queries": [{"poses": POSES, "width": 640, "height": 480, "fps": 25}],
+            "num_beams": 1,
+            "stream": True,
+        },
     },
     "EmbedRequest": {
         "clip": {"queries": [{"clip": "dgs/dictionary/Hunger"}]},
@@ -65,6 +70,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
 }
 RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+EVENT_STREAM = {
+    "type": "string",
+    "description": "Events with JSON data: `progress` (schema Progress), `token` (schema Token; translations with one "
+    "beam), and at the end `result`, with the answer that the request would otherwise get, or `problem` "
+    "(ProblemDocument).",
+}
 HEALTH = {
     "get": {
         "tags": ["health"],
@@ -82,8 +93,11 @@ HEALTH = {
 }
 
 
-def request_body(model: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
-    """Return the OpenAPI of a body that the endpoint itself reads: JSON, or a form with a file and the same options."""
+def request_body(model: type[BaseModel], *, upload: bool = False, stream: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI of a body that the endpoint itself reads: JSON, or a form with a file and the same options.
+
+    With ``stream`` the answer may also be server-sent events.
+    """
     if not upload:
         examples = {name: {"value": value} for name, value in EXAMPLES[model.__name__].items()}
         schema = {"$ref": f"#/components/schemas/{model.__name__}"}
@@ -95,13 +109,18 @@ def request_body(model: type[BaseModel], *, upload: bool = False) -> dict[str, A
             "required": ["file"],
             "additionalProperties": False,
             "properties": {
-                "file": {"type": "string", "format": "binary", "description": "a .pose file"},
+                "file": {"type": "string", "format": "binary", "description": "a video, or a .pose file"},
                 **{name: _form_field(schema) for name, schema in fields.items()},
             },
         }
         content = {"multipart/form-data": {"schema": form}}
     # The name of the model is read again by `_document`, which adds its schema to the document.
-    return {"requestBody": {"required": True, "content": content}, "x-model": None if upload else model.__name__}
+    answer = {"responses": {"200": {"content": {EVENTS: {"schema": EVENT_STREAM}}}}} if stream else {}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "x-model": None if upload else model.__name__,
+        **answer,
+    }
 
 
 def _form_field(schema: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +169,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     )
     components = document.setdefault("components", {})
     known = components.setdefault("schemas", {})
-    names = ["ProblemDocument", "Health"]
+    names = ["ProblemDocument", "Health", "Progress", "Token"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             name = operation.pop("x-model", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from serve.answers import check_signing, problem_of
@@ -10,12 +12,15 @@ from serve.batcher import LocalHandle
 from serve.config import IndexApplication, Limits, ServeConfig, TranslatorApplication
 from serve.errors import Problem, service_unavailable, shown
 from serve.schemas import PosesQuery, TranslateOptions
-from serve.searcher import LOST, Deadline, Searcher, ask_replicas, result_of
+from serve.searcher import LOST, Deadline, Searcher, ask_replicas, result_of, stream_of
+from serve.uploads import Uploads
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import IndexVersion
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
+
+    from serve.events import Emit
 
 PREFIX = "signatlas-"
 
@@ -45,6 +50,7 @@ class Parts:
         self.searchers: dict[str, Searcher] = {}
         self.translators: dict[str, TranslatorClient] = {}
         self.writers: dict[str, Any] = {}
+        self.uploads = Uploads(config.gateway.limits)
 
     async def start(self) -> None:
         """Load what is colocated, connect to the rest. A part that is not there yet is answered with 503."""
@@ -64,6 +70,9 @@ class Parts:
         for translator in self.config.translators():
             handle = _handle("Translator", application_name(translator.name))
             self.translators[translator.name] = TranslatorClient(translator, handle)
+        if self.config.extractor is not None:
+            handle = _handle("Extractor", application_name("extractor"))
+            self.uploads = Uploads(self.config.gateway.limits, self.config.extractor, handle)
 
     def searcher(self, name: str | None) -> Searcher:
         """Return the searcher of an index. Raises a Problem (404, 422)."""
@@ -100,6 +109,7 @@ class Parts:
         """Return what is missing for the service to be whole."""
         searchers = [searcher.readiness(seconds) for searcher in self.searchers.values()]
         checks = [*searchers, *(translator.readiness(seconds) for translator in self.translators.values())]
+        checks.append(self.uploads.readiness(seconds))
         return [message for messages in await asyncio.gather(*checks) for message in messages]
 
     async def news(self, seconds: float) -> dict[str, tuple[str | None, str]]:
@@ -161,9 +171,17 @@ class TranslatorClient:
         self._info: dict[str, Any] | None = None
 
     async def translate(
-        self, queries: list[Any], options: TranslateOptions, limits: Limits, deadline: Deadline
+        self,
+        queries: list[Any],
+        options: TranslateOptions,
+        limits: Limits,
+        deadline: Deadline,
+        emit: Emit | None = None,
     ) -> dict[str, Any]:
-        """Return the answer to a request. Raises the problem of a query that came alone, and Problem (503, 504)."""
+        """Return the answer to a request. Raises the problem of a query that came alone, and Problem (503, 504).
+
+        ``emit`` sends the tokens of a lone query with one beam as they are made.
+        """
         from serve.translator import TranslationInput, TranslationOptions
 
         inputs, problems = [], {}
@@ -177,7 +195,10 @@ class TranslatorClient:
             except Problem as problem:
                 problems[number] = problem
         settings = TranslationOptions(options.num_beams, options.n_best, options.max_new_tokens, options.length_penalty)
-        given = iter(await self._ask(inputs, settings, deadline) if inputs else [])
+        if emit is not None and options.num_beams == len(queries) == len(inputs) == 1:
+            given = iter([await self._stream(inputs[0], settings, deadline, emit)])
+        else:
+            given = iter(await self._ask(inputs, settings, deadline) if inputs else [])
         results: list[dict[str, Any]] = []
         for number in range(len(queries)):
             result = problems[number] if number in problems else next(given)
@@ -198,14 +219,29 @@ class TranslatorClient:
         def call(seconds: float) -> Any:
             return self.handle.translate.remote(inputs, settings, seconds)
 
-        try:
+        with _translator_problems():
             # Not hedged: under load a second call would double the work.
             results: list[Any] = await ask_replicas(call, deadline.require(), None)
-        except TimeoutError:
-            raise Problem(504, "the translation was not finished by the deadline: allow more time") from None
-        except LOST as error:
-            raise service_unavailable("the translator has too much to do or restarts: try again", 2) from error
-        return results
+            return results
+
+    async def _stream(self, signing: Any, settings: Any, deadline: Deadline, emit: Emit) -> Any:
+        """Return the result of a query, after its tokens as events: joined, they are the text of the result."""
+        result, sent = None, ""
+        handle = self.handle.options(stream=True)
+        with _translator_problems():
+            async with asyncio.timeout(deadline.require()):
+                response = handle.translate_stream.remote(signing, settings, deadline.require())
+                async with aclosing(stream_of(response)) as items:
+                    async for item in items:
+                        text = item if isinstance(item, str) else item.texts[0] if hasattr(item, "texts") else ""
+                        # A text may change at its end with its next token: what was sent stays.
+                        if len(text) > len(sent) and text.startswith(sent):
+                            await emit("token", {"text": text[len(sent) :]})
+                            sent = text
+                        result = item
+        if result is None or isinstance(result, str):
+            raise service_unavailable("the translator restarts: try again", 2)
+        return result
 
     async def info(self, seconds: float) -> dict[str, Any] | None:
         """Return the model's ModelInfo, None while it does not answer."""
@@ -227,6 +263,17 @@ class TranslatorClient:
         except Exception as error:
             return [f"{self.config.name}: the translator does not answer ({type(error).__name__})"]
         return []
+
+
+@contextmanager
+def _translator_problems() -> Iterator[None]:
+    """Raise the Problem (503, 504) of a translator that does not answer, or not in time."""
+    try:
+        yield
+    except TimeoutError:
+        raise Problem(504, "the translation was not finished by the deadline: allow more time") from None
+    except LOST as error:
+        raise service_unavailable("the translator has too much to do or restarts: try again", 2) from error
 
 
 def _local_parts(config: IndexApplication, num_shards: int) -> tuple[Any, list[Any], Any, Any]:

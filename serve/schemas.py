@@ -274,6 +274,7 @@ class TranslateOptions(Request):
     n_best: int = Field(1, ge=1, le=32, description="number of alternative texts, the best first")
     max_new_tokens: int = Field(60, ge=1, le=256)
     length_penalty: float = Field(1.0, ge=-10, le=10, allow_inf_nan=False)
+    stream: bool = Field(False, description="answer with server-sent events; with one beam, tokens as they are made")
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="time to answer, in seconds")
 
     @model_validator(mode="after")
@@ -281,6 +282,20 @@ class TranslateOptions(Request):
         if self.n_best > self.num_beams:
             raise PydanticCustomError("n_best", "n_best is more than num_beams: raise num_beams")
         return self
+
+
+class Progress(BaseModel):
+    """Data of the event ``progress``: what the service does, and how many frames of a video it has read."""
+
+    stage: Literal["extract", "search", "translate"]
+    frames: int | None = None
+    of: int | None = Field(None, description="frames that the video announces, null where it does not")
+
+
+class Token(BaseModel):
+    """Data of the event ``token``: the next piece of a translation's text."""
+
+    text: str
 
 
 class TranslateRequest(TranslateOptions):

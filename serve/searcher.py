@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -196,6 +196,23 @@ async def result_of(response: Any) -> Any:
         return await response
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, Exception) else error) from None
+
+
+async def stream_of(response: Any) -> AsyncGenerator[Any, None]:
+    """Yield the items of a streaming response of a handle, and cancel it where the caller ends before it does.
+
+    An error is the one that the replica raised, without Ray's traceback.
+    """
+    complete = False
+    try:
+        async for item in response:
+            yield item
+        complete = True
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    finally:
+        if not complete:
+            response.cancel()
 
 
 class Searcher:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ class TranslationFailed(RuntimeError):
     """An internal error; the log has it."""
 
 
+OnText = Callable[[str], None]  # gets the text so far
 Result = TranslationResult | UserError | DeadlinePassed | TranslationFailed
 
 
@@ -175,6 +177,59 @@ class Translator:
         finally:
             self._meter.remove(work)
 
+    async def translate_stream(
+        self, request: TranslationInput, options: TranslationOptions, seconds: float | None = None
+    ) -> AsyncIterator[str | Result]:
+        """Yield the text so far after each token, and then the result of :meth:`translate`, for one beam.
+
+        The work ends at its next token when its time ends or its caller leaves.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if seconds is None else loop.time() + seconds
+        texts: asyncio.Queue[str | None] = asyncio.Queue()
+        ended = threading.Event()
+
+        def on_text(text: str) -> None:
+            if ended.is_set():
+                raise DeadlinePassed
+            loop.call_soon_threadsafe(texts.put_nowait, text)
+
+        task = loop.create_task(self._translate_alone(request, options, deadline, on_text))
+        task.add_done_callback(lambda _: texts.put_nowait(None))
+        try:
+            while (text := await texts.get()) is not None:
+                if text:
+                    yield text
+            yield await task
+        finally:
+            ended.set()
+            task.cancel()
+
+    async def _translate_alone(
+        self, request: TranslationInput, options: TranslationOptions, deadline: float | None, on_text: OnText
+    ) -> Result:
+        loop = asyncio.get_running_loop()
+        work = self._estimate(request)
+        self._meter.add(work)
+
+        def compute(recording: Recording) -> Result:
+            on_text("")  # its caller may have left while it waited for other batches
+            return self._compute([recording], options, on_text)[0]
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                recording = await loop.run_in_executor(self._reading, self._read, request)
+                return await loop.run_in_executor(self._computing, compute, recording)
+        except TimeoutError:
+            return _late()
+        except UserError as error:
+            return error
+        except Exception:
+            logger.exception("%s: a recording could not be translated", self.name)
+            return TranslationFailed("the recording could not be translated; the server log has the details")
+        finally:
+            self._meter.remove(work)
+
     def _estimate(self, request: TranslationInput) -> int:
         """Return the length of a recording before it is read; that of a clip of the corpus is not known."""
         poses = request.poses
@@ -227,7 +282,9 @@ class Translator:
         self._pending = [item for item in self._pending if item not in batch]
         return batch
 
-    def _compute(self, recordings: list[Recording], options: TranslationOptions) -> list[Result]:
+    def _compute(
+        self, recordings: list[Recording], options: TranslationOptions, on_text: OnText | None = None
+    ) -> list[Result]:
         """Translate recordings as one padded batch; where that fails, one by one, so that an error is of one only."""
         from signatlas.models.translator.inputs import pad
 
@@ -238,7 +295,10 @@ class Translator:
                 best=options.n_best,
                 max_new_tokens=options.max_new_tokens,
                 length_penalty=options.length_penalty,
+                on_text=on_text,
             )
+        except DeadlinePassed:
+            raise
         except Exception as error:
             if len(recordings) > 1:
                 return [self._compute([recording], options)[0] for recording in recordings]

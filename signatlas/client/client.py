@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TypeVar, Unpack
@@ -30,12 +31,23 @@ from signatlas.client.requests import (
     VectorQuery,
 )
 from signatlas.client.retries import Policy, Response
-from signatlas.client.schemas import ChangeAnswer, EmbedAnswer, Indexes, Models, SearchAnswer, Sign, TranslateAnswer
+from signatlas.client.schemas import (
+    ChangeAnswer,
+    EmbedAnswer,
+    Indexes,
+    Models,
+    Progress,
+    SearchAnswer,
+    Sign,
+    Token,
+    TranslateAnswer,
+)
 from signatlas.errors import UserError
 
 T = TypeVar("T", bound=BaseModel)
+OnProgress = Callable[[Progress], object]
 KEY = "SIGNATLAS_API_KEY"
-TIMEOUT_S = 90.0  # more than a service takes for a translation by default
+TIMEOUT_S = 120.0  # more than a service takes for a video by default
 RETRIES = 4
 
 
@@ -148,6 +160,16 @@ class Client:
         """Search an index of signs or texts by a .pose file, which is uploaded as it is."""
         return self._call(requests.search_pose_file(path, options))
 
+    def search_video(
+        self, path: str | Path, *, progress: OnProgress | None = None, **options: Unpack[SearchOptions]
+    ) -> SearchAnswer:
+        """Search an index of signs or texts by a video, whose poses the service extracts.
+
+        ``progress`` is called with the :class:`Progress` of the service, several times a second at most; a request with
+        it is not repeated once the service has begun.
+        """
+        return self._run(requests.search_video(path, options, progress is not None), progress)
+
     def translate(
         self, queries: SigningQuery | Sequence[SigningQuery], **options: Unpack[TranslateOptions]
     ) -> TranslateAnswer:
@@ -157,6 +179,23 @@ class Client:
     def translate_pose_file(self, path: str | Path, **options: Unpack[TranslateOptions]) -> TranslateAnswer:
         """Translate a .pose file, which is uploaded as it is."""
         return self._call(requests.translate_pose_file(path, options))
+
+    def translate_video(
+        self, path: str | Path, *, progress: OnProgress | None = None, **options: Unpack[TranslateOptions]
+    ) -> TranslateAnswer:
+        """Translate a video; ``progress`` as in :meth:`search_video`."""
+        return self._run(requests.translate_video(path, options, progress is not None), progress)
+
+    def stream_translation(
+        self, signing: SigningQuery | str | Path, **options: Unpack[TranslateOptions]
+    ) -> Iterator[Progress | Token | TranslateAnswer]:
+        """Translate poses, a clip, or a video or .pose file, and yield progress, tokens, and at the end the answer.
+
+        Tokens come with one beam, which is the default here. A request is not repeated once the service has begun.
+        """
+        call = requests.stream_translation(signing, options)
+        for content in self._transport.events(call):
+            yield _parse(self._policy, call, content) if isinstance(content, Response) else content
 
     def embed(self, queries: Query | Sequence[Query], **options: Unpack[EmbedOptions]) -> EmbedAnswer:
         """Encode queries with the model of an index, and return a vector (and tokens) or a problem for each."""
@@ -202,6 +241,16 @@ class Client:
 
     def _call(self, call: Call[T]) -> T:
         return _parse(self._policy, call, self._transport.run(call))
+
+    def _run(self, call: Call[T], progress: OnProgress | None) -> T:
+        if progress is None:
+            return self._call(call)
+        for content in self._transport.events(call):
+            if isinstance(content, Response):
+                return _parse(self._policy, call, content)
+            if isinstance(content, Progress):
+                progress(content)
+        raise AssertionError("unreachable: an answer without a last event is an error")
 
     def __enter__(self) -> Client:
         return self
@@ -265,6 +314,12 @@ class AsyncClient:
         """Search as :meth:`Client.search_pose_file` does."""
         return await self._call(requests.search_pose_file(path, options))
 
+    async def search_video(
+        self, path: str | Path, *, progress: OnProgress | None = None, **options: Unpack[SearchOptions]
+    ) -> SearchAnswer:
+        """Search as :meth:`Client.search_video` does."""
+        return await self._run(requests.search_video(path, options, progress is not None), progress)
+
     async def translate(
         self, queries: SigningQuery | Sequence[SigningQuery], **options: Unpack[TranslateOptions]
     ) -> TranslateAnswer:
@@ -274,6 +329,21 @@ class AsyncClient:
     async def translate_pose_file(self, path: str | Path, **options: Unpack[TranslateOptions]) -> TranslateAnswer:
         """Translate as :meth:`Client.translate_pose_file` does."""
         return await self._call(requests.translate_pose_file(path, options))
+
+    async def translate_video(
+        self, path: str | Path, *, progress: OnProgress | None = None, **options: Unpack[TranslateOptions]
+    ) -> TranslateAnswer:
+        """Translate as :meth:`Client.translate_video` does."""
+        return await self._run(requests.translate_video(path, options, progress is not None), progress)
+
+    async def stream_translation(
+        self, signing: SigningQuery | str | Path, **options: Unpack[TranslateOptions]
+    ) -> AsyncIterator[Progress | Token | TranslateAnswer]:
+        """Translate and yield as :meth:`Client.stream_translation` does."""
+        call = requests.stream_translation(signing, options)
+        async with aclosing(self._transport.events(call)) as contents:
+            async for content in contents:
+                yield _parse(self._policy, call, content) if isinstance(content, Response) else content
 
     async def embed(self, queries: Query | Sequence[Query], **options: Unpack[EmbedOptions]) -> EmbedAnswer:
         """Encode queries as :meth:`Client.embed` does."""
@@ -317,6 +387,17 @@ class AsyncClient:
 
     async def _call(self, call: Call[T]) -> T:
         return _parse(self._policy, call, await self._transport.run(call))
+
+    async def _run(self, call: Call[T], progress: OnProgress | None) -> T:
+        if progress is None:
+            return await self._call(call)
+        async with aclosing(self._transport.events(call)) as contents:
+            async for content in contents:
+                if isinstance(content, Response):
+                    return _parse(self._policy, call, content)
+                if isinstance(content, Progress):
+                    progress(content)
+        raise AssertionError("unreachable: an answer without a last event is an error")
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from signatlas.client import schemas
-from signatlas.errors import PoseError, UserError
+from signatlas.errors import MediaError, PoseError, UserError
 from signatlas.pose.normalize import check
 from signatlas.pose.serialization import to_json
 
@@ -122,7 +122,10 @@ class AddOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request: ``body`` is sent as JSON, or as the fields of a form that contains ``file`` (name, content)."""
+    """A request: ``body`` is sent as JSON, or as the fields of a form that contains ``file`` (name, content).
+
+    ``events``: ask for server-sent events.
+    """
 
     path: str
     answer: type[T] | None = None  # None: only the status matters
@@ -131,6 +134,7 @@ class Call(Generic[T]):
     deadline_s: float | None = None
     delete: bool = False
     idempotency_key: str | None = None
+    events: bool = False
     kept_statuses: frozenset[int] = field(default=frozenset())  # returned to the caller: no error, no retry
 
     @property
@@ -161,6 +165,11 @@ def search_pose_file(path: str | Path, options: Mapping[str, Any]) -> Call[schem
     return _upload("/v1/search/video", schemas.SearchAnswer, path, options, SearchOptions)
 
 
+def search_video(path: str | Path, options: Mapping[str, Any], events: bool) -> Call[schemas.SearchAnswer]:
+    """Return the call of ``POST /v1/search/video`` with the content of a video. Raises MediaError."""
+    return _upload("/v1/search/video", schemas.SearchAnswer, path, options, SearchOptions, video=True, events=events)
+
+
 def translate(
     queries: SigningQuery | Sequence[SigningQuery], options: Mapping[str, Any]
 ) -> Call[schemas.TranslateAnswer]:
@@ -171,6 +180,26 @@ def translate(
 def translate_pose_file(path: str | Path, options: Mapping[str, Any]) -> Call[schemas.TranslateAnswer]:
     """Return the call of ``POST /v1/translate/video`` with the content of a .pose file. Raises PoseError."""
     return _upload("/v1/translate/video", schemas.TranslateAnswer, path, options, TranslateOptions)
+
+
+def translate_video(path: str | Path, options: Mapping[str, Any], events: bool) -> Call[schemas.TranslateAnswer]:
+    """Return the call of ``POST /v1/translate/video`` with the content of a video. Raises MediaError."""
+    answer = schemas.TranslateAnswer
+    return _upload("/v1/translate/video", answer, path, options, TranslateOptions, video=True, events=events)
+
+
+def stream_translation(signing: SigningQuery | str | Path, options: Mapping[str, Any]) -> Call[schemas.TranslateAnswer]:
+    """Return the call of ``POST /v1/translate`` or, for a file, ``/v1/translate/video``, answered with events.
+
+    Raises PoseError, MediaError.
+    """
+    # Beams have no tokens to send before they end.
+    options = {"num_beams": 1, **options}
+    if isinstance(signing, str | Path):
+        if Path(signing).suffix.lower() == ".pose":
+            return replace(translate_pose_file(signing, options), events=True)
+        return translate_video(signing, options, True)
+    return replace(translate(signing, options), events=True)
 
 
 def embed(queries: Query | Sequence[Query], options: Mapping[str, Any]) -> Call[schemas.EmbedAnswer]:
@@ -224,15 +253,25 @@ def _post(path: str, answer: type[T], queries: Any, options: Mapping[str, Any], 
     return Call(path, answer, {"queries": [_query(query) for query in listed], **body}, deadline_s=deadline_s)
 
 
-def _upload(path: str, answer: type[T], file: str | Path, options: Mapping[str, Any], allowed: type[Any]) -> Call[T]:
+def _upload(
+    path: str,
+    answer: type[T],
+    file: str | Path,
+    options: Mapping[str, Any],
+    allowed: type[Any],
+    *,
+    video: bool = False,
+    events: bool = False,
+) -> Call[T]:
     file = Path(file)
-    if file.suffix.lower() != ".pose":
-        raise PoseError(f"{file} is not a .pose file: extract its poses first")
+    if not video and file.suffix.lower() != ".pose":
+        raise PoseError(f"{file} is not a .pose file: extract its poses, or send it as a video")
     body, deadline_s = _options(options, allowed)
     try:
-        return Call(path, answer, body, (file.name, file.read_bytes()), deadline_s)
+        upload = (file.name, file.read_bytes())
     except OSError as error:
-        raise PoseError(f"{file} cannot be read: {error.strerror}") from error
+        raise (MediaError if video else PoseError)(f"{file} cannot be read: {error.strerror}") from error
+    return Call(path, answer, body, upload, deadline_s, events)
 
 
 def _options(options: Mapping[str, Any], allowed: type[Any]) -> tuple[dict[str, Any], float | None]:

@@ -176,6 +176,25 @@ class TranslateAnswer(_Results[Translation]):
     weights: str
 
 
+class Progress(_Answer):
+    """What a service does (``stage``: extract, search or translate); ``frames`` ``of`` a video that it has read."""
+
+    stage: str
+    frames: int | None = None
+    of: int | None = None
+
+    def __str__(self) -> str:
+        if self.stage == "extract" and self.frames:
+            return f"detecting poses: {self.frames} of {self.of or '?'} frames"
+        return {"extract": "detecting poses", "search": "searching", "translate": "translating"}.get(self.stage, "")
+
+
+class Token(_Answer):
+    """The next piece of a translation's text; all pieces joined are its text."""
+
+    text: str
+
+
 class Embedding(_Answer):
     """A unit vector float32 [E], and unit tokens float32 [tokens, E] where asked for."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, TypeVar
 
 import httpx
 
 from signatlas import __version__
 from signatlas.client.errors import one_line
+from signatlas.client.events import MEDIA_TYPE, EventParser
 from signatlas.client.requests import Call
 from signatlas.client.retries import Attempts, Policy, Response
+from signatlas.client.schemas import Progress, Token
 from signatlas.errors import UserError
 
 CONNECT_S = 5.0  # a node that is gone does not answer at all: try another connection while there is time
@@ -48,6 +52,8 @@ def _arguments(policy: Policy, call: Call[Any], attempts: Attempts, remaining_s:
         arguments |= {"content": call.json(deadline_s), "headers": {"Content-Type": "application/json"}}
     if call.idempotency_key is not None:
         arguments.setdefault("headers", {})["Idempotency-Key"] = call.idempotency_key
+    if call.events:
+        arguments["headers"] = {**arguments.get("headers", {}), "Accept": f"{MEDIA_TYPE}, application/json"}
     return arguments
 
 
@@ -63,7 +69,15 @@ def _pause_after(error: httpx.HTTPError, attempts: Attempts) -> float:
 
 
 def _response(answer: httpx.Response, content: bytes) -> Response:
-    return Response(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)
+    return Response(answer.status_code, _headers(answer), content)
+
+
+def _headers(answer: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _has_events(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and answer.headers.get("content-type", "").partition(";")[0] == MEDIA_TYPE
 
 
 class SyncTransport:
@@ -81,6 +95,34 @@ class SyncTransport:
                 pause = attempts.pause_after(response)
                 if pause is None:
                     return response
+            except httpx.HTTPError as error:
+                pause = _pause_after(error, attempts)
+            time.sleep(pause)
+
+    def events(self, call: Call[Any]) -> Iterator[Progress | Token | Response]:
+        """Send a call, and yield what comes before the answer, and the answer. Raises ServiceError."""
+        attempts = Attempts(self.policy, call)
+        while True:
+            try:
+                request = self._client.build_request(**_arguments(self.policy, call, attempts, attempts.begin()))
+                with contextlib.closing(self._client.send(request, stream=True)) as answer:
+                    if not _has_events(answer):
+                        response = _response(answer, answer.read())
+                        pause = attempts.pause_after(response)
+                        if pause is None:
+                            yield response
+                            return
+                    else:
+                        attempts.retries = 0  # what was sent must not come twice
+                        parser = EventParser(self.policy, _headers(answer))
+                        for piece in answer.iter_bytes():
+                            for content in parser.feed(piece):
+                                yield content
+                                if isinstance(content, Response):
+                                    return
+                            if time.monotonic() > attempts.ends:
+                                raise attempts.timed_out()
+                        raise parser.incomplete()
             except httpx.HTTPError as error:
                 pause = _pause_after(error, attempts)
             time.sleep(pause)
@@ -119,6 +161,34 @@ class AsyncTransport:
                 pause = attempts.pause_after(response)
                 if pause is None:
                     return response
+            except httpx.HTTPError as error:
+                pause = _pause_after(error, attempts)
+            await asyncio.sleep(pause)
+
+    async def events(self, call: Call[Any]) -> AsyncGenerator[Progress | Token | Response, None]:
+        """Send a call, and yield what comes before the answer, and the answer. Raises ServiceError."""
+        attempts = Attempts(self.policy, call)
+        while True:
+            try:
+                request = self._client.build_request(**_arguments(self.policy, call, attempts, attempts.begin()))
+                async with contextlib.aclosing(await self._client.send(request, stream=True)) as answer:
+                    if not _has_events(answer):
+                        response = _response(answer, await answer.aread())
+                        pause = attempts.pause_after(response)
+                        if pause is None:
+                            yield response
+                            return
+                    else:
+                        attempts.retries = 0  # what was sent must not come twice
+                        parser = EventParser(self.policy, _headers(answer))
+                        async for piece in answer.aiter_bytes():
+                            for content in parser.feed(piece):
+                                yield content
+                                if isinstance(content, Response):
+                                    return
+                            if time.monotonic() > attempts.ends:
+                                raise attempts.timed_out()
+                        raise parser.incomplete()
             except httpx.HTTPError as error:
                 pause = _pause_after(error, attempts)
             await asyncio.sleep(pause)

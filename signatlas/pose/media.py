@@ -22,11 +22,32 @@ class UnreachableError(MediaError):
     """A file that cannot be read at present, for example because the network fails; a later attempt may succeed."""
 
 
+class TooLargeError(MediaError):
+    """A recording beyond a limit. ``excess`` says which one, without what to do."""
+
+    def __init__(self, excess: str, remedy: str):
+        super().__init__(f"{excess}: {remedy}")
+        self.excess, self.remedy = excess, remedy
+
+    def __reduce__(self) -> tuple[type[TooLargeError], tuple[str, str]]:
+        return type(self), (self.excess, self.remedy)
+
+
+CUT = "cut it, or raise the limit (--max-seconds)"
+
+
 class Limits(NamedTuple):
-    """Upper limits for a recording: pixels per side, and seconds read from it."""
+    """Upper limits for a recording: pixels per side, seconds and frames read from it, and pixels of a frame."""
 
     side: int = 8192
     seconds: float = 4 * 3600.0
+    frames: int | None = None
+    pixels: int | None = None
+
+    @property
+    def frame_pixels(self) -> int:
+        """The most pixels of a frame, by both limits."""
+        return self.side**2 if self.pixels is None else min(self.pixels, self.side**2)
 
 
 class Media(NamedTuple):
@@ -64,12 +85,14 @@ def frames_per_second(fps: float | None, target_fps: float | None) -> float | No
 
 
 def limit_length(timed: TimedFrames, limits: Limits, name: str) -> TimedFrames:
-    """Yield frames with times relative to the first one. Raises MediaError beyond ``limits.seconds``."""
+    """Yield frames with times relative to the first one. Raises TooLargeError beyond the seconds or frames."""
     start = None
     for number, (time, decode) in enumerate(timed):
         start = time if start is None else start
         if max(time - start, number * MIN_FRAME_TIME) > limits.seconds:
-            raise MediaError(f"{name} is longer than {limits.seconds:g} s: cut it, or raise the limit (--max-seconds)")
+            raise TooLargeError(f"{name} is longer than {limits.seconds:g} s", CUT)
+        if limits.frames is not None and number >= limits.frames:
+            raise TooLargeError(f"{name} has more than {limits.frames:,} frames", "cut it")
         yield time - start, decode
 
 

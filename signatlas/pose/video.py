@@ -18,6 +18,7 @@ from signatlas.pose.media import (
     Limits,
     Media,
     TimedFrames,
+    TooLargeError,
     UnreachableError,
     crop,
     display_name,
@@ -232,13 +233,17 @@ def _stream(container: InputContainer, limits: Limits, name: str) -> VideoStream
     stream = streams[0]
     _check_size(stream.width, stream.height, limits, name)
     stream.codec_context.thread_count = 1  # many recordings are read in parallel
-    stream.codec_context.options = {"max_pixels": str(limits.side**2)}
+    stream.codec_context.options = {"max_pixels": str(limits.frame_pixels)}
     return stream
 
 
 def _check_size(width: int, height: int, limits: Limits, name: str) -> None:
     if max(width, height) > limits.side:
-        raise MediaError(f"{name} has {width}x{height} pixels, more than {limits.side} per side: resize it first")
+        raise TooLargeError(f"{name} has {width}x{height} pixels, more than {limits.side} per side", "resize it first")
+    if width * height > limits.frame_pixels:
+        raise TooLargeError(
+            f"{name} has {width}x{height} pixels, more than {limits.frame_pixels:,} per frame", "resize it first"
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -96,6 +96,21 @@ def read_clip(id: str, corpus: str | os.PathLike[str], fingerprint: str | None =
     return PoseQuery(clip.id, clip.poses, clip.width, clip.height, clip.source, clip.id, clip.gloss)
 
 
+def read_video(path: Path) -> PoseQuery:
+    """Return the poses of a video, detected with MediaPipe. Raises MediaError."""
+    from signatlas.corpus.extraction.recording import Options, extract
+    from signatlas.corpus.sources.base import Item
+    from signatlas.pose.holistic import Holistic
+
+    holistic = Holistic()
+    try:
+        item = Item(id=path.name, media=str(path), sign_language="", source="")
+        clip = extract(item, Options(), lambda: holistic)
+    finally:
+        holistic.close()
+    return PoseQuery(path.name, check(clip.poses, str(path)), clip.width, clip.height)
+
+
 def read_pose_file(path: Path) -> PoseQuery:
     """Read a .pose file or a .npy array [frames, 75, 3]. Raises PoseError."""
     from signatlas.pose.serialization import read_npy, read_pose

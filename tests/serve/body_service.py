@@ -54,6 +54,14 @@ async def service(
     @app.get("/healthz")
     async def healthz() -> None: ...
 
+    async with running(app) as port:
+        yield port, reader
+    reader.close()
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[int]:
+    """Serve an application on a loopback port, and yield the port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
@@ -61,11 +69,10 @@ async def service(
         while not server.started:
             await asyncio.sleep(0.01)
         try:
-            yield listener.getsockname()[1], reader
+            yield listener.getsockname()[1]
         finally:
             server.should_exit = server.force_exit = True
             await task
-            reader.close()
 
 
 class Answer:

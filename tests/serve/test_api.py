@@ -303,7 +303,7 @@ def test_search_by_an_uploaded_pose_file(service: httpx.Client, clips: list[Clip
         body = problem(service.post("/v1/search/video", files={"file": ("q.pose", content[:length])}), 422)
         assert "truncated or damaged" in body["detail"]
     assert (
-        "video is not supported"
+        "this service takes no video"
         in problem(service.post("/v1/search/video", files={"file": ("q.mp4", content)}), 415)["detail"]
     )
     assert (

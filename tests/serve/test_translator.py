@@ -20,6 +20,7 @@ from serve.config import TranslatorApplication, TranslatorOptions
 from serve.scaling import PER_REQUEST, QUEUED, RATE
 from serve.translator import (
     DeadlinePassed,
+    OnText,
     Result,
     TranslationInput,
     TranslationOptions,
@@ -49,9 +50,11 @@ class Watched(Translator):
         super().__init__(application)
         self.batches: list[tuple[list[int], TranslationOptions]] = []
 
-    def _compute(self, recordings: list[Any], options: TranslationOptions) -> list[Result]:
+    def _compute(
+        self, recordings: list[Any], options: TranslationOptions, on_text: OnText | None = None
+    ) -> list[Result]:
         self.batches.append(([recording.x.shape[1] for recording in recordings], options))
-        return super()._compute(recordings, options)
+        return super()._compute(recordings, options, on_text)
 
 
 @pytest.fixture(scope="module")

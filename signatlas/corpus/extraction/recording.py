@@ -17,7 +17,17 @@ from signatlas.errors import MediaError
 from signatlas.files import filesystem, sha256_file
 from signatlas.pose import skeleton as sk
 from signatlas.pose.holistic import DETECTOR, Holistic
-from signatlas.pose.media import Limits, Media, UnreachableError, display_name, exactly, frames_per_second, nearest
+from signatlas.pose.media import (
+    CUT,
+    Limits,
+    Media,
+    TooLargeError,
+    UnreachableError,
+    display_name,
+    exactly,
+    frames_per_second,
+    nearest,
+)
 from signatlas.pose.video import Reader, count_frames, frames, probe
 
 SHORT_SHARE, SHORT_FRAMES = 0.01, 2  # tolerated difference from the announced length; containers are often off by 1-2
@@ -116,10 +126,7 @@ def _detect_video(
     announced = _expected_frames(item, media, options.limits)
     if item.span is None and item.seconds is None and media.seconds and media.seconds > options.max_seconds:
         name = display_name(item.media)
-        raise MediaError(
-            f"{name} is {media.seconds:.0f} s long, more than {options.max_seconds:g} s: cut it, or raise the limit "
-            "(--max-seconds)"
-        )
+        raise TooLargeError(f"{name} is {media.seconds:.0f} s long, more than {options.max_seconds:g} s", CUT)
     reader = frames(item.media, span=item.span, seconds=item.seconds, target_fps=options.target_fps, box=item.box,
                     fps=item.fps, limits=options.limits)  # fmt: skip
     detector = holistic()
@@ -195,7 +202,7 @@ def _read_poses(item: Item, options: Options) -> Clip:
     if item.span is not None or item.frames is not None:
         _check_length(len(poses), item.frames or end - first, item)
     if len(poses) / rate > options.max_seconds:
-        raise MediaError(f"{name} is longer than {options.max_seconds:g} s: cut it, or raise the limit (--max-seconds)")
+        raise TooLargeError(f"{name} is longer than {options.max_seconds:g} s", CUT)
     if options.target_fps is not None:
         timed = ((number / rate, lambda pose=pose: pose) for number, pose in enumerate(poses))
         poses = np.stack([decode() for _, decode in nearest(timed, exactly(options.target_fps))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -243,12 +243,16 @@ class Translator(LogitScale):
         max_new_tokens: int = 60,
         length_penalty: float = 1.0,
         best: int = 1,
+        on_text: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Return one text per clip by beam search, or the ``best`` alternatives of each clip after one another.
 
-        ``batches`` are inputs of :class:`SignEmbedding` and their masks. Raises ModelError.
+        ``batches`` are inputs of :class:`SignEmbedding` and their masks. ``on_text``, for one clip and one beam, is
+        called with the text so far after each token. Raises ModelError.
         """
         from transformers.modeling_outputs import BaseModelOutput
+
+        from signatlas.models.translator.streaming import TextStreamer
 
         positions = self.language.config.max_position_embeddings
         texts: list[str] = []
@@ -268,6 +272,7 @@ class Translator(LogitScale):
                     do_sample=False,
                     # Special tokens that never occur in texts.
                     suppress_tokens=[self.vocabulary.bos, self.vocabulary.pad, self.vocabulary.mask],
+                    streamer=None if on_text is None else TextStreamer(self.vocabulary, on_text),
                 )
                 texts += self.vocabulary.decode(ids)
         return texts
