@@ -234,7 +234,7 @@ class SearchAnswer(BaseModel):
     entries: int = Field(description="number of entries of the index")
     partial: bool
     shards: ShardState
-    position: int = Field(description="the answer has all additions and removals up to this one")
+    position: int = Field(0, description="the answer has all additions and removals up to this one")
 
 
 class AddRequest(AddedSign):
@@ -358,7 +358,7 @@ class IndexInfo(BaseModel):
     """Version, model, corpus, counts and thresholds of one index."""
 
     name: str
-    aliases: tuple[str, ...] = Field(description="other names")
+    aliases: tuple[str, ...] = Field((), description="other names")
     kind: Literal["signs", "clips", "texts"]
     version: str
     created: str
@@ -375,11 +375,11 @@ class IndexInfo(BaseModel):
     model: str
     model_sha256: str
     confidence: dict[str, Any]
-    additions: bool = Field(description="whether signs can be added and removed")
-    position: int = Field(description="number of additions and removals so far")
-    nprobe: int | None = Field(description="IVF index: lists that a search looks at unless it says otherwise")
-    ef: int | None = Field(description="HNSW index: entries that a search keeps in view unless it says otherwise")
-    filters: dict[str, list[str | int]] = Field(description="values of the entries, for the filters with few of them")
+    additions: bool = Field(False, description="whether signs can be added and removed")
+    position: int = Field(0, description="number of additions and removals so far")
+    nprobe: int | None = Field(None, description="IVF index: lists that a search looks at unless it says otherwise")
+    ef: int | None = Field(None, description="HNSW index: entries that a search keeps in view unless it says otherwise")
+    filters: dict[str, list[str | int]] = Field({}, description="values of the entries, for filters with few of them")
 
 
 class ModelInfo(BaseModel):

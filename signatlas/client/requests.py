@@ -132,9 +132,9 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = None
     file: tuple[str, bytes] | None = None
     deadline_s: float | None = None
+    events: bool = False
     delete: bool = False
     idempotency_key: str | None = None
-    events: bool = False
     kept_statuses: frozenset[int] = field(default=frozenset())  # returned to the caller: no error, no retry
 
     @property
