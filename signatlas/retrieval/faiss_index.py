@@ -59,6 +59,10 @@ def flat_vectors(index: faiss.Index) -> np.ndarray | None:
     return vectors
 
 
+# (queries [Q, E], depth) -> scores and positions [Q, depth], the best first, as rounded as they come
+Candidates = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
 class Effort(NamedTuple):
     """How much of an approximate index a search looks at; None is the default, and a Flat index looks at everything.
 
@@ -109,8 +113,8 @@ def search(
         parameters = _parameters(index, effort)
         return _search(index, queries, k, count, vectors, lambda q, d: _candidates(index, vectors, q, d, parameters))
     if vectors is not None:
-        entries, positions = vectors, np.flatnonzero(allowed)
-        return _search(index, queries, k, count, entries, lambda q, d: _scan(entries, q, d, positions))
+        find = _allowed_candidates(index, vectors, allowed)
+        return _search(index, queries, k, count, vectors, find)
     parameters = _parameters(index, effort, allowed)
     if count <= SCANNED_ENTRIES or parameters is None:
         positions = np.flatnonzero(allowed)
@@ -129,7 +133,7 @@ def _search(
     k: int,
     size: int,
     vectors: np.ndarray | None,
-    candidates: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    candidates: Candidates,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``k`` best of ``size`` entries; ``candidates(queries, depth)`` finds the best ``depth`` roughly."""
     k = min(k, size)
@@ -171,6 +175,20 @@ def _candidates(
         )
         return found
     return _scan(vectors, queries, depth)
+
+
+def _allowed_candidates(index: faiss.Index, vectors: np.ndarray, allowed: np.ndarray) -> Candidates:
+    """Return how to find candidates among the allowed vectors of a Flat index."""
+    positions = np.flatnonzero(allowed)
+    parameters = _selecting(allowed) if flat_vectors(index) is not None else None
+
+    def find(queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        if parameters is None or len(queries) >= PRODUCT_QUERIES:
+            return _scan(vectors, queries, depth, positions)
+        found: tuple[np.ndarray, np.ndarray] = index.search(queries, depth, params=parameters)
+        return found
+
+    return find
 
 
 def _scan(
@@ -227,6 +245,14 @@ def reconstructed(index: faiss.Index, positions: np.ndarray) -> np.ndarray | Non
     except RuntimeError:
         return None
     return vectors
+
+
+def _selecting(allowed: np.ndarray) -> Any:
+    """Return search parameters that select the positions that are true in ``allowed`` [N], for a Flat index."""
+    import faiss as typed
+
+    faiss: Any = typed
+    return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
 
 
 def _parameters(index: faiss.Index, effort: Effort, allowed: np.ndarray | None = None) -> Any:

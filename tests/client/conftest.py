@@ -170,6 +170,7 @@ def build(server: Server) -> FastAPI:
             name="only", kind="signs", version="v7", created="now", corpus="small", license="CC0",
             sign_languages=("gsg",), languages=("de",), sources=None, synthetic=True, count=120, shards=2, dims=32,
             factory="Flat", model="small", model_sha256="0" * 64, confidence={"probable": 0.8},
+            nprobe=None, ef=64, filters={"source": ["web"], "hands": [1, 2]},
         )  # fmt: skip
         return schemas.Indexes(signatlas="9.9", indexes=[index], limits={"k": 1000})
 

@@ -125,6 +125,7 @@ def test_translations_embeddings_indexes_models_and_signs(ask: Ask, server: Serv
     indexes = ask(server.url, "indexes")
     assert indexes.signatlas == "9.9" and indexes.limits["k"] == 1000
     assert indexes.indexes[0].count == 120 and indexes.indexes[0].confidence == {"probable": 0.8}
+    assert indexes.indexes[0].filters == {"source": ["web"], "hands": [1, 2]} and indexes.indexes[0].ef == 64
     assert ask(server.url, "models").models[0].input == "poses"
     assert ask(server.url, "sign", ID).id == ID
     poses = ask(server.url, "poses", ID)

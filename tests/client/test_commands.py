@@ -54,6 +54,14 @@ def test_search_prints_signs_as_from_a_folder(run: Run, server: Server, files: P
     assert server.received[1].json["queries"][0]["width"] == 640
 
 
+def test_a_search_sends_its_filter_and_effort(run: Run, server: Server) -> None:
+    code, _, err = run("search", "--url", server.url, "--clip", "a/b", "--filter", "hands=2", "--filter", "gloss=b",
+                       "--filter", "gloss=a", "--nprobe", 7, "--ef", 9)  # fmt: skip
+    assert code == 0, err
+    sent = server.received[-1].json
+    assert (sent["filter"], sent["nprobe"], sent["ef"]) == ({"gloss": ["a", "b"], "hands": [2]}, 7, 9)
+
+
 def test_search_prints_json_as_from_a_folder(run: Run, server: Server) -> None:
     code, out, _ = run("search", "--url", server.url, "--clip", "a/b", "--json")
     answer = json.loads(out)
