@@ -54,9 +54,11 @@ async def service(
     @app.get("/healthz")
     async def healthz() -> None: ...
 
-    async with running(app) as port:
-        yield port, reader
-    reader.close()
+    try:
+        async with running(app) as port:
+            yield port, reader
+    finally:
+        reader.close()
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from cli.main import main
 from cluster.doctor import SERVICE_CPUS, requested_cpus
 from cluster.ray_internals import ingress_name
 from serve.app import application, build, deploy_file, source_hash, specs
-from serve.config import GatewayOptions, IndexApplication, TranslatorApplication, load, parse
+from serve.config import ExtractorOptions, GatewayOptions, IndexApplication, TranslatorApplication, load, parse
 from signatlas.errors import UserError
 from tests.serve.services import Services, configuration, free_port
 
@@ -53,6 +53,8 @@ def test_mistakes_are_reported_before_ray_starts(
     assert "not a translator" in error_of(capsys, "--model", services.signs / "v1" / "model")
     (tmp_path / "serve.yaml").write_text("applications: [{name: a, indx: x}]")
     assert "indx" in error_of(capsys, "--config", tmp_path / "serve.yaml")
+    (tmp_path / "serve.yaml").write_text("applications: [{name: a, index: x}]")
+    assert "--video belong into the --config" in error_of(capsys, "--config", tmp_path / "serve.yaml", "--video")
     (tmp_path / "serve.yaml").write_bytes(b"\xff\xfe")
     assert "cannot be read" in error_of(capsys, "--config", tmp_path / "serve.yaml")
     with socket.socket() as server:
@@ -113,10 +115,24 @@ def test_applications_and_their_options(services: Services) -> None:
     assert ingress_name(build(content["applications"][1]["args"])) == "Updater"
 
 
+def test_a_pose_extractor_is_an_application_of_its_own_that_scales(services: Services) -> None:
+    config = configuration(services, parts=("signs",), extractor={})
+    assert [spec.part for spec in specs(config)] == ["healthz", "signs", "extractor", "gateway"]
+    assert ingress_name(application(config, "extractor")) == "Extractor"
+    assert config.extractor is not None and config.extractor.num_replicas is None
+    assert config.extractor.autoscaling_config == {"min_replicas": 1, "max_replicas": 2}
+    ServeDeploySchema.model_validate(deploy_file(config))
+    assert parse(config.model_dump(mode="json")) == config
+    fixed = configuration(services, extractor={"num_replicas": 2}).extractor
+    assert fixed is not None and fixed.autoscaling_config is None
+    with pytest.raises(UserError, match="cannot be called extractor"):
+        parse({"applications": [{"name": "extractor", "index": "x"}]})
+
+
 def test_doctor_knows_what_a_service_requests(services: Services) -> None:
     index, translator = IndexApplication(name="a", index="x"), TranslatorApplication(name="b", model="y")
     parts = {"gateway": GatewayOptions(), "encoder": index.encoder, "shard": index.shard, "updater": index.updater,
-             "translator": translator.translator}  # fmt: skip
+             "translator": translator.translator, "extractor": ExtractorOptions()}  # fmt: skip
     assert {name: part.ray_actor_options["num_cpus"] for name, part in parts.items()} == SERVICE_CPUS
     config = {
         "applications": [
@@ -127,6 +143,9 @@ def test_doctor_knows_what_a_service_requests(services: Services) -> None:
     }
     parse(config)
     assert requested_cpus(config) == pytest.approx(0.2 + 2 * 0.2 + 3 * 0.1 + 0.05 + 0.3)
+    config |= {"extractor": {"num_replicas": 3}}  # type: ignore[dict-item]
+    parse(config)
+    assert requested_cpus(config) == pytest.approx(0.2 + 2 * 0.2 + 3 * 0.1 + 0.05 + 0.3 + 3 * 0.5)
 
 
 def test_write_config_writes_a_file_for_serve_deploy(
