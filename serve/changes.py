@@ -14,8 +14,8 @@ from serve.encoder import EncoderQuery
 from serve.errors import Problem, service_unavailable
 from serve.keys import Key
 from serve.parts import Parts
+from serve.replicas import LOST, Deadline, ask_replicas
 from serve.schemas import MAX_ID, AddRequest
-from serve.searcher import LOST, Deadline, ask_replicas
 from signatlas.errors import UserError
 from signatlas.retrieval.operation_log.lease import LeaseHeld, LeaseLost
 from signatlas.retrieval.operation_log.record import AddedSign

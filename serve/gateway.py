@@ -24,6 +24,7 @@ from serve.events import Emit
 from serve.middleware import AnswerHeaders, allow_origins
 from serve.openapi import DESCRIPTION, describe, request_body
 from serve.parts import Parts
+from serve.replicas import Deadline
 from serve.request_body import BodyReader
 from serve.request_log import RequestLog, log_requests
 from serve.schemas import (
@@ -42,7 +43,7 @@ from serve.schemas import (
     TranslateOptions,
     TranslateRequest,
 )
-from serve.searcher import Deadline, Searcher
+from serve.searcher import Searcher
 from signatlas.errors import UserError
 from signatlas.pose.serialization import to_json
 from signatlas.retrieval.filters import misfit

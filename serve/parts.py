@@ -11,8 +11,9 @@ from serve.answers import check_signing, problem_of
 from serve.batcher import LocalHandle
 from serve.config import IndexApplication, Limits, ServeConfig, TranslatorApplication
 from serve.errors import Problem, service_unavailable, shown
+from serve.replicas import LOST, Deadline, ask_replicas, result_of, stream_of
 from serve.schemas import PosesQuery, TranslateOptions
-from serve.searcher import LOST, Deadline, Searcher, ask_replicas, result_of, stream_of
+from serve.searcher import Searcher
 from serve.uploads import Uploads
 from signatlas.errors import UserError
 from signatlas.retrieval.index_version import IndexVersion

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from serve.errors import Problem, service_unavailable, shown
 from serve.extractor import Progress, Video
+from serve.replicas import LOST, Deadline, ask_replicas, result_of, stream_of
 from serve.schemas import PosesQuery
-from serve.searcher import LOST, Deadline, ask_replicas, result_of, stream_of
 from serve.video_process import VideoLimits, VideoPoses
 from signatlas.pose.serialization import parse_pose
 

@@ -19,8 +19,9 @@ from serve.encoder import Encoder, EncoderQuery
 from serve.errors import Problem
 from serve.keys import ANONYMOUS, Key
 from serve.parts import Parts
+from serve.replicas import Deadline
 from serve.schemas import AddRequest, SearchOptions
-from serve.searcher import Deadline, Found, Searcher
+from serve.searcher import Found, Searcher
 from serve.shard import Shard
 from serve.updater import Updater
 from serve.writer import Writer

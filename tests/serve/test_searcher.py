@@ -20,8 +20,9 @@ from serve.batcher import LocalHandle
 from serve.config import IndexApplication
 from serve.encoder import Encoder, EncoderQuery, VersionMissing
 from serve.errors import Problem
+from serve.replicas import Deadline, ask_replicas
 from serve.schemas import SearchOptions
-from serve.searcher import Deadline, Found, Outcome, Searcher, ask_replicas
+from serve.searcher import Found, Outcome, Searcher
 from serve.shard import Shard
 from signatlas.corpus.format import Clip, Corpus
 from signatlas.retrieval.index_version import IndexVersion

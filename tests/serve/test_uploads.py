@@ -27,9 +27,9 @@ from serve.config import ExtractorOptions, Limits, TranslatorApplication
 from serve.events import Emit
 from serve.extractor import Extractor
 from serve.parts import TranslatorClient
+from serve.replicas import Deadline
 from serve.request_body import BodyReader
 from serve.schemas import PosesQuery, TranslateOptions
-from serve.searcher import Deadline
 from serve.translator import Translator
 from serve.uploads import Uploads
 from serve.video_process import VideoProcess
