@@ -10,6 +10,8 @@ surrogate pairs are JSON, but no usable value: they get a 422.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,6 +38,7 @@ T = TypeVar("T")
 MIN_BYTES_PER_S = 1000  # a slower client is cut off, however regularly it sends
 INLINE_BYTES = 16 << 10  # parsed at once, in less time than a thread needs to take it over
 LARGE_BYTES = 1 << 20  # parsed in another thread, so that smaller bodies need not wait for them
+TRIM_AFTER_S = 2.0
 MAX_VECTOR = 65536  # numbers of one vector
 MAX_FIELDS = 16  # of a form, besides the file
 MAX_FIELD_BYTES = 64 << 10
@@ -113,6 +116,7 @@ class BodyReader:
         self.limits, self.min_bytes_per_s = limits, min_bytes_per_s
         self.budget = BodyBudget(limits.bodies_in_flight, limits.bytes_in_flight)
         self.bounds = StructureBounds.of(limits)
+        self._trimming: asyncio.Task[None] | None = None
         self._small, self._large, self._forms = _Worker("json"), _Worker("large-json"), _Worker("form")
 
     def close(self) -> None:
@@ -169,7 +173,16 @@ class BodyReader:
         if expected is not None and expected > self.limits.body_bytes:
             raise Problem(413, f"the body has {expected:,} bytes; at most {self.limits.body_bytes:,} are accepted")
         async with self.budget.body(expected) as reservation:
-            yield reservation
+            try:
+                yield reservation
+            finally:
+                if reservation.large:
+                    self._trim_soon()
+
+    def _trim_soon(self) -> None:
+        """Give the memory of large bodies back to the system, once for those of about the same time."""
+        if self._trimming is None or self._trimming.done():
+            self._trimming = asyncio.ensure_future(_trim_after(TRIM_AFTER_S))
 
     async def _read(self, request: Request, reservation: Reservation) -> bytearray:
         """Return the whole body. Raises Problem: 408, 413 or 503."""
@@ -197,6 +210,17 @@ class BodyReader:
                     raise Problem(413, f"the body has more than {limits.body_bytes:,} bytes, the most that is accepted")
                 reservation.add(len(chunk))
                 content += chunk
+
+
+async def _trim_after(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(trim_memory)
+
+
+def trim_memory() -> None:
+    """Give free memory back to the system: glibc keeps what was freed below something that is in use."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class _Worker:
