@@ -106,26 +106,28 @@ class ClusterTable:
         """Return the cluster vectors of the entries at ``positions`` and their counts float32."""
         return self.vectors.take(positions), self.counts[self.vectors.rows(positions)].astype(np.float32)
 
-    def attended(self, query: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return attention-weighted similarities by centroids: per cluster over the query [K], per query token [N, T].
+    def attended(self, query: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return attention-weighted similarities by centroids: per centroid over the query [C], the mean of these over
+        each entry's clusters [N], and per query token over each entry's clusters [N, T].
 
-        ``query`` are unit tokens float32 [T, E]. Its products with the centroids are the only ones; entries take
-        theirs from a table. A ``tau`` too small for float32 is raised.
+        ``query`` are unit tokens float32 [T, E]. Its products with the centroids are the only ones; entries look theirs
+        up. A ``tau`` too small for float32 is raised.
         """
         S = torch.from_numpy(self.centroids @ query.T)  # [C, T]
         exponentials = torch.exp(S / max(tau, 1 / LARGEST_EXPONENT))
-        per_centroid = (exponentials * S).sum(1) / exponentials.sum(1)
+        weighted = exponentials * S
+        per_centroid = weighted.sum(1, keepdim=True) / exponentials.sum(1, keepdim=True)
         codes, offsets = self._bags
         sums = torch.nn.functional.embedding_bag(
             codes,
-            torch.cat([exponentials, exponentials * S], 1),
+            torch.cat([exponentials, weighted, per_centroid], 1),
             offsets,
             mode="sum",
             per_sample_weights=self._shares,
             include_last_offset=True,
         )
         T = len(query)
-        return per_centroid.numpy()[self.codes], (sums[:, T:] / sums[:, :T]).numpy()
+        return per_centroid[:, 0].numpy(), sums[:, 2 * T].numpy(), (sums[:, T : 2 * T] / sums[:, :T]).numpy()
 
     def residual_scores(self, vector: np.ndarray) -> np.ndarray:
         """Return the inner products float32 [N] of the residuals with one vector float32 [E]."""

@@ -108,7 +108,8 @@ def scores(
     S = (tokens @ query.astype(tokens.dtype).T / length[:, None]).astype(np.float32)  # [M, T]
     starts, lengths = candidates.offsets[:-1], np.diff(candidates.offsets)
     per_candidate_token, per_query_token = _attended(S, starts, lengths, config.tau, counts)
-    return _aggregated(per_candidate_token, per_query_token, side, starts, lengths, config, counts)
+    by_candidate = _over_candidate(per_candidate_token[:, None], starts, lengths, config, counts)[:, 0]
+    return _both(by_candidate, _over_query(per_query_token, config), side, config)
 
 
 def _by_centroids(
@@ -118,12 +119,12 @@ def _by_centroids(
     everything = np.arange(len(shard.ids))
     if count >= len(everything):
         return _accepted(shard, everything, count, accept), 0
-    per_cluster, per_query_token = clusters.attended(query.tokens, config.tau)
-    offsets = clusters.vectors.offsets
-    approximate = _aggregated(
-        per_cluster, per_query_token, query.side, offsets[:-1], np.diff(offsets), config,
-        clusters.counts.astype(np.float32),
-    )  # fmt: skip
+    per_centroid, by_candidate, per_query_token = clusters.attended(query.tokens, config.tau)
+    if config.aggregation != "mean":
+        offsets, counts = clusters.vectors.offsets, clusters.counts.astype(np.float32)
+        per_cluster = per_centroid[clusters.codes]
+        by_candidate = _over_candidate(per_cluster[:, None], offsets[:-1], np.diff(offsets), config, counts)[:, 0]
+    approximate = _both(by_candidate, _over_query(per_query_token, config), query.side, config)
     approximate += RESIDUAL_WEIGHT * clusters.residual_scores(query.tokens.mean(0))
     products = len(clusters.centroids) * len(query.tokens) + len(everything)
     if accept is None:
@@ -181,20 +182,10 @@ def _attended(
     return per_candidate_token, per_query_token
 
 
-def _aggregated(
-    per_candidate_token: np.ndarray,
-    per_query_token: np.ndarray,
-    side: Side,
-    starts: np.ndarray,
-    lengths: np.ndarray,
-    config: SimilarityConfig,
-    counts: np.ndarray | None,
-) -> np.ndarray:
-    """Return the score float32 [C] of each candidate from values of its tokens [M] and of the query's [C, T]."""
-    by_candidate = _over_candidate(per_candidate_token[:, None], starts, lengths, config, counts)[:, 0]
-    by_query = _over_query(per_query_token, config)
+def _both(by_candidate: np.ndarray, by_query: np.ndarray, side: Side, config: SimilarityConfig) -> np.ndarray:
+    """Return the score float32 [C] from the aggregates over the candidates' tokens and over the query's, [C] each."""
     weight = config.beta if side == "text" else 1 - config.beta  # of the mean over the candidates' tokens
-    return (weight * by_candidate + (1 - weight) * by_query).astype(np.float32)
+    return np.asarray(weight * by_candidate + (1 - weight) * by_query, np.float32)
 
 
 def _over_candidate(

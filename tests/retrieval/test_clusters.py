@@ -94,12 +94,14 @@ def test_a_vector_with_a_count_scores_like_so_many_tokens(side: Side, aggregatio
 
 def test_lookups_are_the_similarities_of_the_centroids(signing: TokenTable, clusters: ClusterTable) -> None:
     query = queries(signing, 1)[0].tokens
-    per_cluster, per_query_token = clusters.attended(query, 0.07)
+    per_centroid, mean, per_query_token = clusters.attended(query, 0.07)
     S = clusters.centroids[clusters.codes].astype(np.float64) @ query.T
-    weights = np.exp(S / 0.07)
-    np.testing.assert_allclose(per_cluster, (weights * S).sum(1) / weights.sum(1), atol=1e-5)
-    weights *= clusters.counts[:, None]
-    starts = clusters.vectors.offsets[:-1]
+    weights, counts, starts = np.exp(S / 0.07), clusters.counts[:, None], clusters.vectors.offsets[:-1]
+    expected = (weights * S).sum(1, keepdims=True) / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(per_centroid[clusters.codes], expected[:, 0], atol=1e-5)
+    expected = np.add.reduceat(expected * counts, starts) / np.add.reduceat(counts, starts)
+    np.testing.assert_allclose(mean, expected[:, 0], atol=1e-5)
+    weights *= counts
     expected = np.add.reduceat(weights * S, starts) / np.add.reduceat(weights, starts)
     np.testing.assert_allclose(per_query_token, expected, atol=1e-5)
 
@@ -182,7 +184,7 @@ def test_a_table_is_written_by_entries_and_memory_mapped(clusters: ClusterTable,
     assert (part.vectors.tokens == clusters.vectors.tokens[rows]).all()
     assert (part.residuals == clusters.residuals[positions]).all()
     query = np.eye(3, WIDTH, dtype=np.float32)
-    np.testing.assert_allclose(part.attended(query, 0.07)[1], clusters.attended(query, 0.07)[1][positions], atol=1e-5)
+    np.testing.assert_allclose(part.attended(query, 0.07)[2], clusters.attended(query, 0.07)[2][positions], atol=1e-5)
 
 
 @pytest.mark.parametrize(
