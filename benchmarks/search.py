@@ -356,7 +356,7 @@ def main() -> None:
 
 
 def write_tokens(path: Path, gallery: Gallery, queries: Sequence[Query]) -> None:
-    """Write the tokens of entries and queries, for :mod:`benchmarks.fast_plaid`."""
+    """Write the tokens of entries and queries, for ``benchmarks/plaid.py``."""
     np.savez(
         path, tokens=gallery.tokens.tokens, offsets=gallery.tokens.offsets,
         query_tokens=np.concatenate([query.tokens for query in queries]),
