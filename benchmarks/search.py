@@ -1,4 +1,10 @@
-"""Recall@10 of two-stage search against exhaustive fine-grained scoring, and the number of pairs it scores.
+"""Recall@10 of two-stage search against exhaustive fine-grained scoring, and the products of vectors it computes.
+
+Two shards over the same entries are searched in turn, each in a process of its own: one whose candidates are chosen by
+centroids and clusters, as an index is built today, and one with segments, as it was built before. A product is an inner
+product of two vectors of the tokens' width, whatever they are: a query token with a centroid, a cluster, a segment or a
+token, the query's vector with an entry's. Looking up a product that was computed is none. Exhaustive scoring takes one
+product of each query token with each token of each entry.
 
 Entries are the real clips of a split, or --entries: additional entries are synthetic. A synthetic entry has tokens of
 one encoded clip of the split, drawn with replacement, plus Gaussian noise with the standard deviation of tokens around
@@ -7,36 +13,44 @@ recording; independent noise would average out in the pooled vector. Entries who
 with another than the closest two real clips are rejected and drawn again. Run:
 
     python -m benchmarks.search --model runs/cico_phoenix_composed/model --corpus data/phoenix-composed \\
-        --features data/features/phoenix [--entries 100000]
+        --features data/features/phoenix [--entries 100000] [--tokens FILE.npz]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from signatlas.corpus.format import Corpus
 from signatlas.evaluation.sign_to_word.maps import gloss_at, token_frames
 from signatlas.features.store import FeatureStore
+from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.models.dual_encoder.encoder import DualEncoder
 from signatlas.retrieval import entries, faiss_index
+from signatlas.retrieval.clusters import CLUSTER_FOLDER, ClusterTable
 from signatlas.retrieval.shard import Shard
-from signatlas.retrieval.tokens import TokenTable, unit
+from signatlas.retrieval.tokens import SEGMENT_FOLDER, TOKENS, TokenTable, unit
 from signatlas.retrieval.two_stage import Query, encode_queries, rank
 from signatlas.similarity import fine_grained
 
 K, TARGET_RECALL, TARGET_RATIO = 10, 0.99, 50
 BLOCK = 1000  # entries that are scored or compared together
 CANDIDATES = (10, 20, 50, 100, 150, 200, 300, 500, 1000, 2000, 5000)
+DESIGNS = ("segments", "clusters")
 
 
 class Gallery(NamedTuple):
@@ -151,43 +165,140 @@ def _padded(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return padded, torch.arange(padded.shape[1])[None] < lengths[:, None]
 
 
-def curve(model: DualEncoder, queries: Sequence[Query], gallery: Gallery, expected: np.ndarray) -> list[dict[str, Any]]:
-    """Return recall, scored pairs and milliseconds per query for increasing numbers of candidates.
+class _Searcher:
+    """A shard and queries in a process of its own."""
 
-    ``expected`` are the indices [Q, K] of the exhaustive search.
+    current: _Searcher
+
+    def __init__(self, folder: Path, queries: list[Query], similarity: SimilarityConfig, threads: int):
+        import faiss
+
+        torch.set_num_threads(threads)
+        faiss.omp_set_num_threads(threads)
+        before = _resident()
+        self.shard, self.queries, self.similarity = Shard.load(folder), queries, similarity
+        self.loaded = [(now - then) / 2**10 for now, then in zip(_resident(), before, strict=True)]
+        self.before = before
+        _Searcher.current = self
+
+    @staticmethod
+    def measure(candidates: int) -> dict[str, Any]:
+        """Return what a pass over the queries finds and costs."""
+        me = _Searcher.current
+        started, processor = time.perf_counter(), time.process_time()
+        results = [rank(me.shard, query, me.similarity, K, candidates) for query in me.queries]
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
+        anonymous, mapped = ((now - then) / 2**10 for now, then in zip(_resident(), me.before, strict=True))
+        return {
+            "ids": [[id for id, _ in result.ranked] for result in results],
+            "pairs": sum(result.scored for result in results),
+            "coarse": sum(result.coarse for result in results),
+            "products": sum(result.products for result in results),
+            "seconds": seconds, "processor": processor, "loaded_mib": round(me.loaded[0], 1),
+            "anonymous_mib": round(anonymous, 1), "mapped_mib": round(mapped, 1),
+        }  # fmt: skip
+
+
+def _resident() -> tuple[int, int]:
+    """Return anonymous and file-backed resident memory in KiB."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields["RssAnon"].split()[0]), int(fields["RssFile"].split()[0])
+
+
+def write_shards(gallery: Gallery, root: Path) -> dict[str, dict[str, Any]]:
+    """Write a shard for each of ``DESIGNS`` below ``root``; return bytes an entry and seconds to build."""
+    everything, sizes = np.arange(len(gallery.vectors)), {}
+    for design in DESIGNS:
+        folder = root / design
+        folder.mkdir()
+        faiss_index.write(faiss_index.build(gallery.vectors), folder / "index.faiss")
+        pq.write_table(pa.table({"id": [f"{n:08d}" for n in everything]}), folder / "ids.parquet")
+        if design == DESIGNS[0]:
+            gallery.tokens.write(folder, everything)
+        else:  # both map the same pages
+            for name in (TOKENS, "offsets.npy"):
+                os.link(root / DESIGNS[0] / name, folder / name)
+        started = time.perf_counter()
+        if design == "segments":
+            (folder / SEGMENT_FOLDER).mkdir()
+            gallery.tokens.segments().write(folder / SEGMENT_FOLDER, everything)
+        else:
+            (folder / CLUSTER_FOLDER).mkdir()
+            ClusterTable.build(gallery.tokens).write(folder / CLUSTER_FOLDER, everything)
+        files = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+        first_stages = sum(size for name, size in files.items() if "/" in name or name == "index.faiss")
+        sizes[design] = {
+            "build_s": round(time.perf_counter() - started, 1),
+            "token_bytes": round(files[TOKENS] / len(everything), 1),
+            "other_bytes": round(first_stages / len(everything), 1),
+        }
+        print(f"{design}: {sizes[design]}", flush=True)
+    return sizes
+
+
+def curves(
+    model: DualEncoder,
+    queries: list[Query],
+    gallery: Gallery,
+    expected: np.ndarray,
+    candidates: Sequence[int],
+    threads: int,
+) -> dict[str, dict[str, Any]]:
+    """Return for each design recall, products, pairs and milliseconds per query for increasing numbers of candidates.
+
+    ``expected`` are the indices [Q, K] of the exhaustive search. The designs are measured in turn.
     """
-    rows = []
+    all_products = sum(len(query.tokens) for query in queries) * len(gallery.tokens.tokens)
+    count, context = len(gallery.vectors), multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="signatlas-search-") as folder:
-        gallery.tokens.write(Path(folder), np.arange(len(gallery.tokens)))
-        segments = gallery.tokens.segments()
-        names = [f"{n:08d}" for n in range(len(gallery.vectors))]
-        shard = Shard("all", faiss_index.build(gallery.vectors), names, TokenTable.open(Path(folder), "all"), segments)
-        for candidates in CANDIDATES:
-            if candidates > max(len(names) // 20, 1000):
-                break
-            candidates = min(candidates, len(names))
-            started = time.perf_counter()
-            results = [rank(shard, query, model.config.similarity, K, candidates) for query in queries]
-            seconds = time.perf_counter() - started
-            best = [[int(id) for id, _ in result.ranked] for result in results]
-            hits = sum(len(set(ids) & set(row.tolist())) for ids, row in zip(best, expected, strict=True))
-            first = float(np.mean([ids[0] == row[0] for ids, row in zip(best, expected, strict=True)]))
-            pairs, coarse = (
-                sum(getattr(result, name) for result in results) / len(queries) for name in ("scored", "coarse")
+        result = write_shards(gallery, Path(folder))
+        pools = {
+            design: ProcessPoolExecutor(
+                1, context, _Searcher, (Path(folder) / design, queries, model.config.similarity, threads)
             )
-            row = {
-                "candidates": candidates, "recall@10": round(hits / expected.size, 4), "first": round(first, 4),
-                "pairs": round(pairs, 1), "coarse_pairs": round(coarse, 1), "fewer": round(len(names) / pairs, 1),
-                "fewer_with_coarse": round(len(names) / (pairs + coarse), 1),
-                "ms": round(1000 * seconds / len(queries), 2),
-            }  # fmt: skip
-            rows.append(row)
-            print(f"{candidates:>7} candidates: recall@10 {row['recall@10']:.4f}, top-1 agreement {first:.4f}, "
-                  f"{row['fewer']:>6} x fewer pairs, {row['fewer_with_coarse']} x including segments, "
-                  f"{row['ms']:.1f} ms", flush=True)  # fmt: skip
-            if hits == expected.size:
-                break  # more candidates cannot improve the recall
-    return rows
+            for design in DESIGNS
+        }
+        for design in DESIGNS:
+            result[design]["curve"] = []
+            pools[design].submit(_Searcher.measure, K).result()  # reads the files
+        done: set[str] = set()
+        for number in candidates:
+            if number > max(count // 20, 1000):
+                break
+            for design in (design for design in DESIGNS if design not in done):
+                measured = pools[design].submit(_Searcher.measure, min(number, count)).result()
+                row = _row(number, measured, expected, count, all_products)
+                result[design]["curve"].append(row)
+                result[design] |= {name: measured[name] for name in ("loaded_mib", "anonymous_mib", "mapped_mib")}
+                print(f"{design} {json.dumps(row)}", flush=True)
+                if row["recall@10"] == 1:
+                    done.add(design)  # more candidates cannot improve the recall
+        for pool in pools.values():
+            pool.shutdown()
+    return result
+
+
+def _row(
+    candidates: int, measured: dict[str, Any], expected: np.ndarray, count: int, all_products: int
+) -> dict[str, Any]:
+    best = [[int(id) for id in ids] for ids in measured["ids"]]
+    hits = sum(len(set(ids) & set(row.tolist())) for ids, row in zip(best, expected, strict=True))
+    first = float(np.mean([ids[0] == row[0] for ids, row in zip(best, expected, strict=True)]))
+    pairs, coarse = measured["pairs"] / len(best), measured["coarse"] / len(best)
+    return {
+        "candidates": candidates, "recall@10": round(hits / expected.size, 4), "first": round(first, 4),
+        "pairs": round(pairs, 1), "coarse_pairs": round(coarse, 1), "fewer": round(count / pairs, 1),
+        "fewer_with_coarse": round(count / (pairs + coarse), 1),
+        "fewer_products": round(all_products / measured["products"], 1),
+        "ms": round(1000 * measured["seconds"] / len(best), 2),
+        "processor_ms": round(1000 * measured["processor"] / len(best), 2),
+    }  # fmt: skip
+
+
+def first_enough(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the row with the fewest candidates that reaches the target recall."""
+    return next((row for row in rows if row["recall@10"] >= TARGET_RECALL), None)
 
 
 def main() -> None:
@@ -202,7 +313,11 @@ def main() -> None:
     )
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--candidates", type=int, nargs="+", default=CANDIDATES)
+    parser.add_argument("--tokens", type=Path, help="also write the tokens of entries and queries to this .npz file")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     corpus, store = Corpus.open(arguments.corpus), FeatureStore.open(arguments.features)
     model = DualEncoder.from_pretrained(arguments.model)
     entries.check_features(store, corpus, model)
@@ -223,13 +338,30 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     chosen = [texts[n] for n in sorted(rng.choice(len(texts), min(arguments.queries, len(texts)), replace=False))]
     queries = encode_queries(model, "text", model.embed_texts(chosen))
+    if arguments.tokens:
+        write_tokens(arguments.tokens, gallery, queries)
     expected, seconds = exhaustive(model, queries, gallery.tokens)
-    print(f"exhaustive: {len(queries)} queries x {len(gallery.tokens):,} entries in {seconds:.1f} s")
-    points = curve(model, queries, gallery, expected)
-    enough = next((row for row in points if row["recall@10"] >= TARGET_RECALL), None)
-    result |= {"queries": len(queries), "exhaustive_ms": round(1000 * seconds / len(queries), 1), "curve": points,
-               "enough": enough, "met": bool(enough and enough["fewer_with_coarse"] >= TARGET_RATIO)}  # fmt: skip
+    print(f"exhaustive: {len(queries)} queries x {len(gallery.tokens):,} entries in {seconds:.1f} s", flush=True)
+    designs = curves(model, queries, gallery, expected, arguments.candidates, arguments.threads)
+    before, now = (first_enough(designs[design]["curve"]) for design in DESIGNS)
+    result |= {
+        "queries": len(queries), "threads": arguments.threads,
+        "query_tokens": round(float(np.mean([len(query.tokens) for query in queries])), 2),
+        "entry_tokens": round(len(gallery.tokens.tokens) / len(gallery.tokens), 2),
+        "exhaustive_ms": round(1000 * seconds / len(queries), 1), "designs": designs, "enough": now,
+        "enough_with_segments": before,
+        "met": bool(now and now["fewer_products"] >= TARGET_RATIO and (before is None or now["ms"] < before["ms"])),
+    }  # fmt: skip
     print(json.dumps(result))
+
+
+def write_tokens(path: Path, gallery: Gallery, queries: Sequence[Query]) -> None:
+    """Write the tokens of entries and queries, for ``benchmarks/plaid.py``."""
+    np.savez(
+        path, tokens=gallery.tokens.tokens, offsets=gallery.tokens.offsets,
+        query_tokens=np.concatenate([query.tokens for query in queries]),
+        query_offsets=np.cumsum([0, *(len(query.tokens) for query in queries)]),
+    )  # fmt: skip
 
 
 def _grow_gallery(

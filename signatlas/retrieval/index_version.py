@@ -26,9 +26,10 @@ from signatlas.models import folder as model_folder
 from signatlas.models import registry
 from signatlas.pose.attributes import PoseAttributes
 from signatlas.retrieval import faiss_index
+from signatlas.retrieval.clusters import CLUSTER_FOLDER, ClusterTable
 from signatlas.retrieval.confidence import Confidence, Recordings, calibrate
 from signatlas.retrieval.shard import Shard
-from signatlas.retrieval.tokens import SEGMENT_FOLDER, TokenTable
+from signatlas.retrieval.tokens import TokenTable
 
 if TYPE_CHECKING:
     from signatlas.corpus.format import Corpus
@@ -395,7 +396,7 @@ def _write_shards(
     order: np.ndarray,
 ) -> tuple[ShardPart, ...]:
     """Write sorted vectors and rows by shard; ``order`` are the rows' positions in ``tokens``."""
-    segments = None if tokens is None else tokens.segments()
+    clusters = None if tokens is None else ClusterTable.build(tokens)  # the same centroids for any number of shards
     shard_numbers = np.array([shard_of(id, shards) for id in rows["id"].to_pylist()])
     parts = []
     for number in range(shards):
@@ -404,10 +405,10 @@ def _write_shards(
         (folder / name).mkdir()
         faiss_index.write(faiss_index.build(vectors[positions], factory), folder / name / "index.faiss")
         pq.write_table(rows.take(pa.array(positions)), folder / name / "ids.parquet", compression="zstd")
-        if tokens is not None and segments is not None:
+        if tokens is not None and clusters is not None:
             tokens.write(folder / name, order[positions])
-            (folder / name / SEGMENT_FOLDER).mkdir()
-            segments.write(folder / name / SEGMENT_FOLDER, order[positions])
+            (folder / name / CLUSTER_FOLDER).mkdir()
+            clusters.write(folder / name / CLUSTER_FOLDER, order[positions])
         parts.append(ShardPart(name=name, count=len(positions)))
     return tuple(parts)
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from signatlas.errors import IndexVersionError
 from signatlas.retrieval import faiss_index
+from signatlas.retrieval.clusters import CLUSTER_FOLDER, ClusterTable
 from signatlas.retrieval.faiss_index import DEFAULT_EFFORT, Effort
 from signatlas.retrieval.tokens import SEGMENT_FOLDER, TOKENS, TokenTable
 
@@ -18,7 +19,10 @@ Ranked = list[tuple[str, float]]  # (id, score), by score descending, equal scor
 
 
 class Shard:
-    """Vectors whose position in ``ids`` is their position in ``index``, ``tokens`` and ``segments``; ids ascend."""
+    """Vectors whose position in ``ids`` is their position in ``index``, ``tokens`` and ``clusters``; ids ascend.
+
+    A shard that was written before there were clusters has ``segments`` instead.
+    """
 
     def __init__(
         self,
@@ -27,8 +31,10 @@ class Shard:
         ids: list[str],
         tokens: TokenTable | None = None,
         segments: TokenTable | None = None,
+        clusters: ClusterTable | None = None,
     ):
-        self.name, self.index, self.ids, self.tokens, self.segments = name, index, ids, tokens, segments
+        self.name, self.index, self.ids, self.tokens = name, index, ids, tokens
+        self.segments, self.clusters = segments, clusters
         self._cpu_index = index
 
     @classmethod
@@ -42,13 +48,17 @@ class Shard:
             )
         if not (folder / TOKENS).is_file():
             return cls(folder.name, index, ids)
-        tables = [TokenTable.open(path, folder.name) for path in (folder, folder / SEGMENT_FOLDER)]
-        for table in tables:
-            if len(table) != len(ids):
+        tokens, segments, clusters = TokenTable.open(folder, folder.name), None, None
+        if (folder / CLUSTER_FOLDER).is_dir():
+            clusters = ClusterTable.open(folder / CLUSTER_FOLDER, folder.name)
+        else:
+            segments = TokenTable.open(folder / SEGMENT_FOLDER, folder.name)
+        for table in (tokens, segments, clusters):
+            if table is not None and len(table) != len(ids):
                 raise IndexVersionError(
                     f"{folder.name} is refused: {len(table)} entries with tokens, {len(ids)} ids; build the index again"
                 )
-        return cls(folder.name, index, ids, *tables)
+        return cls(folder.name, index, ids, tokens, segments, clusters)
 
     def move_to_gpu(self) -> None:
         """Let a GPU find the candidates; vectors that are scored anew stay in memory. Raises IndexVersionError."""

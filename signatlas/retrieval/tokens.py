@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from signatlas.similarity import Tokens
 
 TOKENS, OFFSETS = "tokens.npy", "offsets.npy"
-SEGMENT_FOLDER = "segments"  # in a shard's folder, with the same two files
+SEGMENT_FOLDER = "segments"  # in a shard's folder, with the same two files: written before there were clusters
 SEGMENTS = 4
 SEGMENT_BATCH = 65536
 
@@ -63,12 +63,17 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Return the rows int64 [M] of ``tokens`` of the entries at ``positions`` int64 [C], entry after entry."""
+        starts, lengths = self.offsets[positions], self.offsets[positions + 1] - self.offsets[positions]
+        ends = np.cumsum(lengths)
+        return np.asarray(np.repeat(starts - (ends - lengths), lengths) + np.arange(lengths.sum()))
+
     def take(self, positions: np.ndarray) -> TokenTable:
         """Return the entries at ``positions`` int64 [C], read into memory."""
-        starts, lengths = self.offsets[positions], np.diff(self.offsets)[positions]
+        lengths = self.offsets[positions + 1] - self.offsets[positions]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return TokenTable(self.tokens.view(np.ndarray)[rows], offsets)
+        return TokenTable(self.tokens.view(np.ndarray)[self.rows(positions)], offsets)
 
     def segments(self) -> TokenTable:
         """Return each entry as at most ``SEGMENTS`` consecutive segments, each the unit mean of its tokens."""

@@ -1,4 +1,4 @@
-"""Two-stage search in a shard: pooled vectors and segments choose candidates, whose tokens are scored exactly."""
+"""Two-stage search in a shard: centroids and clusters choose candidates, whose tokens are scored exactly."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 
 from signatlas.models.dual_encoder.config import SimilarityConfig
 from signatlas.models.dual_encoder.encoder import DualEncoder
+from signatlas.retrieval.clusters import RESIDUAL_WEIGHT, ClusterTable
 from signatlas.retrieval.faiss_index import DEFAULT_EFFORT, Effort
 from signatlas.retrieval.shard import Ranked, Shard
 from signatlas.retrieval.tokens import TokenTable, unit
 from signatlas.similarity import Tokens
 
 CANDIDATES = 200  # of each shard
-SPREAD = 10  # entries per candidate that the pooled vectors choose, before segments narrow them down
+SPREAD = 10  # entries per candidate that the centroids choose, before clusters narrow them down
 SHARED_EXPONENT = 80.0  # up to this 1/tau, one float32 exponential serves both directions
 Side = Literal["text", "video"]
 
@@ -29,11 +30,16 @@ class Query(NamedTuple):
 
 
 class ShardResult(NamedTuple):
-    """The best entries of a shard, the number of pairs scored token by token, and of those scored by segments."""
+    """The best entries of a shard, and what they cost.
+
+    ``scored`` pairs are scored token by token, ``coarse`` by clusters (or segments). ``products`` counts all inner
+    products of vectors [E]: a query token with a centroid, cluster or token, the query's mean with each residual.
+    """
 
     ranked: Ranked
     scored: int
     coarse: int = 0
+    products: int = 0
 
 
 def encode_queries(model: DualEncoder, side: Side, encoded: Tokens) -> list[Query]:
@@ -53,43 +59,91 @@ def rank(
 ) -> ShardResult:
     """Return the ``k`` best of a shard's entries, or of those at ``allowed`` bool [N] positions; ties by id ascending.
 
-    Pooled vectors choose ``SPREAD`` times ``candidates`` entries. Their segments (the same similarity over four means
-    an entry) choose the candidates, at least ``k``, which are scored token by token. Where the similarity compares
-    pooled vectors, these alone decide.
+    Centroids choose ``SPREAD`` times ``candidates`` of the allowed entries. Their clusters, scored like tokens, choose
+    the candidates, at least ``k``, which are scored token by token. A shard with segments chooses by pooled vectors and
+    segments instead. Where the similarity compares pooled vectors, these alone decide.
     """
-    count = k if shard.tokens is None else max(candidates, k)
-    spread = count if shard.segments is None else count * SPREAD
-    positions, pooled_scores = _nearest(shard, query.vector, spread, allowed, effort)
-    if shard.tokens is None or len(positions) == 0:
-        return ShardResult([(shard.ids[p], float(s)) for p, s in zip(positions, pooled_scores, strict=True)], 0)
+    if shard.tokens is None:
+        positions, pooled_scores = _nearest(shard, query.vector, k, allowed, effort)
+        ranked = [(shard.ids[p], float(s)) for p, s in zip(positions, pooled_scores, strict=True)]
+        return ShardResult(ranked, 0, products=len(shard.ids))
+    count = max(candidates, k)
+    if shard.clusters is not None:
+        positions, products = _by_centroids(shard, shard.clusters, query, count * SPREAD, config, allowed)
+    else:
+        spread = count if shard.segments is None else count * SPREAD
+        positions, products = _nearest(shard, query.vector, spread, allowed, effort)[0], len(shard.ids)
+    if len(positions) == 0:
+        return ShardResult([], 0, products=products)
     positions = np.sort(positions)  # reads the memory map forwards and orders equal scores by id
     coarse_pairs = 0
-    if shard.segments is not None and len(positions) > count:
+    if len(positions) > count:
         coarse_pairs = len(positions)
-        coarse = scores(query.tokens, query.side, shard.segments.take(positions), config)
+        coarse, table = _coarse_scores(shard, query, positions, config)
+        products += len(query.tokens) * len(table.tokens)
         positions = np.sort(positions[np.argsort(-coarse, kind="stable")[:count]])
-    exact = scores(query.tokens, query.side, shard.tokens.take(positions), config)
+    tokens = shard.tokens.take(positions)
+    products += len(query.tokens) * len(tokens.tokens)
+    exact = scores(query.tokens, query.side, tokens, config)
     best = np.argsort(-exact, kind="stable")[:k]
-    return ShardResult([(shard.ids[positions[b]], float(exact[b])) for b in best], len(positions), coarse_pairs)
+    ranked = [(shard.ids[positions[b]], float(exact[b])) for b in best]
+    return ShardResult(ranked, len(positions), coarse_pairs, products)
 
 
-def scores(query: np.ndarray, side: Side, candidates: TokenTable, config: SimilarityConfig) -> np.ndarray:
+def scores(
+    query: np.ndarray, side: Side, candidates: TokenTable, config: SimilarityConfig, counts: np.ndarray | None = None
+) -> np.ndarray:
     """Return beta video_to_text + (1 - beta) text_to_video, float32 [C], as ``DualEncoder.score`` with masked padding.
 
     ``query`` are unit tokens float32 [T, E] of one text or video, ``candidates`` C entries of the other side. A
     candidate's score depends on nothing but the pair: products are taken in float64, where the order of their sum does
-    not show, and every sum runs within one candidate.
+    not show, and every sum runs within one candidate. With ``counts`` float32 [M], each of the candidates' vectors
+    stands for so many equal tokens.
     """
-    # torch converts float16 five times as fast as numpy.
-    tokens = torch.from_numpy(np.ascontiguousarray(candidates.tokens)).double().numpy()
+    # torch converts float16 five times as fast as numpy. Vectors with counts only choose candidates: float32 will do.
+    dtype = torch.float64 if counts is None else torch.float32
+    tokens = torch.from_numpy(np.ascontiguousarray(candidates.tokens)).to(dtype).numpy()
     length = np.sqrt(np.einsum("me,me->m", tokens, tokens))  # not exactly one after float16
-    S = (tokens @ query.astype(np.float64).T / length[:, None]).astype(np.float32)  # [M, T]
+    S = (tokens @ query.astype(tokens.dtype).T / length[:, None]).astype(np.float32)  # [M, T]
     starts, lengths = candidates.offsets[:-1], np.diff(candidates.offsets)
-    per_candidate_token, per_query_token = _attended(S, starts, lengths, config.tau)
-    by_candidate = _over_candidate(per_candidate_token[:, None], starts, lengths, config)[:, 0]
-    by_query = _over_query(per_query_token, config)
-    weight = config.beta if side == "text" else 1 - config.beta  # of the mean over the candidates' tokens
-    return (weight * by_candidate + (1 - weight) * by_query).astype(np.float32)
+    per_candidate_token, per_query_token = _attended(S, starts, lengths, config.tau, counts)
+    by_candidate = _over_candidate(per_candidate_token[:, None], starts, lengths, config, counts)[:, 0]
+    return _both(by_candidate, _over_query(per_query_token, config), side, config)
+
+
+def _by_centroids(
+    shard: Shard,
+    clusters: ClusterTable,
+    query: Query,
+    count: int,
+    config: SimilarityConfig,
+    allowed: np.ndarray | None,
+) -> tuple[np.ndarray, int]:
+    """Return the positions of the ``count`` allowed entries that score highest by centroids, and the products."""
+    positions = np.arange(len(shard.ids)) if allowed is None else np.flatnonzero(allowed)
+    if count >= len(positions):
+        return positions, 0
+    per_centroid, by_candidate, per_query_token = clusters.attended(query.tokens, config.tau)
+    if config.aggregation != "mean":
+        offsets, counts = clusters.vectors.offsets, clusters.counts.astype(np.float32)
+        per_cluster = per_centroid[clusters.codes]
+        by_candidate = _over_candidate(per_cluster[:, None], offsets[:-1], np.diff(offsets), config, counts)[:, 0]
+    approximate = _both(by_candidate, _over_query(per_query_token, config), query.side, config)
+    approximate += RESIDUAL_WEIGHT * clusters.residual_scores(query.tokens.mean(0))
+    products = len(clusters.centroids) * len(query.tokens) + len(shard.ids)
+    return positions[np.argpartition(-approximate[positions], count - 1)[:count]], products
+
+
+def _coarse_scores(
+    shard: Shard, query: Query, positions: np.ndarray, config: SimilarityConfig
+) -> tuple[np.ndarray, TokenTable]:
+    """Return the scores of entries by their clusters, or segments, and the table of these."""
+    if shard.clusters is not None:
+        table, counts = shard.clusters.take(positions)
+        return scores(query.tokens, query.side, table, config, counts), table
+    assert shard.segments is not None
+    table = shard.segments.take(positions)
+    return scores(query.tokens, query.side, table, config), table
 
 
 def _nearest(
@@ -101,7 +155,9 @@ def _nearest(
     return positions[0][valid], pooled_scores[0][valid]
 
 
-def _attended(S: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tau: float) -> tuple[np.ndarray, np.ndarray]:
+def _attended(
+    S: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tau: float, counts: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return attention-weighted similarities: per candidate token over the query [M], per query token [C, T]."""
     if 1 / tau < SHARED_EXPONENT:
         rows = columns = np.exp(S / np.float32(tau))
@@ -109,20 +165,33 @@ def _attended(S: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tau: float
         rows = np.exp((S - S.max(1, keepdims=True)) / np.float32(tau))
         columns = np.exp((S - np.repeat(np.maximum.reduceat(S, starts), lengths, axis=0)) / np.float32(tau))
     per_candidate_token = (rows * S).sum(1) / rows.sum(1)
+    if counts is not None:
+        columns = columns * counts[:, None]
     per_query_token = np.add.reduceat(columns * S, starts) / np.add.reduceat(columns, starts)
     return per_candidate_token, per_query_token
 
 
+def _both(by_candidate: np.ndarray, by_query: np.ndarray, side: Side, config: SimilarityConfig) -> np.ndarray:
+    """Return the score float32 [C] from the aggregates over the candidates' tokens and over the query's, [C] each."""
+    weight = config.beta if side == "text" else 1 - config.beta  # of the mean over the candidates' tokens
+    return np.asarray(weight * by_candidate + (1 - weight) * by_query, np.float32)
+
+
 def _over_candidate(
-    values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, config: SimilarityConfig
+    values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, config: SimilarityConfig, counts: np.ndarray | None
 ) -> np.ndarray:
     """Aggregate values of the candidates' tokens [M, 1] into one per candidate (CiCo, supplement, Table 2)."""
-    if config.aggregation == "mean":
+    if config.aggregation == "mean" and counts is None:
         return np.asarray(np.add.reduceat(values, starts) / lengths[:, None])
-    highest = np.maximum.reduceat(values, starts)
-    if config.aggregation == "max":
-        return np.asarray(highest)
-    weights = np.exp((values - np.repeat(highest, lengths, axis=0)) / np.float32(config.tau))
+    if config.aggregation == "mean":
+        weights = np.ones_like(values)
+    else:
+        highest = np.maximum.reduceat(values, starts)
+        if config.aggregation == "max":
+            return np.asarray(highest)
+        weights = np.exp((values - np.repeat(highest, lengths, axis=0)) / np.float32(config.tau))
+    if counts is not None:
+        weights = weights * counts[:, None]
     return np.asarray(np.add.reduceat(weights * values, starts) / np.add.reduceat(weights, starts))
 
 

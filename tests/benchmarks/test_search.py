@@ -8,6 +8,7 @@ import pytest
 from benchmarks.search import (
     Gallery,
     add_synthetic_entries,
+    curves,
     exhaustive,
     largest_cosine,
     sign_numbers,
@@ -69,3 +70,23 @@ def test_exhaustive_scoring_returns_the_best() -> None:
     for query, row in zip(queries, best, strict=True):
         exact = scores(query.tokens, "text", real.tokens, config.similarity)
         np.testing.assert_allclose(exact[row], np.sort(exact)[::-1][:10], atol=2e-6)
+
+
+def test_both_designs_are_measured_with_all_their_products() -> None:
+    config = DualEncoderConfig.model_validate({"embedding": 16})
+    model = DualEncoder.build(config, ["word"], 8)
+    real = gallery(300)
+    rng = np.random.default_rng(3)
+    queries = [Query("text", unit(rng.normal(0, 1, (1, 16)))[0], unit(rng.normal(0, 1, (3, 16)))) for _ in range(4)]
+    expected, _ = exhaustive(model, queries, real.tokens)
+    designs = curves(model, queries, real, expected, [10, 40, 300], threads=1)
+    all_tokens = len(real.tokens.tokens)
+    for design in ("segments", "clusters"):
+        few, some, *_ = rows = designs[design]["curve"]
+        assert [row["candidates"] for row in rows[:2]] == [10, 40] and rows[-1]["recall@10"] == 1
+        assert (few["pairs"], few["coarse_pairs"]) == (10, 100) and (some["pairs"], some["coarse_pairs"]) == (40, 300)
+        assert few["recall@10"] < some["recall@10"] and designs[design]["anonymous_mib"] > 0
+        assert designs[design]["token_bytes"] >= 2 * 16 * all_tokens / 300
+    # Ten candidates for each of 40 are all entries: no stage precedes the clusters, which are all tokens here.
+    fewest, most = (all_tokens / (all_tokens + 40 * length) for length in (8, 4))
+    assert fewest - 0.1 <= designs["clusters"]["curve"][1]["fewer_products"] <= most + 0.1

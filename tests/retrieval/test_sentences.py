@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,7 +77,7 @@ def test_candidates_limit_the_scored_pairs(build: Build, tmp_path: Path) -> None
     (few,) = searcher.rank(query, 10, candidates=15)
     assert searcher.scored == 30 and len(few) == 10
     result = two_stage.rank(searcher.shards[0], query[0], searcher.model.config.similarity, 2, candidates=3)
-    assert (result.scored, result.coarse) == (3, 30), "pairs scored by segments are counted too"
+    assert (result.scored, result.coarse) == (3, 30), "pairs scored by clusters are counted too"
     exact = dict(searcher.rank(query, 120, candidates=120)[0])
     assert all(score == exact[id] for id, score in few)  # candidates may be missed, scores are exact
     assert few[0][1] <= best[0][1]
@@ -118,6 +120,9 @@ def test_layout_manifest_and_copied_files(build: Build, features: FeatureStore, 
     written = build(tmp_path, shards=2, version="v1")
     files = {p.relative_to(written.path).as_posix() for p in written.path.rglob("*") if p.is_file()}
     assert {"shard-001/tokens.npy", "shard-001/offsets.npy"} <= files
+    assert {
+        f"shard-001/clusters/{name}.npy" for name in ("tokens", "counts", "codes", "centroids", "residuals")
+    } <= files
     assert any(name.startswith("model/text/") for name in files)
     manifest = json.loads((written.path / "manifest.json").read_text())
     assert (manifest["format"], manifest["kind"]) == (2, "clips") and sorted(manifest["files"]) == sorted(
@@ -129,9 +134,51 @@ def test_layout_manifest_and_copied_files(build: Build, features: FeatureStore, 
     assert isinstance(shard.tokens.tokens, np.memmap) and shard.tokens.tokens.dtype == np.float16  # type: ignore[union-attr]
 
 
+def test_a_version_that_was_written_with_segments_is_searched(build: Build, tmp_path: Path) -> None:
+    written = build(tmp_path, shards=2, version="v1")
+    now = SentenceSearch(written)
+    query = now.encode_texts(TEXTS[:1])
+    manifest = json.loads((written.path / "manifest.json").read_text())
+    manifest["files"] = {name: digest for name, digest in manifest["files"].items() if "/clusters/" not in name}
+    for shard in now.shards:
+        folder = written.path / shard.name
+        shutil.rmtree(folder / "clusters")
+        (folder / "segments").mkdir()
+        assert shard.tokens is not None
+        shard.tokens.segments().write(folder / "segments", np.arange(len(shard.ids)))
+        for name in ("tokens.npy", "offsets.npy"):
+            digest = hashlib.sha256((folder / "segments" / name).read_bytes()).hexdigest()
+            manifest["files"][f"{shard.name}/segments/{name}"] = digest
+    (written.path / "manifest.json").write_text(json.dumps(manifest))
+    before = SentenceSearch(IndexVersion.open(tmp_path, "v1"))
+    assert before.rank(query, 120, candidates=120) == now.rank(query, 120, candidates=120)
+    result = two_stage.rank(before.shards[0], query[0], before.model.config.similarity, 2, candidates=3)
+    assert (result.scored, result.coarse) == (3, 30)
+    shutil.rmtree(written.path / "shard-001" / "segments")
+    with pytest.raises(IndexVersionError, match="shard-001 is refused: its tokens cannot be read"):
+        written.shard(1)
+
+
+def test_shards_share_the_centroids_of_their_index(build: Build, tmp_path: Path) -> None:
+    tables = {}
+    for shards in (1, 3):
+        searcher = SentenceSearch(build(tmp_path, shards=shards, version=f"s{shards}"))
+        tables[shards] = {}
+        for shard in searcher.shards:
+            assert shard.clusters is not None
+            for number, id in enumerate(shard.ids):
+                rows = shard.clusters.vectors.rows(np.array([number]))
+                tables[shards][id] = (shard.clusters.codes[rows].tolist(), shard.clusters.counts[rows].tolist())
+        centroids = [shard.clusters.centroids for shard in searcher.shards if shard.clusters is not None]
+        assert all((other == centroids[0]).all() for other in centroids)
+    assert tables[1] == tables[3] and len(tables[1]) == 120
+
+
 def test_a_shard_may_be_empty(build: Build, tmp_path: Path) -> None:
     searcher = SentenceSearch(build(tmp_path, "texts", shards=24))
     assert min(part.count for part in searcher.index_version.manifest.shards) == 0
+    query = searcher.encode_features(np.zeros((2, searcher.model.features), np.float32))
+    assert len(searcher.rank([query], 24, candidates=2)[0]) == 24
 
 
 def test_damaged_tokens_are_refused_by_name(build: Build, tmp_path: Path) -> None:
