@@ -295,8 +295,8 @@ def main(memory_bytes: int) -> None:
     _write(output, {"type": "ready"})
     while (received := _read(0, sys.maxsize)) is not None:
         message, content = received
-        if message["type"] == "extract":
-            _answer(output, holistic, message, content)
+        if message["type"] == "extract" and not _answer(output, holistic, message, content):
+            holistic = Holistic()
 
 
 def _end_with(parent: int) -> None:
@@ -306,8 +306,11 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _answer(output: int, holistic: Any, message: dict[str, Any], content: bytes) -> None:
-    """Extract one video and send the result, or the reason why there is none."""
+def _answer(output: int, holistic: Any, message: dict[str, Any], content: bytes) -> bool:
+    """Extract one video and send the result, or the reason why there is none.
+
+    Returns False after an error that may have damaged the detector.
+    """
     import tempfile
 
     from signatlas.errors import UserError
@@ -332,11 +335,12 @@ def _answer(output: int, holistic: Any, message: dict[str, Any], content: bytes)
             traceback.print_exc()
             detail = f"{name} cannot be extracted: record it again, or send poses"
             _write(output, {"type": "error", "status": 422, "detail": detail})
-            sys.exit(1)  # the detector may be damaged
+            return False
         else:
             poses = np.ascontiguousarray(clip.poses, np.float32)
             header = {"width": clip.width, "height": clip.height, "fps": clip.fps, "bytes": poses.nbytes}
             _write(output, {"type": "result", **header}, poses.tobytes())
+    return True
 
 
 def _extract(output: int, holistic: Any, path: str, limits: VideoLimits) -> Any:

@@ -231,6 +231,8 @@ def _stream(container: InputContainer, limits: Limits, name: str) -> VideoStream
     if not streams:
         raise MediaError(f"{name} has no video stream: give a file with video")
     stream = streams[0]
+    if stream.codec_context is None:
+        raise MediaError(f"{name} has a video stream in an unknown format: convert it, for example to H.264 in MP4")
     _check_size(stream.width, stream.height, limits, name)
     stream.codec_context.thread_count = 1  # many recordings are read in parallel
     stream.codec_context.options = {"max_pixels": str(limits.frame_pixels)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from signatlas.errors import MediaError
-from signatlas.pose.media import Limits, frames_per_second
+from signatlas.pose.media import Limits, TooLargeError, frames_per_second
 from signatlas.pose.video import Media, count_frames, frames, probe
 
 Film = Callable[..., Path]
@@ -211,6 +212,25 @@ def test_a_file_without_video_is_one_line(tmp_path: Path) -> None:
         container.mux([*stream.encode(sound), *stream.encode(None)])
     with pytest.raises(MediaError, match="has no video stream"):
         probe(tmp_path / "a.mp4")
+
+
+def test_a_video_stream_without_a_decoder_is_refused(film: Film, tmp_path: Path) -> None:
+    path = tmp_path / "unknown.mp4"
+    path.write_bytes(film(tmp_path / "known.mp4", 3).read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(MediaError, match=r"unknown\.mp4 has a video stream in an unknown format: convert it"):
+        probe(path)
+
+
+def test_frames_and_pixels_are_limited_while_reading(film: Film, tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", 20)
+    reader = frames(path, limits=Limits(frames=7))
+    with pytest.raises(TooLargeError, match=r"v\.mp4 has more than 7 frames: cut it"):
+        list(reader)
+    assert reader.read == 7
+    assert len(list(frames(path, limits=Limits(frames=20, pixels=64 * 48)))) == 20
+    with pytest.raises(TooLargeError, match=r"has 64x48 pixels, more than 3,071 per frame") as error:
+        probe(path, limits=Limits(pixels=64 * 48 - 1))
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
 
 
 def test_a_truncated_video_has_fewer_frames_than_announced_or_is_one_line(film: Film, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def person(mirror: Path | None, film: Film, tmp_path_factory: pytest.TempPathFac
     """A few frames of a real recording."""
     if mirror is None or not (mirror / "video").is_dir():
         pytest.skip("needs a recording of a person: SIGNATLAS_MIRROR")
-    images = list(islice(frames(mirror / "video" / "slovo_f17a6060.mp4", target_fps=10), 4, 24))
+    images = list(islice(frames(mirror / "video" / "slovo_f17a6060.mp4", target_fps=6), 3, 13))
     height, width, _ = images[0].shape
     return film(tmp_path_factory.mktemp("person") / "person.mp4", images=images, size=(width, height))
 
@@ -71,7 +71,7 @@ def test_a_video_gets_the_answer_of_extraction_and_search(
     assert [hit.id for hit in found.hits] == [hit["id"] for hit in expected["results"][0]["hits"]]
     assert (seen[0].stage, seen[0].frames, seen[-1].stage) == ("extract", 0, "search")
     read = [progress.frames for progress in seen if progress.stage == "extract" and progress.frames]
-    assert read == sorted(read) and read[-1] <= 20 and {p.of for p in seen[1:-1]} == {20}
+    assert read == sorted(read) and read[-1] <= 10 and {p.of for p in seen[1:-1]} == {10}
 
     expected = service.post("/v1/translate", json={"queries": [query], "num_beams": 3}).json()
     assert post(service, "/v1/translate/video", person, num_beams=3).json() == expected

@@ -108,6 +108,7 @@ def test_files_that_are_no_video_are_refused_and_the_child_lives_on(
         "text.mp4": (b"no video\n" * 99, "is not a readable video"),
         "cut.mp4": (whole[: len(whole) // 2], "cut.mp4"),
         "cut.webm": (webm[: len(webm) // 2], "cut.webm"),
+        "unknown.mp4": (whole.replace(b"avc1", b"zzzz"), "in an unknown format"),
         "playlist.m3u8": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "is not a readable video"),
     }
     for name, (content, reason) in cases.items():
