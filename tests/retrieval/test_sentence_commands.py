@@ -101,7 +101,7 @@ def test_mistakes_end_in_one_line(
         (("search", "--index", c, "--text", "  "), "text"),
         (("search", "--index", t, "--text", "word"), "is an index of texts"),
         (("search", "--index", c, "--clip", id), "index of clips, searched with --text"),
-        (("search", "--index", c, "--clip", id, "--text", "word"), "give one query: --clip ID, --pose FILE, --video FILE or --text"),
+        (("search", "--index", c, "--clip", id, "--text", "word"), "give one query: --clip ID, --pose FILE"),
         (("search", "--url", "http://127.0.0.1:9", "--text", "word"), "no service at http://127.0.0.1:9"),
         (("search", "--index", t, "--clip", id, "--features", tmp_path), "no clip features at"),
         ((*build, "--features", tmp_path), "no clip features at"),
