@@ -39,6 +39,7 @@ class Side(NamedTuple):
     threads: int = 1
     pool: bool = False  # uvicorn: compute in one thread per core instead of the event loop
     checkout: Path = ROOT  # whose code runs
+    changes: bool = False  # ours: takes additions and removals
 
     @property
     def label(self) -> str:
@@ -64,7 +65,8 @@ class Side(NamedTuple):
             return [*signatlas, "--index", str(index), "--port", str(port)]
         # By a configuration file: the number of threads has no option of its own, and one client makes all requests.
         parts = {name: {"threads": self.threads} for name in ("encoder", "shard")}
-        application = {"name": "signs", "index": str(index), "colocate": self.name == "colocated", **parts}
+        application = {"name": "signs", "index": str(index), "colocate": self.name == "colocated", **parts,
+                       "writer": {} if self.changes else None}  # fmt: skip
         config = {"http": {"port": port}, "gateway": {"authorization": {"allow_anonymous": True, **UNLIMITED}},
                   "applications": [application]}  # fmt: skip
         file = folder / "serve.yaml"
