@@ -22,6 +22,7 @@ from signatlas.retrieval.shard import Ranked, Shard, merge
 from signatlas.retrieval.two_stage import CANDIDATES, Query, Side, rank
 
 GroupBy = Literal["gloss"]
+KEPT_ROWS = 20_000  # Arrow needs 60 microseconds to make a row; about 20 MB
 Row = dict[str, Any]  # an entry's columns of ROW_SCHEMA
 
 
@@ -53,6 +54,8 @@ class ShardQuery(NamedTuple):
 
 class ShardResult(NamedTuple):
     """The best (score, row) of a query by score descending, and the number of pairs scored token by token.
+
+    Rows are shared with other results, and must not be changed.
 
     Operations of the index's log up to ``position`` are applied.
     """
@@ -88,6 +91,7 @@ class ShardSearch:
         self._positions = {id: position for position, id in enumerate(rows["id"].to_pylist())}
         self._ends = np.cumsum([len(shard.ids) for shard in self.shards])
         self._masks = MaskCache()
+        self._read: dict[str, Row] = {}  # rows of the last hits
         self.hidden: Set[str] = frozenset()
         self._there: np.ndarray | None = None  # bool [N], None for all
 
@@ -178,9 +182,13 @@ class ShardSearch:
         return list(np.split(meets, self._ends[:-1]))
 
     def _with_rows(self, ranked: Ranked) -> list[tuple[float, Row]]:
-        positions = pa.array([self._positions[id] for id, _ in ranked], pa.int64())
-        rows = self.rows.take(positions).to_pylist() if ranked else []
-        return [(score, row) for (_, score), row in zip(ranked, rows, strict=True)]
+        new = [id for id, _ in ranked if id not in self._read]
+        if new:
+            if len(self._read) + len(new) > KEPT_ROWS:
+                self._read, new = {}, [id for id, _ in ranked]
+            positions = pa.array([self._positions[id] for id in new], pa.int64())
+            self._read.update(zip(new, self.rows.take(positions).to_pylist(), strict=True))
+        return [(score, self._read[id]) for id, score in ranked]
 
 
 def best_of_each(hits: Iterable[tuple[float, Row]], column: str) -> list[tuple[float, Row]]:
