@@ -58,7 +58,7 @@ def draw(rng: np.random.Generator, centers: np.ndarray, count: int) -> tuple[np.
 def post_filtered(index: Any, allowed: np.ndarray, effort: Effort) -> Search:
     """Return the peer: FAISS without a filter, asked for 2 K over the allowed share, and filtered."""
     depth = min(index.ntotal, math.ceil(2 * K / allowed.mean()))
-    parameters = faiss_index._parameters(index, effort)
+    parameters = faiss_index.search_parameters(index, effort)
 
     def search(query: np.ndarray) -> np.ndarray:
         _, found = index.search(query, depth, params=parameters)

@@ -245,17 +245,6 @@ class AddRequest(AddedSign):
     poses: Poses
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="time to answer, in seconds")
 
-    @model_validator(mode="after")
-    def _size(self) -> AddRequest:
-        if (self.width is None) != (self.height is None):
-            raise ValueError("width and height go together")
-        return self
-
-    @property
-    def aspect(self) -> float | None:
-        """width/height, None where unknown."""
-        return self.width / self.height if self.width and self.height else None
-
 
 class ChangeAnswer(BaseModel):
     """A change that is stored: searches that send ``position`` see it at once, all others within a second."""

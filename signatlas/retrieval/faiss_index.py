@@ -110,12 +110,12 @@ def search(
     vectors = flat_vectors(index) if vectors is None else vectors
     count = index.ntotal if allowed is None else int(np.count_nonzero(allowed))
     if allowed is None or count == index.ntotal:
-        parameters = _parameters(index, effort)
+        parameters = search_parameters(index, effort)
         return _search(index, queries, k, count, vectors, lambda q, d: _candidates(index, vectors, q, d, parameters))
     if vectors is not None:
         find = _allowed_candidates(index, vectors, allowed)
         return _search(index, queries, k, count, vectors, find)
-    parameters = _parameters(index, effort, allowed)
+    parameters = search_parameters(index, effort, allowed)
     if count <= SCANNED_ENTRIES or parameters is None:
         positions = np.flatnonzero(allowed)
         some = reconstructed(index, positions)
@@ -255,7 +255,7 @@ def _selecting(allowed: np.ndarray) -> Any:
     return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
 
 
-def _parameters(index: faiss.Index, effort: Effort, allowed: np.ndarray | None = None) -> Any:
+def search_parameters(index: faiss.Index, effort: Effort, allowed: np.ndarray | None = None) -> Any:
     """Return the search parameters of an IVF or HNSW index, also inside a transform or a refinement; None of others.
 
     By default, a search among the share s of all entries looks at 1/s times as much of the index.
@@ -274,10 +274,10 @@ def _parameters(index: faiss.Index, effort: Effort, allowed: np.ndarray | None =
         ef = effort.ef or min(math.ceil(DEFAULT_EF / share), MAX_DEFAULT_EF)
         return faiss.SearchParametersHNSW(efSearch=ef, **selected)
     if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(faiss.downcast_index(index.index), effort, allowed)
+        inner = search_parameters(faiss.downcast_index(index.index), effort, allowed)
         return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexRefine):
-        inner = _parameters(faiss.downcast_index(index.base_index), effort, allowed)
+        inner = search_parameters(faiss.downcast_index(index.base_index), effort, allowed)
         return None if inner is None else faiss.IndexRefineSearchParameters(base_index_params=inner, **selected)
     return None
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from signatlas.config import Strict
 from signatlas.errors import LogError
@@ -42,6 +42,17 @@ class AddedSign(Strict):
     width: int | None = Field(None, ge=1, le=100_000)
     height: int | None = Field(None, ge=1, le=100_000)
     consent: Consent
+
+    @model_validator(mode="after")
+    def _size(self) -> AddedSign:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height go together")
+        return self
+
+    @property
+    def aspect(self) -> float | None:
+        """width/height, None where unknown."""
+        return self.width / self.height if self.width and self.height else None
 
 
 class Operation(Strict):
