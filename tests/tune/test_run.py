@@ -108,6 +108,7 @@ open(sys.argv[2], "w").write(json.dumps(state))
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 @pytest.mark.usefixtures("ray_session")  # a second Ray on the machine must not confuse the cleaner
 def test_stopped_trials_leave_no_placement_groups(study_file, tmp_path):
     study = study_file(
@@ -128,6 +129,7 @@ def test_stopped_trials_leave_no_placement_groups(study_file, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 def test_a_metric_that_is_never_reported_ends_the_study(study_file, ray_session):
     with pytest.raises(UserError, match="no trial reports 'scoer'; evaluations report") as error:
         run(load_study(study_file(metric="scoer", trials=4, concurrent=1)), quiet=True)
