@@ -16,6 +16,7 @@ from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult, ShardSearch, merge_results
 
 ADDITIONS = "additions"
+Entry = tuple[Row, np.ndarray]  # columns, and unit vector float32 [E]
 
 
 class LiveSearch:
@@ -40,7 +41,8 @@ class LiveSearch:
         self._numbers, self._of = frozenset(range(count) if numbers is None else numbers), count
         self.base = ShardSearch(index_version, numbers, verify=verify)
         self.added: ShardSearch | None = None
-        self._entries: dict[str, tuple[Row, np.ndarray]] = {}
+        self._entries: dict[str, Entry] = {}
+        self._embedded: dict[int, Entry] = {}  # by position, of operations that are not applied yet
         self.log: Log | None = None
         self.position = self.manifest.log_position
         if log is not None:
@@ -51,6 +53,22 @@ class LiveSearch:
         log.require_reaches(self.position, self.version)
         self.log = log
         self.follow()
+
+    def prepare(self, log: Log, operations: Sequence[Operation]) -> None:
+        """Embed additions of other models before :meth:`attach`, which is then quick: this may take minutes.
+
+        ``operations`` are those of ``log``, or the beginning of them; the log may be read on meanwhile.
+        """
+        for operation in operations[self.position :]:
+            if operation.model_sha256 not in (None, self.manifest.model.sha256) and self._owns(operation.id):
+                if (entry := self._entry(log, operation)) is not None:
+                    self._embedded[operation.position] = entry
+
+    def _entry(self, log: Log, operation: Operation) -> Entry | None:
+        return _entry(log, operation, self.manifest.model.sha256, lambda: self._encoder)
+
+    def _owns(self, id: str) -> bool:
+        return shard_of(id, self._of) in self._numbers
 
     @property
     def shards(self) -> list[Shard]:
@@ -69,14 +87,16 @@ class LiveSearch:
         """Apply what the log has read since the last time, and return the position it was read to. Raises LogError."""
         if self.log is None or self.position == self.log.end:
             return self.position
-        new = [o for o in self.log.operations[self.position :] if shard_of(o.id, self._of) in self._numbers]
+        new = [o for o in self.log.operations[self.position :] if self._owns(o.id)]
         hidden = {operation.id for operation in new}
         entries = {id: entry for id, entry in self._entries.items() if id not in hidden}
         for operation in new:
             if operation.kind == "remove":
                 entries.pop(operation.id, None)
-            elif not operation.erased:
-                entries[operation.id] = _entry(self.log, operation, self.manifest.model.sha256, lambda: self._encoder)
+            elif (
+                entry := self._embedded.pop(operation.position, None) or self._entry(self.log, operation)
+            ) is not None:
+                entries[operation.id] = entry
         self.base.hide(hidden)
         if hidden & (entries.keys() | self._entries.keys()):
             self._entries, self.added = entries, _in_memory(entries)
@@ -99,8 +119,9 @@ class LiveSearch:
         return self.base.row(id)
 
     def removed(self, id: str) -> bool:
-        """Return whether the version's entry with this id was removed, and none was added instead."""
-        return id in self.base.hidden and id not in self._entries
+        """Return whether the entry with this id was removed, also before the version was built."""
+        last = self.log.touched(id) if self.log is not None and self._owns(id) else 0
+        return 0 < last <= self.position and self.log.operations[last - 1].kind == "remove"
 
     def poses(self, id: str) -> np.ndarray | None:
         """Return the poses float32 [frames, 75, 3] of a sign that was added, None for other entries."""
@@ -123,32 +144,31 @@ def fold(
 
     Signs that were added while another model was live are embedded by ``encoder()``. Raises LogError.
     """
-    entries = [
-        _entry(log, operation, model_sha256, encoder)
-        for operation in log.operations
-        if operation.kind == "add" and log.added(operation.id) == operation.position
-    ]
+    added = (_entry(log, o, model_sha256, encoder) for o in log.operations if log.added(o.id) == o.position)
+    entries = [entry for entry in added if entry is not None]
     kept = np.array([log.touched(id) == 0 for id in rows["id"].to_pylist()], bool)
-    added = pa.Table.from_pylist([row for row, _ in entries], schema=ROW_SCHEMA)
+    new = pa.Table.from_pylist([row for row, _ in entries], schema=ROW_SCHEMA)
     parts = [vectors[kept], *(vector[None] for _, vector in entries)]
-    return np.concatenate(parts), pa.concat_tables([rows.filter(pa.array(kept)), added]).combine_chunks()
+    return np.concatenate(parts), pa.concat_tables([rows.filter(pa.array(kept)), new]).combine_chunks()
 
 
-def _entry(
-    log: Log, operation: Operation, model_sha256: str, encoder: Callable[[], SignEncoder]
-) -> tuple[Row, np.ndarray]:
+def _entry(log: Log, operation: Operation, model_sha256: str, encoder: Callable[[], SignEncoder]) -> Entry | None:
+    """Return row and vector of an added sign, None where its poses are erased: it was removed since."""
+    if operation.erased:
+        return None
     row = Record(operation).row()
     if operation.model_sha256 == model_sha256:
         return row, log.vector(operation.position)
     # Added while another model was live: the record's poses are embedded again, alone, so that the vector does not
     # depend on what else is in the log.
     poses = log.record(operation.position).poses
-    assert poses is not None
+    if poses is None:
+        return None  # the log was not yet read up to the removal
     aspect = encoder().aspect_of(row["source"], row["width"], row["height"])
     return row, encoder().embed([poses], aspect=aspect)[0]
 
 
-def _in_memory(entries: dict[str, tuple[Row, np.ndarray]]) -> ShardSearch | None:
+def _in_memory(entries: dict[str, Entry]) -> ShardSearch | None:
     if not entries:
         return None
     ids = sorted(entries)
