@@ -59,10 +59,12 @@ class LiveSearch:
 
         ``operations`` are those of ``log``, or the beginning of them; the log may be read on meanwhile.
         """
+        known = (None, self.manifest.model.sha256)
         for operation in operations[self.position :]:
-            if operation.model_sha256 not in (None, self.manifest.model.sha256) and self._owns(operation.id):
-                if (entry := self._entry(log, operation)) is not None:
-                    self._embedded[operation.position] = entry
+            if operation.model_sha256 in known or not self._owns(operation.id):
+                continue
+            if entry := self._entry(log, operation):
+                self._embedded[operation.position] = entry
 
     def _entry(self, log: Log, operation: Operation) -> Entry | None:
         return _entry(log, operation, self.manifest.model.sha256, lambda: self._encoder)
@@ -91,15 +93,14 @@ class LiveSearch:
         hidden = {operation.id for operation in new}
         entries = {id: entry for id, entry in self._entries.items() if id not in hidden}
         for operation in new:
+            entry = self._embedded.pop(operation.position, None)
             if operation.kind == "remove":
                 entries.pop(operation.id, None)
-            elif (
-                entry := self._embedded.pop(operation.position, None) or self._entry(self.log, operation)
-            ) is not None:
+            elif not operation.erased and (entry := entry or self._entry(self.log, operation)):
                 entries[operation.id] = entry
         self.base.hide(hidden)
         if hidden & (entries.keys() | self._entries.keys()):
-            self._entries, self.added = entries, _in_memory(entries)
+            self._entries, self.added = entries, _in_memory(entries, self.added, hidden)
         self.position = self.log.end
         return self.position
 
@@ -154,8 +155,6 @@ def fold(
 
 def _entry(log: Log, operation: Operation, model_sha256: str, encoder: Callable[[], SignEncoder]) -> Entry | None:
     """Return row and vector of an added sign, None where its poses are erased: it was removed since."""
-    if operation.erased:
-        return None
     row = Record(operation).row()
     if operation.model_sha256 == model_sha256:
         return row, log.vector(operation.position)
@@ -168,9 +167,14 @@ def _entry(log: Log, operation: Operation, model_sha256: str, encoder: Callable[
     return row, encoder().embed([poses], aspect=aspect)[0]
 
 
-def _in_memory(entries: dict[str, Entry]) -> ShardSearch | None:
+def _in_memory(entries: dict[str, Entry], before: ShardSearch | None, changed: set[str]) -> ShardSearch | None:
+    """Return a search in ``entries``: those of the search ``before``, except for the ids that ``changed``."""
     if not entries:
         return None
-    ids = sorted(entries)
-    rows = pa.Table.from_pylist([entries[id][0] for id in ids], schema=ROW_SCHEMA)
-    return ShardSearch.of_entries(ADDITIONS, np.stack([entries[id][1] for id in ids]), rows)
+    # Rows are converted once: with thousands of additions, all of them would take longer than many searches.
+    rows = pa.Table.from_pylist([entries[id][0] for id in changed & entries.keys()], schema=ROW_SCHEMA)
+    if before is not None:
+        kept = [id not in changed for id in before.rows["id"].to_pylist()]
+        rows = pa.concat_tables([before.rows.filter(pa.array(kept, pa.bool_())), rows])
+    rows = rows.sort_by("id").combine_chunks()
+    return ShardSearch.of_entries(ADDITIONS, np.stack([entries[id][1] for id in rows["id"].to_pylist()]), rows)
