@@ -77,6 +77,8 @@ def test_signs_are_added_and_removed(
         ((*add,), "the index has an entry 'added/tree'"),
         ((*add, "--id", "x", "--text", "Baum"), "--text 'Baum': give a language and a text, such as de:Baum"),
         ((*add[:5], "--sign-language", "German", *consent), "--sign-language: String should match"),
+        ((*add, "--id", "x", "--text", "de:" + "x" * 2001), "--text: String should have at most 2000"),
+        ((*add[:-1], "x" * 501), "--consent-use: String should have at most 500"),
         (("index", "remove", "nobody", "--index", root), "the index has no entry 'nobody'"),
         (("index", "remove", "nobody"), "either --index FOLDER or --url"),
     ):

@@ -22,6 +22,7 @@ from signatlas.retrieval.operation_log.record import AddedSign, Consent
 from signatlas.retrieval.operation_log.writer import Writer
 from signatlas.retrieval.search import SignSearch
 from signatlas.retrieval.shard_search import ShardQuery
+from trainers.pipelines.index.signs import open_log
 
 CONSENT = Consent(given_by="signer", use="search")
 Write = Callable[..., IndexVersion]
@@ -193,3 +194,15 @@ def test_a_removal_that_is_folded_in_is_known_as_one(
         searches = [LiveSearch(version, [n], log=log) for n in range(2)]
         assert [s.removed(clips[0].id) for s in searches].count(True) == 1
         assert not any(s.removed(id) for s in searches for id in ("new/1", clips[1].id, "nobody"))
+
+
+def test_a_build_without_the_log_of_the_live_version_is_refused(write: Write, tmp_path: Path) -> None:
+    """It would bring back what was removed."""
+    assert open_log(tmp_path, None).end == 0
+    write(tmp_path, version="v1")
+    index_version.activate(tmp_path, "v1")
+    assert open_log(tmp_path, None).end == 0
+    write(tmp_path, version="v2", log_position=3)
+    index_version.activate(tmp_path, "v2")
+    with pytest.raises(LogError, match="ends at position 0, but version v2 has folded in operations up to 3"):
+        open_log(tmp_path, None)

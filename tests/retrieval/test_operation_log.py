@@ -383,3 +383,10 @@ def test_other_files_beside_the_log_are_no_part_of_it(root: Path) -> None:
     assert Log.open(root / "log").end == 1
     with Writer(root, name="test") as writer:
         assert add(writer, "new/2") == 2
+
+
+def test_a_damaged_version_is_one_line(root: Path) -> None:
+    path = next((root / "v1").glob("*/ids.parquet"))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(IndexVersionError, match="cannot be read"):
+        Writer(root, name="test")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signatlas.errors import IndexVersionError, LogError
@@ -187,8 +188,12 @@ class Writer:
                     "a new version"
                 )
             folders = [opened.path / part.name for part in opened.manifest.shards]
-            ids = (pq.read_table(folder / "ids.parquet", columns=["id"])["id"].to_pylist() for folder in folders)
-            self._live = version, opened.manifest.log_position, frozenset(id for some in ids for id in some)
+            try:
+                tables = [pq.read_table(folder / "ids.parquet", columns=["id"]) for folder in folders]
+            except (OSError, pa.ArrowException) as error:
+                raise IndexVersionError(f"{opened.path} cannot be read: {error}") from error
+            ids = frozenset(id for table in tables for id in table["id"].to_pylist())
+            self._live = version, opened.manifest.log_position, ids
         return self._live[1:]
 
     def _write(self, record: Record) -> bool:
