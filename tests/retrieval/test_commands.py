@@ -73,6 +73,11 @@ def test_signs_are_added_and_removed(
     assert run("index", "remove", clips[0].id, "--index", root, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"id": clips[0].id, "position": 2}
     assert clips[0].id not in found() and "added/tree" in found()
+    (root / "log").rename(tmp_path / "elsewhere")
+    assert clips[0].id in found()
+    query += ("--log", tmp_path / "elsewhere")
+    assert clips[0].id not in found() and "added/tree" in found()
+    (tmp_path / "elsewhere").rename(root / "log")
     for arguments, message in (
         ((*add,), "the index has an entry 'added/tree'"),
         ((*add, "--id", "x", "--text", "Baum"), "--text 'Baum': give a language and a text, such as de:Baum"),

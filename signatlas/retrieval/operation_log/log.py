@@ -94,7 +94,7 @@ class Log:
         if self.end < position:
             raise LogError(
                 f"the log {self.storage.location} ends at position {self.end}, but version {version} has folded in "
-                f"operations up to {position}: restore the log from a backup"
+                f"operations up to {position}: restore the log from a backup, or name another location with --log"
             )
 
     def vector(self, position: int) -> np.ndarray:
