@@ -158,7 +158,7 @@ class Searcher:
         if len(missing) == len(manifest.shards) and any(w is not None for w in wanted):
             raise service_unavailable("no shard of the index answers: try again, and see /readyz")
         reached = [result.position for answer in answers for result in answer or () if result is not None]
-        if min(reached, default=known) < known:
+        if manifest.kind == "signs" and min(reached, default=known) < known:
             # A shard whose file system does not show the last operations yet: one of them may be a removal.
             raise service_unavailable("the log of additions and removals cannot be read: try again")
         if options.position is not None and min(reached, default=options.position) < options.position:

@@ -101,5 +101,10 @@ class Writer:
         """Give the lease back."""
         if self._task is not None:
             self._task.cancel()
+        await self._in_thread(self._close)
+
+    def _close(self) -> None:
+        # In the thread, so that a lease which is being acquired is given back as well.
         if self._writer is not None:
-            await self._in_thread(self._writer.close)
+            self._writer.close()
+            self._writer = None

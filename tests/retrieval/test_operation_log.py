@@ -191,6 +191,14 @@ def test_a_lease_is_taken_over_when_it_runs_out_or_its_process_is_gone(
         Lease.acquire(files, "dead")
     assert Lease.acquire(files, "third").number == 4
     assert files.names("leases/") == ["leases/000000000004"]
+    # The number of a process means nothing in another container, though both may have the host's name.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: child.pid)
+        patch.setattr(lease, "_namespace", lambda: "pid:[1]")
+        patch.setattr(lease.time, "time", lambda: now + 3 * lease.LEASE_S + 3)
+        Lease.acquire(files, "container")
+    with pytest.raises(LeaseHeld, match="container"):
+        Lease.acquire(files, "fourth")
 
 
 def test_a_writer_whose_lease_was_taken_writes_nothing_over_the_other(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from signatlas.errors import UserError
 from signatlas.pose.serialization import to_json
 from signatlas.retrieval import index_version
 from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.operation_log.lease import Lease
 from signatlas.retrieval.operation_log.log import record_name
 from signatlas.retrieval.operation_log.record import AddedSign
 from signatlas.retrieval.operation_log.writer import Writer as LogWriter
@@ -355,6 +357,27 @@ def test_another_writer_is_told_apart(index: Path, clips: list[Clip]) -> None:
             LogWriter(index, name="signatlas index add")
 
     run(index, test)
+
+
+def test_a_lease_that_is_being_acquired_is_given_back(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acquire = Lease.acquire
+
+    def slow(*arguments: Any, **options: Any) -> Lease:
+        time.sleep(1)
+        return acquire(*arguments, **options)
+
+    async def test() -> None:
+        (config,) = parse({"applications": [{"name": "signs", "index": str(index), "writer": {}}]}).indexes()
+        writer = Writer(config)
+        with monkeypatch.context() as patch:
+            patch.setattr(Lease, "acquire", slow)
+            writer.follow()
+            await asyncio.sleep(0.3)
+            await writer.close()
+            writer._thread.shutdown()
+        LogWriter(index, name="next").close()
+
+    asyncio.run(test())
 
 
 def test_keys() -> None:

@@ -38,6 +38,7 @@ class Holder(Strict):
     url: str | None = None
     host: str
     process: int
+    namespace: str = ""  # of process numbers: containers may share the name of their host
     until: float
     released: bool = False
 
@@ -96,7 +97,7 @@ class Lease:
 
     def _content(self, *, released: bool = False) -> bytes:
         holder = Holder(name=self._name, url=self._url, host=socket.gethostname(), process=os.getpid(),
-                        until=time.time() + LEASE_S, released=released)  # fmt: skip
+                        namespace=_namespace(), until=time.time() + LEASE_S, released=released)  # fmt: skip
         return holder.model_dump_json().encode()
 
 
@@ -118,7 +119,15 @@ def _over(holder: Holder) -> bool:
     """Return whether a lease was released, has run out, or was held by a process of this machine that is gone."""
     if holder.released or holder.until <= time.time():
         return True
-    return holder.host == socket.gethostname() and not _runs(holder.process)
+    here = (socket.gethostname(), _namespace())
+    return (holder.host, holder.namespace) == here and not _runs(holder.process)
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return ""
 
 
 def _runs(process: int) -> bool:
