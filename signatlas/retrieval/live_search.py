@@ -121,7 +121,9 @@ class LiveSearch:
 
     def removed(self, id: str) -> bool:
         """Return whether the entry with this id was removed, also before the version was built."""
-        last = self.log.touched(id) if self.log is not None and self._owns(id) else 0
+        if self.log is None or not self._owns(id):
+            return False
+        last = self.log.touched(id)
         return 0 < last <= self.position and self.log.operations[last - 1].kind == "remove"
 
     def poses(self, id: str) -> np.ndarray | None:
