@@ -107,8 +107,9 @@ def _add(index: Path, log: str | None, id: str, sign: dict[str, Any], query: Pos
         labels = AddedSign.model_validate(sign)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        option = "--" + ".".join(map(str, first["loc"])).replace("consent.given_by", "consent-by").replace("_", "-")
-        raise UserError(f"{option}: {first['msg']}") from error
+        name = str(first["loc"][0] if first["loc"][0] != "consent" else first["loc"][-1])
+        option = {"given_by": "consent-by", "use": "consent-use", "texts": "text"}.get(name, name.replace("_", "-"))
+        raise UserError(f"--{option}: {first['msg']}") from error
     poses = check_query(query.poses)
     opened = IndexVersion.open(index, verify=False)
     encoder = opened.encoder()

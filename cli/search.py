@@ -53,6 +53,9 @@ def search(
     ] = None,
     nprobe: Annotated[int | None, typer.Option(min=1, help="IVF index: lists that are searched.")] = None,
     ef: Annotated[int | None, typer.Option(min=1, help="HNSW index: entries that are kept in view.")] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Path or URI of the log of additions and removals (default: INDEX/log).")
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Search through this running service instead of a folder.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the index, where the service has several.")] = None,
     json: AsJson = False,
@@ -77,6 +80,8 @@ def search(
     if url is not None:
         if features is not None:
             raise UserError("--features are for --index: a service uses the features of its index")
+        if log is not None:
+            raise UserError("--log is for --index: a service has the log in its configuration")
         from signatlas.client import Client
 
         options: SearchOptions = {
@@ -96,7 +101,7 @@ def search(
             raise UserError("--name is for --url: --index names a folder")
         title, answer = _search_folder(
             index, clip, corpus, pose, video, text, language=language, features=features, candidates=candidates,
-            top=top, either_hand=either_hand,
+            top=top, either_hand=either_hand, log=log,
             restriction={"filter": conditions, "effort": Effort(nprobe, ef)},
         )  # fmt: skip
     if json:
@@ -120,6 +125,7 @@ def _search_folder(
     candidates: int,
     top: int,
     either_hand: bool,
+    log: str | None,
     restriction: dict[str, Any],
 ) -> tuple[str, Answer]:
     """Return the query's title and the answer; ``restriction`` are the filter and effort of a search."""
@@ -127,6 +133,8 @@ def _search_folder(
     from signatlas.retrieval.queries import read_clip, read_pose_file, read_video
 
     opened = IndexVersion.open(index)
+    if log is not None:
+        opened.require_signs()
     if text is not None:
         if features is not None:
             raise UserError("--features are for --clip: omit them with --text")
@@ -142,7 +150,7 @@ def _search_folder(
     else:
         query = read_clip(clip or "", corpus or indexed.path, None if corpus else indexed.fingerprint)
     if opened.manifest.kind == "signs":
-        return str(query), _search_signs(opened, query, top, either_hand, restriction)
+        return str(query), _search_signs(opened, query, top, either_hand, log, restriction)
     from signatlas.retrieval.sentences import SentenceSearch
 
     searcher = SentenceSearch(opened)
@@ -153,12 +161,17 @@ def _search_folder(
 
 
 def _search_signs(
-    index_version: IndexVersion, query: PoseQuery, top: int, either_hand: bool, restriction: dict[str, Any]
+    index_version: IndexVersion,
+    query: PoseQuery,
+    top: int,
+    either_hand: bool,
+    log: str | None,
+    restriction: dict[str, Any],
 ) -> Answer:
     from signatlas.retrieval.operation_log.log import Log, log_location
     from signatlas.retrieval.search import SignSearch
 
-    searcher = SignSearch(index_version, Log.open(log_location(index_version.root)))
+    searcher = SignSearch(index_version, Log.open(log_location(index_version.root, log)))
     hits = searcher.search(
         query.poses,
         aspect=query.aspect,

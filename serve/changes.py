@@ -19,10 +19,11 @@ from serve.schemas import MAX_ID, AddRequest
 from signatlas.errors import UserError
 from signatlas.retrieval.operation_log.lease import LeaseHeld, LeaseLost
 from signatlas.retrieval.operation_log.record import AddedSign
-from signatlas.retrieval.operation_log.writer import IdTaken, KeyReused, NoSuchEntry, Written
+from signatlas.retrieval.operation_log.writer import IdTaken, InvalidId, KeyReused, NoSuchEntry, PerhapsStored, Written
 
+PERHAPS = "nobody knows whether the change is stored: send it again with the same Idempotency-Key"
 MAX_KEY = 200  # characters of an idempotency key
-STATUS = {IdTaken: 409, NoSuchEntry: 404, KeyReused: 422}  # of the writer's errors; all others are 503
+STATUS = {IdTaken: 409, NoSuchEntry: 404, KeyReused: 422, InvalidId: 422}  # of the writer's errors; all others are 503
 
 
 def require_writer_key(key: Key) -> None:
@@ -54,7 +55,7 @@ async def add(parts: Parts, body: AddRequest, key: str, limits: Limits, deadline
     signing = check_signing(body, limits)
     # The id of a repeated request must be that of the first one.
     id = body.id or f"added/{uuid.uuid5(uuid.NAMESPACE_OID, key).hex}"
-    (encoded,) = await searcher.encode(manifest.version, [EncoderQuery(signing=signing, mirror=False)], deadline)
+    manifest, (encoded,) = await searcher.embed([EncoderQuery(signing=signing, mirror=False)], deadline)
     if isinstance(encoded, UserError):
         raise problem_of(encoded)
     sign = AddedSign.model_validate(body.model_dump(include=set(AddedSign.model_fields)))
@@ -87,14 +88,14 @@ async def _ask(call: Any, index: str, deadline: Deadline) -> Written:
         raise Problem(STATUS[type(error)], str(error)) from error
     except (LeaseHeld, LeaseLost) as error:
         raise service_unavailable(f"another writer holds the log of {index}: see the server log", 5) from error
+    except PerhapsStored as error:
+        raise service_unavailable(PERHAPS, 2) from error
     except UserError as error:  # its details name folders of the server
         raise service_unavailable(
             "the change is not stored, the log cannot be written: see the server log", 5
         ) from error
     except TimeoutError:
-        raise Problem(
-            504, "nobody knows whether the change is stored: send it again with the same Idempotency-Key"
-        ) from None
+        raise Problem(504, PERHAPS) from None
     except LOST as error:
         detail = "the writer restarts, and may have stored the change: send it again with the same Idempotency-Key"
         raise service_unavailable(detail, 2) from error

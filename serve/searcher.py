@@ -141,7 +141,8 @@ class Searcher:
         deadline: Deadline,
     ) -> Outcome:  # fmt: skip
         started = time.monotonic()
-        position = max(self.position, options.position or 0)
+        known = self.position
+        position = max(known, options.position or 0)
         encoded = await self.encode(manifest.version, queries, deadline)
         encoded_at = time.monotonic()
         wanted = [
@@ -157,6 +158,9 @@ class Searcher:
         if len(missing) == len(manifest.shards) and any(w is not None for w in wanted):
             raise service_unavailable("no shard of the index answers: try again, and see /readyz")
         reached = [result.position for answer in answers for result in answer or () if result is not None]
+        if manifest.kind == "signs" and min(reached, default=known) < known:
+            # A shard whose file system does not show the last operations yet: one of them may be a removal.
+            raise service_unavailable("the log of additions and removals cannot be read: try again")
         if options.position is not None and min(reached, default=options.position) < options.position:
             raise Problem(422, f"position: the log of this index ends at {min(reached)}")
         if missing and options.require_all:
@@ -276,7 +280,7 @@ class Searcher:
 
     async def added(self, version: str, id: str, deadline: Deadline) -> PoseQuery | UserError | None:
         """Return a sign that was added, an error for an entry that was removed, else None. Raises a 503 Problem."""
-        if self.position == 0:
+        if self.position == 0 and self.manifest.log_position == 0:
             return None
         for shard in self.shards:
             call = functools.partial(_ask_added, version=version, id=id, position=self.position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import sys
@@ -26,6 +27,7 @@ from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult
 
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
+UNREADABLE = "the log of additions and removals cannot be read: see the server log"
 LOG_POLL_S = 0.5  # time between two looks for new records
 
 
@@ -56,7 +58,10 @@ class Shard:
                     self._log = Log.open(log_location(self.config.index, self.config.log))
                     self._log_read_at = time.monotonic()
                 self._log.update()
-                search.attach(self._log)
+                log, operations = self._log, list(self._log.operations)
+            search.prepare(log, operations)  # without the lock: searches go on meanwhile
+            with self._log_lock:
+                search.attach(log)
         if self.config.shard.choose_gpu(f"shard {self.number} of {self.config.name}", num_gpus() > 0):
             for shard in search.shards:
                 shard.move_to_gpu()
@@ -121,8 +126,10 @@ class Shard:
         if content.position < position or lag > self.config.max_log_lag_s:
             self._read_log()
             lag = time.monotonic() - self._log_read_at
+            if not self._log_error:
+                content.follow()  # a version may have been unloaded since the search came
         if lag > self.config.max_log_lag_s or (self._log_error and content.position < position):
-            raise LogError("the log of additions and removals cannot be read: see the server log")
+            raise LogError(UNREADABLE)
 
     async def row(self, version: str, id: str, position: int = 0) -> Row | None:
         """Return the columns of an entry, None if it is not in these shards. Raises VersionMissing, LogError."""
@@ -148,6 +155,8 @@ class Shard:
 
         def call() -> T:
             self._catch_up(content, position)
+            if content.log is not None and content.position < position:
+                raise LogError(UNREADABLE)
             return look(content)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -158,7 +167,9 @@ class Shard:
             content = self.versions.get(version)
             if content is not None and content.shards:
                 probe = _probe(content.shards[0].index.d)
-                await self.search(version, [ShardQuery(probe, 1)], self.config.shard.health_check_timeout_s)
+                # A replica that cannot read the log is sound: another one could not read it either.
+                with contextlib.suppress(LogError):
+                    await self.search(version, [ShardQuery(probe, 1)], self.config.shard.health_check_timeout_s)
                 return
 
 

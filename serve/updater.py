@@ -23,7 +23,7 @@ from signatlas.errors import UserError
 from signatlas.retrieval.filters import available
 from signatlas.retrieval.index_version import CURRENT, IndexVersion, current
 from signatlas.retrieval.operation_log.log import RECORDS, log_location, record_name
-from signatlas.retrieval.operation_log.storage import Storage, open_storage
+from signatlas.retrieval.operation_log.storage import Storage, numbers, open_storage
 
 logger = logging.getLogger("ray.serve")
 POLL_S = 1.0  # how often CURRENT is read
@@ -189,9 +189,9 @@ class Updater:
 
     def _log_end(self, position: int) -> int:
         if self._storage is None:
-            self._storage = open_storage(log_location(self.config.index, self.config.log))
-            names = self._storage.names(RECORDS)
-            position = int(names[-1].removeprefix(RECORDS)) if names else 0
+            storage = open_storage(log_location(self.config.index, self.config.log))
+            position = max(numbers(storage, RECORDS), default=0)
+            self._storage = storage
         while self._storage.read(record_name(position + 1)) is not None:
             position += 1
         return position

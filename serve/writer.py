@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from serve.config import IndexApplication
-from signatlas.errors import LogError, UserError
+from signatlas.errors import UserError
 from signatlas.retrieval.operation_log.lease import RENEW_S, LeaseLost
 from signatlas.retrieval.operation_log.record import AddedSign
-from signatlas.retrieval.operation_log.writer import IdTaken, KeyReused, NoSuchEntry, Written
+from signatlas.retrieval.operation_log.writer import IdTaken, InvalidId, KeyReused, NoSuchEntry, Written
 from signatlas.retrieval.operation_log.writer import Writer as LogWriter
 
 logger = logging.getLogger("ray.serve")
@@ -81,9 +81,9 @@ class Writer:
     def _write(self, call: Callable[[LogWriter], Written]) -> Written:
         try:
             return call(self._holder())
-        except (IdTaken, NoSuchEntry, KeyReused):
+        except (IdTaken, InvalidId, KeyReused, NoSuchEntry):
             raise
-        except LogError as error:
+        except UserError as error:
             if isinstance(error, LeaseLost):
                 self._writer = None
             logger.error("%s: a change was not stored: %s", self.config.name, error)
@@ -101,5 +101,10 @@ class Writer:
         """Give the lease back."""
         if self._task is not None:
             self._task.cancel()
+        await self._in_thread(self._close)
+
+    def _close(self) -> None:
+        # In the thread, so that a lease which is being acquired is given back as well.
         if self._writer is not None:
-            await self._in_thread(self._writer.close)
+            self._writer.close()
+            self._writer = None

@@ -16,6 +16,7 @@ from signatlas.retrieval.shard import Shard
 from signatlas.retrieval.shard_search import Row, ShardQuery, ShardResult, ShardSearch, merge_results
 
 ADDITIONS = "additions"
+Entry = tuple[Row, np.ndarray]  # columns, and unit vector float32 [E]
 
 
 class LiveSearch:
@@ -40,7 +41,8 @@ class LiveSearch:
         self._numbers, self._of = frozenset(range(count) if numbers is None else numbers), count
         self.base = ShardSearch(index_version, numbers, verify=verify)
         self.added: ShardSearch | None = None
-        self._entries: dict[str, tuple[Row, np.ndarray]] = {}
+        self._entries: dict[str, Entry] = {}
+        self._embedded: dict[int, Entry] = {}  # by position, of operations that are not applied yet
         self.log: Log | None = None
         self.position = self.manifest.log_position
         if log is not None:
@@ -51,6 +53,24 @@ class LiveSearch:
         log.require_reaches(self.position, self.version)
         self.log = log
         self.follow()
+
+    def prepare(self, log: Log, operations: Sequence[Operation]) -> None:
+        """Embed additions of other models before :meth:`attach`, which is then quick: this may take minutes.
+
+        ``operations`` are those of ``log``, or the beginning of them; the log may be read on meanwhile.
+        """
+        known = (None, self.manifest.model.sha256)
+        for operation in operations[self.position :]:
+            if operation.model_sha256 in known or not self._owns(operation.id):
+                continue
+            if entry := self._entry(log, operation):
+                self._embedded[operation.position] = entry
+
+    def _entry(self, log: Log, operation: Operation) -> Entry | None:
+        return _entry(log, operation, self.manifest.model.sha256, lambda: self._encoder)
+
+    def _owns(self, id: str) -> bool:
+        return shard_of(id, self._of) in self._numbers
 
     @property
     def shards(self) -> list[Shard]:
@@ -69,17 +89,18 @@ class LiveSearch:
         """Apply what the log has read since the last time, and return the position it was read to. Raises LogError."""
         if self.log is None or self.position == self.log.end:
             return self.position
-        new = [o for o in self.log.operations[self.position :] if shard_of(o.id, self._of) in self._numbers]
+        new = [o for o in self.log.operations[self.position :] if self._owns(o.id)]
         hidden = {operation.id for operation in new}
         entries = {id: entry for id, entry in self._entries.items() if id not in hidden}
         for operation in new:
+            entry = self._embedded.pop(operation.position, None)
             if operation.kind == "remove":
                 entries.pop(operation.id, None)
-            elif not operation.erased:
-                entries[operation.id] = _entry(self.log, operation, self.manifest.model.sha256, lambda: self._encoder)
+            elif not operation.erased and (entry := entry or self._entry(self.log, operation)):
+                entries[operation.id] = entry
         self.base.hide(hidden)
         if hidden & (entries.keys() | self._entries.keys()):
-            self._entries, self.added = entries, _in_memory(entries)
+            self._entries, self.added = entries, _in_memory(entries, self.added, hidden)
         self.position = self.log.end
         return self.position
 
@@ -99,8 +120,11 @@ class LiveSearch:
         return self.base.row(id)
 
     def removed(self, id: str) -> bool:
-        """Return whether the version's entry with this id was removed, and none was added instead."""
-        return id in self.base.hidden and id not in self._entries
+        """Return whether the entry with this id was removed, also before the version was built."""
+        if self.log is None or not self._owns(id):
+            return False
+        last = self.log.touched(id)
+        return 0 < last <= self.position and self.log.operations[last - 1].kind == "remove"
 
     def poses(self, id: str) -> np.ndarray | None:
         """Return the poses float32 [frames, 75, 3] of a sign that was added, None for other entries."""
@@ -123,34 +147,36 @@ def fold(
 
     Signs that were added while another model was live are embedded by ``encoder()``. Raises LogError.
     """
-    entries = [
-        _entry(log, operation, model_sha256, encoder)
-        for operation in log.operations
-        if operation.kind == "add" and log.added(operation.id) == operation.position
-    ]
+    added = (_entry(log, o, model_sha256, encoder) for o in log.operations if log.added(o.id) == o.position)
+    entries = [entry for entry in added if entry is not None]
     kept = np.array([log.touched(id) == 0 for id in rows["id"].to_pylist()], bool)
-    added = pa.Table.from_pylist([row for row, _ in entries], schema=ROW_SCHEMA)
+    new = pa.Table.from_pylist([row for row, _ in entries], schema=ROW_SCHEMA)
     parts = [vectors[kept], *(vector[None] for _, vector in entries)]
-    return np.concatenate(parts), pa.concat_tables([rows.filter(pa.array(kept)), added]).combine_chunks()
+    return np.concatenate(parts), pa.concat_tables([rows.filter(pa.array(kept)), new]).combine_chunks()
 
 
-def _entry(
-    log: Log, operation: Operation, model_sha256: str, encoder: Callable[[], SignEncoder]
-) -> tuple[Row, np.ndarray]:
+def _entry(log: Log, operation: Operation, model_sha256: str, encoder: Callable[[], SignEncoder]) -> Entry | None:
+    """Return row and vector of an added sign, None where its poses are erased: it was removed since."""
     row = Record(operation).row()
     if operation.model_sha256 == model_sha256:
         return row, log.vector(operation.position)
     # Added while another model was live: the record's poses are embedded again, alone, so that the vector does not
     # depend on what else is in the log.
     poses = log.record(operation.position).poses
-    assert poses is not None
+    if poses is None:
+        return None  # the log was not yet read up to the removal
     aspect = encoder().aspect_of(row["source"], row["width"], row["height"])
     return row, encoder().embed([poses], aspect=aspect)[0]
 
 
-def _in_memory(entries: dict[str, tuple[Row, np.ndarray]]) -> ShardSearch | None:
+def _in_memory(entries: dict[str, Entry], before: ShardSearch | None, changed: set[str]) -> ShardSearch | None:
+    """Return a search in ``entries``: those of the search ``before``, except for the ids that ``changed``."""
     if not entries:
         return None
-    ids = sorted(entries)
-    rows = pa.Table.from_pylist([entries[id][0] for id in ids], schema=ROW_SCHEMA)
-    return ShardSearch.of_entries(ADDITIONS, np.stack([entries[id][1] for id in ids]), rows)
+    # Rows are converted once: with thousands of additions, all of them would take longer than many searches.
+    rows = pa.Table.from_pylist([entries[id][0] for id in changed & entries.keys()], schema=ROW_SCHEMA)
+    if before is not None:
+        kept = [id not in changed for id in before.rows["id"].to_pylist()]
+        rows = pa.concat_tables([before.rows.filter(pa.array(kept, pa.bool_())), rows])
+    rows = rows.sort_by("id").combine_chunks()
+    return ShardSearch.of_entries(ADDITIONS, np.stack([entries[id][1] for id in rows["id"].to_pylist()]), rows)

@@ -97,8 +97,9 @@ class ShardSearch:
 
     def hide(self, ids: Set[str]) -> None:
         """Leave out the entries with these ids, which were removed, from now on."""
-        self.hidden = self.hidden | (ids & self._positions.keys())
-        if self.hidden:
+        new = (ids & self._positions.keys()) - self.hidden
+        if new:
+            self.hidden = self.hidden | new
             self._there = np.ones(len(self.rows), bool)
             self._there[[self._positions[id] for id in self.hidden]] = False
             self._masks = MaskCache()

@@ -73,10 +73,17 @@ def test_signs_are_added_and_removed(
     assert run("index", "remove", clips[0].id, "--index", root, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"id": clips[0].id, "position": 2}
     assert clips[0].id not in found() and "added/tree" in found()
+    (root / "log").rename(tmp_path / "elsewhere")
+    assert clips[0].id in found()
+    query += ("--log", tmp_path / "elsewhere")
+    assert clips[0].id not in found() and "added/tree" in found()
+    (tmp_path / "elsewhere").rename(root / "log")
     for arguments, message in (
         ((*add,), "the index has an entry 'added/tree'"),
         ((*add, "--id", "x", "--text", "Baum"), "--text 'Baum': give a language and a text, such as de:Baum"),
         ((*add[:5], "--sign-language", "German", *consent), "--sign-language: String should match"),
+        ((*add, "--id", "x", "--text", "de:" + "x" * 2001), "--text: String should have at most 2000"),
+        ((*add[:-1], "x" * 501), "--consent-use: String should have at most 500"),
         (("index", "remove", "nobody", "--index", root), "the index has no entry 'nobody'"),
         (("index", "remove", "nobody"), "either --index FOLDER or --url"),
     ):

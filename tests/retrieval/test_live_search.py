@@ -22,6 +22,7 @@ from signatlas.retrieval.operation_log.record import AddedSign, Consent
 from signatlas.retrieval.operation_log.writer import Writer
 from signatlas.retrieval.search import SignSearch
 from signatlas.retrieval.shard_search import ShardQuery
+from trainers.pipelines.index.signs import open_log
 
 CONSENT = Consent(given_by="signer", use="search")
 Write = Callable[..., IndexVersion]
@@ -155,3 +156,53 @@ def test_a_version_that_knows_more_than_the_log_is_refused(write: Write, tmp_pat
     opened = write(tmp_path, version="v1", log_position=3)
     with pytest.raises(LogError, match=r"ends at position 0, but version v1 has folded in operations up to 3: restore"):
         LiveSearch(opened, log=Log.open(tmp_path / "log"))
+
+
+def test_a_sign_that_is_erased_while_the_log_is_read_is_left_out(
+    write: Write, vectors: np.ndarray, rows: pa.Table, clips: list[Clip], tmp_path: Path
+) -> None:
+    """Embedding the additions again takes minutes: one of them may be removed meanwhile, and its poses are gone."""
+    opened = write(tmp_path, version="v1")
+    index_version.activate(tmp_path, "v1")
+    with Writer(tmp_path, name="test") as writer:
+        add(writer, "new/1", clips[0], vectors[0], "f" * 64)
+        add(writer, "new/2", clips[1], vectors[1], "f" * 64)
+        log = Log.open(tmp_path / "log")
+        writer.remove("new/1")
+    search = LiveSearch(opened, log=log)
+    assert search.position == 2 and "new/1" not in search and "new/2" in search
+    _, folded = fold(vectors, rows, log, model_sha256=opened.manifest.model.sha256, encoder=opened.encoder)
+    assert {"new/1", "new/2"} & set(folded["id"].to_pylist()) == {"new/2"}
+    assert log.update() == 3 and search.follow() == 3
+
+
+def test_a_removal_that_is_folded_in_is_known_as_one(
+    write: Write, vectors: np.ndarray, rows: pa.Table, clips: list[Clip], tmp_path: Path
+) -> None:
+    opened = write(tmp_path, shards=2, version="v1")
+    index_version.activate(tmp_path, "v1")
+    with Writer(tmp_path, name="test") as writer:
+        add(writer, "new/1", clips[0], vectors[0], opened.manifest.model.sha256)
+        writer.remove(clips[0].id)
+    log = Log.open(tmp_path / "log")
+    folded = fold(vectors, rows, log, model_sha256=opened.manifest.model.sha256, encoder=opened.encoder)
+    second = index_version.write(
+        tmp_path, *folded, model=opened.path / "model", corpus=opened.manifest.corpus, shards=2, version="v2",
+        log_position=log.end,
+    )  # fmt: skip
+    for version in (opened, second):
+        searches = [LiveSearch(version, [n], log=log) for n in range(2)]
+        assert [s.removed(clips[0].id) for s in searches].count(True) == 1
+        assert not any(s.removed(id) for s in searches for id in ("new/1", clips[1].id, "nobody"))
+
+
+def test_a_build_without_the_log_of_the_live_version_is_refused(write: Write, tmp_path: Path) -> None:
+    """It would bring back what was removed."""
+    assert open_log(tmp_path, None).end == 0
+    write(tmp_path, version="v1")
+    index_version.activate(tmp_path, "v1")
+    assert open_log(tmp_path, None).end == 0
+    write(tmp_path, version="v2", log_position=3)
+    index_version.activate(tmp_path, "v2")
+    with pytest.raises(LogError, match="ends at position 0, but version v2 has folded in operations up to 3"):
+        open_log(tmp_path, None)

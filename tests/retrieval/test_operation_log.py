@@ -191,6 +191,14 @@ def test_a_lease_is_taken_over_when_it_runs_out_or_its_process_is_gone(
         Lease.acquire(files, "dead")
     assert Lease.acquire(files, "third").number == 4
     assert files.names("leases/") == ["leases/000000000004"]
+    # The number of a process means nothing in another container, though both may have the host's name.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: child.pid)
+        patch.setattr(lease, "_namespace", lambda: "pid:[1]")
+        patch.setattr(lease.time, "time", lambda: now + 3 * lease.LEASE_S + 3)
+        Lease.acquire(files, "container")
+    with pytest.raises(LeaseHeld, match="container"):
+        Lease.acquire(files, "fourth")
 
 
 def test_a_writer_whose_lease_was_taken_writes_nothing_over_the_other(
@@ -261,3 +269,132 @@ def test_an_index_of_sentences_takes_no_additions(tmp_path: Path) -> None:
 def test_unknown_object_stores_are_one_line() -> None:
     with pytest.raises(LogError, match="hdfs://somewhere/log cannot be opened"):
         ObjectStorage("hdfs://somewhere/log")
+
+
+def test_a_log_that_lacks_what_the_version_has_takes_no_changes(
+    write: Callable[..., IndexVersion], clips: list[Clip], tmp_path: Path
+) -> None:
+    """A removal at a position that the version claims to have folded in would be acknowledged, and never applied."""
+    write(tmp_path, version="v1", log_position=3)
+    activate(tmp_path, "v1")
+    with pytest.raises(LogError, match="ends at position 0, but version v1 has folded in operations up to 3"):
+        Writer(tmp_path, name="test").remove(clips[0].id)
+    assert Log.open(tmp_path / "log").end == 0
+
+
+def test_a_log_in_memory_has_no_poses(root: Path) -> None:
+    with Writer(root, name="test") as writer:
+        writer.add("new/1", SIGN, poses(frames=1000), vector(), model_sha256=MODEL)
+    kept = Log.open(root / "log").vector(1)
+    assert kept.base is None and kept.nbytes == 128
+
+
+def test_poses_that_a_killed_writer_left_are_deleted(root: Path) -> None:
+    kill = """
+import os, signal, sys
+from tests.retrieval.test_operation_log import Writer, add, storage
+writer = Writer(sys.argv[1], name="killed")
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+add(writer, "new/1")
+"""
+    assert subprocess.run([sys.executable, "-c", kill, str(root)], check=False).returncode == -9
+    (left,) = (root / "log" / "records").iterdir()
+    assert b"given_by" in left.read_bytes()
+    with Writer(root, name="next"):
+        assert not left.exists()
+
+
+def test_a_removal_counts_where_the_erasure_fails(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Writer(root, name="test") as writer:
+        add(writer, "new/1")
+        add(writer, "new/2")
+        path = root / "log" / record_name(1)
+        path.write_bytes(path.read_bytes()[:-10])  # damaged: what is left of the poses is erased as well
+        assert writer.remove("new/1").position == 3
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+            assert writer.remove("new/2").position == 4
+        assert b"BAUM" in (root / "log" / record_name(2)).read_bytes()
+        add(writer, "new/3")
+        writer.remove("new/3")
+        for position in (1, 2, 5):
+            assert b"BAUM" not in (root / "log" / record_name(position)).read_bytes()
+    assert Log.open(root / "log").end == 6
+
+
+def test_nobody_is_told_that_a_record_that_is_there_is_not(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is there, but may not survive a power failure: a repetition makes it durable before it is confirmed."""
+    synced: list[Path] = []
+
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Writer(root, name="test") as writer:
+        add(writer, "new/0")
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "_sync_folder", fail)
+            with pytest.raises(LogError, match="may be stored: send it again with the same idempotency key") as raised:
+                add(writer, "new/1", key="k")
+        assert not isinstance(raised.value, NotStored)
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "_sync_folder", synced.append)
+            assert add(writer, "new/1", key="k") == 2
+        assert root / "log" / "records" in synced
+        with pytest.raises(IdTaken):
+            add(writer, "new/1")
+
+
+def test_new_folders_are_durable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[Path] = set()
+    fsync = os.fsync
+
+    def record(handle: int) -> None:
+        synced.add(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    monkeypatch.setattr(storage.os, "fsync", record)
+    LocalStorage(root / "a" / "log").create("records/1", b"")
+    assert {root, root / "a", root / "a" / "log", root / "a" / "log" / "records"} <= synced
+
+
+def test_a_log_that_cannot_be_written_is_one_line(root: Path) -> None:
+    (root / "log").write_text("")
+    with pytest.raises(LogError, match="cannot be written: "):
+        Writer(root, name="test")
+
+
+def test_ids_that_no_file_can_hold_are_refused(root: Path) -> None:
+    with Writer(root, name="test") as writer:
+        for id in ("", "x" * 1025, "caf\udce9"):
+            with pytest.raises(LogError, match="1 to 1,024 characters"):
+                add(writer, id)
+            with pytest.raises(NoSuchEntry):
+                writer.remove(id)
+        assert writer.log.end == 0
+
+
+def test_a_key_of_an_erased_sign_is_not_taken_for_another_request(root: Path) -> None:
+    with Writer(root, name="test") as writer:
+        add(writer, "new/1", key="k")
+        writer.remove("new/1")
+        assert add(writer, "new/1", key="k") == 1
+        for call in (lambda: add(writer, "new/2", key="k"), lambda: writer.remove("new/1", key="k")):
+            with pytest.raises(KeyReused):
+                call()
+
+
+def test_other_files_beside_the_log_are_no_part_of_it(root: Path) -> None:
+    with Writer(root, name="test") as writer:
+        add(writer, "new/1")
+    for folder in ("records", "leases"):
+        (root / "log" / folder / "copy of 000000000007").write_text("")
+    assert Log.open(root / "log").end == 1
+    with Writer(root, name="test") as writer:
+        assert add(writer, "new/2") == 2
+
+
+def test_a_damaged_version_is_one_line(root: Path) -> None:
+    path = next((root / "v1").glob("*/ids.parquet"))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(IndexVersionError, match="cannot be read"):
+        Writer(root, name="test")

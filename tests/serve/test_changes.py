@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -29,7 +31,10 @@ from signatlas.corpus.format import Clip, Corpus
 from signatlas.errors import UserError
 from signatlas.pose.serialization import to_json
 from signatlas.retrieval import index_version
+from signatlas.retrieval.index_version import IndexVersion
+from signatlas.retrieval.operation_log.lease import Lease
 from signatlas.retrieval.operation_log.log import record_name
+from signatlas.retrieval.operation_log.record import AddedSign
 from signatlas.retrieval.operation_log.writer import Writer as LogWriter
 from tests.serve.services import write_signs
 
@@ -205,6 +210,98 @@ def test_a_shard_that_cannot_read_the_log_answers_503(index: Path, clips: list[C
     run(index, test, max_log_lag_s=2.0)
 
 
+def test_a_shard_that_does_not_see_a_known_operation_answers_503(index: Path, clips: list[Clip]) -> None:
+    """A record that the gateway knows and the shard's file system does not show yet may be a removal."""
+
+    async def test(service: Service, gateway: Gateway) -> None:
+        gateway.searcher.knows(1)
+        with pytest.raises(Problem, match="cannot be read") as raised:
+            await gateway.ids(query(clips[0]))
+        assert raised.value.status == 503
+        with pytest.raises(Problem, match="cannot be read"):
+            await gateway.searcher.row(clips[0].id, Deadline(5))
+
+    run(index, test)
+
+
+def test_a_shard_that_cannot_read_the_log_is_not_replaced(index: Path, clips: list[Clip]) -> None:
+    """Another replica could not read it either, and would have to load the index first."""
+
+    async def test(service: Service, gateway: Gateway) -> None:
+        await gateway.remove(clips[0].id)
+        (index / "log" / record_name(2)).write_bytes(b"torn")
+        await asyncio.sleep(0.7)
+        with pytest.raises(Problem, match="cannot be read"):
+            await gateway.ids(query(clips[0]))
+        for shard in service.shards:
+            await shard.check_health()
+
+    run(index, test, max_log_lag_s=0.5)
+
+
+def test_an_unloaded_version_follows_the_log_to_its_last_search(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        shard = next(s for s in service.shards if clips[0].id in s._content("v1"))
+        content = shard._content("v1")
+        shard.versions._loaded = {}
+        with LogWriter(index, name="test") as writer:
+            writer.remove(clips[0].id)
+        await asyncio.get_running_loop().run_in_executor(shard._thread, shard._catch_up, content, 1)
+        assert content.position == 1 and clips[0].id not in content
+
+    run(index, test)
+
+
+def test_searches_go_on_while_additions_are_embedded_again(
+    index: Path, clips: list[Clip], small_corpus: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_signs(index, small_model, small_corpus, "v2", activate=False)
+    sign = AddedSign.model_validate({"sign_language": "gsg", "consent": CONSENT})
+    with LogWriter(index, name="test") as writer:
+        for n in range(6):  # some for each shard
+            vector = np.full(32, 32**-0.5, np.float32)
+            writer.add(f"new/{n}", sign, clips[n].poses, vector, model_sha256="f" * 64)
+    finish, waiting = threading.Event(), threading.Event()
+    encoder = IndexVersion.encoder
+
+    def slow(version: IndexVersion, **options: Any) -> Any:
+        if version.path.name == "v2":
+            waiting.set()
+            assert finish.wait(30)
+        return encoder(version, **options)
+
+    async def test(service: Service, gateway: Gateway) -> None:
+        monkeypatch.setattr(IndexVersion, "encoder", slow)
+        index_version.activate(index, "v2")
+        try:
+            assert await asyncio.to_thread(waiting.wait, 20)
+            await asyncio.sleep(1)
+            assert await asyncio.wait_for(gateway.ids(query(clips[7])), 5)
+        finally:
+            finish.set()
+        for _ in range(200):
+            await gateway.follow()
+            if gateway.searcher.live == "v2":
+                break
+            await asyncio.sleep(0.05)
+        assert gateway.searcher.live == "v2" and "new/0" in await gateway.ids(query(clips[0]), k=10)
+
+    run(index, test)
+
+
+def test_an_addition_waits_for_a_switch_of_versions(index: Path, clips: list[Clip]) -> None:
+    async def test(service: Service, gateway: Gateway) -> None:
+        searcher = gateway.searcher
+        manifest = searcher.manifest.model_copy(update={"version": "v0"})  # the encoder has let go of it
+        searcher.manifests, searcher.live = searcher.manifests | {"v0": manifest}, "v0"
+        adding = asyncio.ensure_future(gateway.add(clips[0]))
+        await asyncio.sleep(0.3)
+        searcher.live = "v1"
+        assert (await adding)["position"] == 1
+
+    run(index, test)
+
+
 def test_requests_that_store_nothing(index: Path, clips: list[Clip]) -> None:
     async def test(service: Service, gateway: Gateway) -> None:
         with pytest.raises(ValueError, match="consent"):
@@ -260,6 +357,27 @@ def test_another_writer_is_told_apart(index: Path, clips: list[Clip]) -> None:
             LogWriter(index, name="signatlas index add")
 
     run(index, test)
+
+
+def test_a_lease_that_is_being_acquired_is_given_back(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acquire = Lease.acquire
+
+    def slow(*arguments: Any, **options: Any) -> Lease:
+        time.sleep(1)
+        return acquire(*arguments, **options)
+
+    async def test() -> None:
+        (config,) = parse({"applications": [{"name": "signs", "index": str(index), "writer": {}}]}).indexes()
+        writer = Writer(config)
+        with monkeypatch.context() as patch:
+            patch.setattr(Lease, "acquire", slow)
+            writer.follow()
+            await asyncio.sleep(0.3)
+            await writer.close()
+            writer._thread.shutdown()
+        LogWriter(index, name="next").close()
+
+    asyncio.run(test())
 
 
 def test_keys() -> None:

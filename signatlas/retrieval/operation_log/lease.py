@@ -6,6 +6,7 @@ their clocks say. The lease keeps the second one from trying, and tells it whom 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from signatlas.config import Strict
 from signatlas.errors import LogError
-from signatlas.retrieval.operation_log.storage import Storage
+from signatlas.retrieval.operation_log.storage import Storage, numbers
 
 LEASES = "leases/"
 LEASE_S = 10.0
@@ -37,6 +38,7 @@ class Holder(Strict):
     url: str | None = None
     host: str
     process: int
+    namespace: str = ""  # of process numbers: containers may share the name of their host
     until: float
     released: bool = False
 
@@ -57,10 +59,10 @@ class Lease:
         cls, storage: Storage, name: str, *, url: str | None = None, clock: Callable[[], float] = time.monotonic
     ) -> Lease:
         """Take the lease of a log as ``name``, reachable at ``url``. Raises LeaseHeld with the holder's name."""
-        numbers = storage.names(LEASES)
+        before = numbers(storage, LEASES)
         number = 1
-        if numbers:
-            number = int(numbers[-1].removeprefix(LEASES)) + 1
+        if before:
+            number = before[-1] + 1
             holder = _read(storage, number - 1)
             if holder is not None and not _over(holder):
                 raise _held(storage, holder)
@@ -68,8 +70,9 @@ class Lease:
         if not storage.create(_name(number), lease._content()):
             holder = _read(storage, number)
             raise _held(storage, holder) if holder else LeaseHeld(f"{storage.location} has another writer: try again")
-        for old in numbers:
-            storage.delete(old)
+        with contextlib.suppress(OSError):  # the last number counts, whatever else is there
+            for old in before:
+                storage.delete(_name(old))
         return lease
 
     def hold(self) -> None:
@@ -83,9 +86,9 @@ class Lease:
 
     def require(self) -> None:
         """Raise LeaseLost where another writer has taken the lease."""
-        names = self.storage.names(LEASES)
-        if names and names[-1] > _name(self.number):
-            holder = _read(self.storage, int(names[-1].removeprefix(LEASES)))
+        last = max(numbers(self.storage, LEASES), default=0)
+        if last > self.number:
+            holder = _read(self.storage, last)
             raise LeaseLost(f"{self.storage.location} has another writer now: {holder or 'unknown'}")
 
     def release(self) -> None:
@@ -94,7 +97,7 @@ class Lease:
 
     def _content(self, *, released: bool = False) -> bytes:
         holder = Holder(name=self._name, url=self._url, host=socket.gethostname(), process=os.getpid(),
-                        until=time.time() + LEASE_S, released=released)  # fmt: skip
+                        namespace=_namespace(), until=time.time() + LEASE_S, released=released)  # fmt: skip
         return holder.model_dump_json().encode()
 
 
@@ -116,7 +119,15 @@ def _over(holder: Holder) -> bool:
     """Return whether a lease was released, has run out, or was held by a process of this machine that is gone."""
     if holder.released or holder.until <= time.time():
         return True
-    return holder.host == socket.gethostname() and not _runs(holder.process)
+    here = (socket.gethostname(), _namespace())
+    return (holder.host, holder.namespace) == here and not _runs(holder.process)
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return ""
 
 
 def _runs(process: int) -> bool:

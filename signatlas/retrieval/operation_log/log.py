@@ -9,7 +9,7 @@ import numpy as np
 
 from signatlas.errors import LogError
 from signatlas.retrieval.operation_log.record import Operation, Record, parse_record
-from signatlas.retrieval.operation_log.storage import Storage, open_storage
+from signatlas.retrieval.operation_log.storage import Storage, numbers, open_storage
 
 FOLDER = "log"  # in an index folder
 RECORDS = "records/"
@@ -74,7 +74,8 @@ class Log:
         if operation.kind == "add" and not operation.erased:
             self._added[operation.id] = operation.position
             assert record.vector is not None
-            self._vectors[operation.position] = record.vector
+            # A copy: the vector that was read is a view of the record, and would keep its poses in memory.
+            self._vectors[operation.position] = record.vector.copy()
         self._touched[operation.id] = operation.position
         if operation.key is not None:
             self._keys[operation.key] = operation.position
@@ -82,8 +83,7 @@ class Log:
 
     def require_whole(self) -> None:
         """Raise LogError where a record is missing before others: a removal may be lost with it."""
-        names = self._names()
-        if names and names[-1] > record_name(self.end):
+        if self._last() > self.end:
             raise LogError(
                 f"record {self.end + 1} of {self.storage.location} is missing, later ones are there: restore it from a "
                 "backup"
@@ -94,7 +94,7 @@ class Log:
         if self.end < position:
             raise LogError(
                 f"the log {self.storage.location} ends at position {self.end}, but version {version} has folded in "
-                f"operations up to {position}: restore the log from a backup"
+                f"operations up to {position}: restore the log from a backup, or name another location with --log"
             )
 
     def vector(self, position: int) -> np.ndarray:
@@ -126,8 +126,8 @@ class Log:
         except OSError as error:
             raise LogError(f"record {position} of {self.storage.location} cannot be read: {error}") from error
 
-    def _names(self) -> list[str]:
+    def _last(self) -> int:
         try:
-            return self.storage.names(RECORDS)
+            return max(numbers(self.storage, RECORDS), default=0)
         except OSError as error:
             raise LogError(f"{self.storage.location} cannot be read: {error}") from error

@@ -13,6 +13,7 @@ from signatlas.errors import LogError
 from signatlas.pose.skeleton import NUM_POINTS
 
 MAGIC = b"signatlas operation 1\n"
+MAX_ID = 1024  # characters
 ADDED = "added"  # corpus and split of added signs
 
 
@@ -63,7 +64,7 @@ class Operation(Strict):
 
     position: int = Field(ge=1)
     kind: Literal["add", "remove"]
-    id: str = Field(min_length=1, max_length=1024)
+    id: str = Field(min_length=1, max_length=MAX_ID)
     time: str  # ISO 8601, UTC
     lease: int = Field(ge=1)
     key: str | None = None

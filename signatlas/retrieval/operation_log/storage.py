@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from signatlas.errors import LogError
 
+PARTIAL = ".partial-"  # prefix of the names of files that are being written
+
 
 class Storage(Protocol):
     """A folder of small files."""
@@ -31,6 +33,9 @@ class Storage(Protocol):
     def names(self, prefix: str) -> list[str]:
         """Return the sorted names that begin with ``prefix``."""
 
+    def clean(self, prefix: str) -> None:
+        """Delete files below ``prefix`` that a process wrote in part when it was killed."""
+
 
 def open_storage(location: str | os.PathLike[str]) -> Storage:
     """Return the storage at a path or URI. Raises LogError."""
@@ -50,6 +55,7 @@ class LocalStorage:
             try:
                 os.link(temporary, path)  # fails where the name is taken, unlike a rename
             except FileExistsError:
+                _sync_folder(path.parent)  # whoever created it may have failed to
                 return False
             _sync_folder(path.parent)
         return True
@@ -63,8 +69,8 @@ class LocalStorage:
     @contextlib.contextmanager
     def _written(self, path: Path, content: bytes) -> Any:
         """Yield the path of a hidden file with the content, on the disk; it is deleted afterwards."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+        _make_folder(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
@@ -89,6 +95,18 @@ class LocalStorage:
             return []
         found = (path.relative_to(self.folder).as_posix() for path in folder.iterdir() if path.name[0] != ".")
         return sorted(name for name in found if name.startswith(prefix))
+
+    def clean(self, prefix: str) -> None:
+        for path in (self.folder / prefix).glob(f"{PARTIAL}*"):
+            path.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents durably."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -144,8 +162,12 @@ class ObjectStorage:
             raise OSError(f"{self.location}/{name} cannot be read: {_reason(error)}") from error
 
     def delete(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._obstore.delete(self._store, name)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            raise OSError(f"{self.location}/{name} cannot be deleted: {_reason(error)}") from error
 
     def names(self, prefix: str) -> list[str]:
         folder = prefix.rpartition("/")[0]
@@ -155,6 +177,15 @@ class ObjectStorage:
         except Exception as error:
             raise OSError(f"{self.location} cannot be listed: {_reason(error)}") from error
         return sorted(name for name in found if name.startswith(prefix))
+
+    def clean(self, prefix: str) -> None:
+        """Do nothing: an object appears whole, or not at all."""
+
+
+def numbers(storage: Storage, prefix: str) -> list[int]:
+    """Return the ascending numbers of the files that have one for a name; others are no part of a log."""
+    names = (name.removeprefix(prefix) for name in storage.names(prefix))
+    return sorted(int(name) for name in names if len(name) == 12 and name.isdecimal())
 
 
 def _reason(error: Exception) -> str:

@@ -49,6 +49,7 @@ def build(
     opened = Corpus.open(corpus, verify=True)
     source_model = model_folder.locate(model)
     check_version(out, version)
+    open_log(out, log)
     check_names("source", sources, {row["source"] for row in opened.metadata()}, opened.path)
     check_names("split", splits, set(opened.info.counts), opened.path)
     clips = opened.metadata()
@@ -64,7 +65,7 @@ def build(
     )
     ids = embedded.rows["id"].to_pylist()
     entries = np.array([id in indexed for id in ids], bool)
-    operations = Log.open(log_location(out, log))
+    operations = open_log(out, log)
     vectors, rows = fold(
         embedded.vectors[entries],
         embedded.rows.filter(pa.array(entries)),
@@ -93,6 +94,17 @@ def check_version(out: str | os.PathLike[str], version: str | None) -> None:
     """Raise IndexVersionError if the version exists, before the work starts."""
     if version and (Path(out) / version).exists():
         raise IndexVersionError(f"{Path(out) / version} already exists: versions are immutable; choose another")
+
+
+def open_log(out: str | os.PathLike[str], log: str | None) -> Log:
+    """Return the log to fold in. Raises LogError where it lacks what the live version has: removals would be undone."""
+    operations = Log.open(log_location(out, log))
+    try:
+        live = IndexVersion.open(out, verify=False)
+    except IndexVersionError:  # none yet, or a damaged one that is built again
+        return operations
+    operations.require_reaches(live.manifest.log_position, live.version)
+    return operations
 
 
 def check_names(column: str, names: tuple[str, ...] | None, available: set[str], path: str) -> None:
