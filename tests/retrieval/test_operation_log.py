@@ -22,7 +22,7 @@ from signatlas.errors import IndexVersionError, LogError
 from signatlas.retrieval.index_version import IndexVersion, activate
 from signatlas.retrieval.operation_log import lease, storage
 from signatlas.retrieval.operation_log.lease import Lease, LeaseHeld, LeaseLost
-from signatlas.retrieval.operation_log.log import Log, record_name
+from signatlas.retrieval.operation_log.log import Log, log_location, record_name
 from signatlas.retrieval.operation_log.record import AddedSign, Consent, Operation, Record, parse_record
 from signatlas.retrieval.operation_log.storage import LocalStorage, ObjectStorage, Storage
 from signatlas.retrieval.operation_log.writer import IdTaken, KeyReused, NoSuchEntry, NotStored, Writer
@@ -264,6 +264,17 @@ def test_an_index_of_sentences_takes_no_additions(tmp_path: Path) -> None:
     with pytest.raises(IndexVersionError, match="no index at"):
         Writer(tmp_path, name="test")
     assert not (tmp_path / "log").exists()
+
+
+def test_an_index_has_one_log_wherever_it_is(root: Path) -> None:
+    elsewhere = root.parent / "elsewhere"
+    with Writer(root, name="test", log=str(elsewhere)) as writer:
+        add(writer, "new/1")
+    with Writer(root, name="test") as writer:  # without the location
+        assert add(writer, "new/2") == 2
+    assert not (root / "log").exists() and Log.open(log_location(root)).end == 2
+    with pytest.raises(LogError, match=r"is at .*elsewhere, as .*LOG_LOCATION says: give"):
+        Writer(root, name="test", log=str(root.parent / "another"))
 
 
 def test_unknown_object_stores_are_one_line() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from signatlas.errors import LogError
+from signatlas.files import absolute, write_text_atomically
 from signatlas.retrieval.operation_log.record import Operation, Record, parse_record
 from signatlas.retrieval.operation_log.storage import Storage, numbers, open_storage
 
 FOLDER = "log"  # in an index folder
+LOCATION = "LOG_LOCATION"  # names the place of the log, where that is another
 RECORDS = "records/"
 
 
@@ -21,8 +23,24 @@ def record_name(position: int) -> str:
 
 
 def log_location(root: str | os.PathLike[str], location: str | None = None) -> str:
-    """Return where the log of the index at ``root`` is: at ``location``, else in the index folder."""
-    return location or str(Path(root) / FOLDER)
+    """Return where the log of the index at ``root`` is: as its file LOG_LOCATION says, else at ``location``, else in the folder.
+
+    Raises LogError where both are given and differ: an index has one log.
+    """
+    path = Path(root) / LOCATION
+    recorded = path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    if location is None:
+        return recorded or str(Path(root) / FOLDER)
+    if recorded is not None and recorded != absolute(location):
+        raise LogError(f"the log of {os.fspath(root)} is at {recorded}, as {path} says: give that one, or none")
+    return absolute(location)
+
+
+def record_location(root: str | os.PathLike[str], location: str) -> None:
+    """Write the file LOG_LOCATION, so that whoever opens the index without a location finds its log."""
+    path = Path(root) / LOCATION
+    if not path.is_file():
+        write_text_atomically(path, absolute(location) + "\n")
 
 
 class Log:

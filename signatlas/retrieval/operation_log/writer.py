@@ -16,7 +16,7 @@ from signatlas.errors import IndexVersionError, LogError
 from signatlas.pose.attributes import attributes
 from signatlas.retrieval.index_version import IndexVersion, current
 from signatlas.retrieval.operation_log.lease import Lease
-from signatlas.retrieval.operation_log.log import RECORDS, Log, log_location, record_name
+from signatlas.retrieval.operation_log.log import RECORDS, Log, log_location, record_location, record_name
 from signatlas.retrieval.operation_log.record import MAX_ID, AddedSign, Operation, Record
 from signatlas.retrieval.operation_log.storage import open_storage
 
@@ -83,6 +83,8 @@ class Writer:
             self._catch_up()
             self.log.require_whole()
             self._require_fit()
+            if log is not None:
+                record_location(root, log)
             with contextlib.suppress(OSError):
                 storage.clean(RECORDS)
         except BaseException:
