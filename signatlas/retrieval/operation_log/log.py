@@ -23,9 +23,9 @@ def record_name(position: int) -> str:
 
 
 def log_location(root: str | os.PathLike[str], location: str | None = None) -> str:
-    """Return where the log of the index at ``root`` is: as its file LOG_LOCATION says, else at ``location``, else in the folder.
+    """Return where the log of the index at ``root`` is: at ``location``, else as its file LOG_LOCATION says.
 
-    Raises LogError where both are given and differ: an index has one log.
+    Without both it is in the index folder. Raises LogError where both are given and differ: an index has one log.
     """
     path = Path(root) / LOCATION
     recorded = path.read_text(encoding="utf-8").strip() if path.is_file() else None
