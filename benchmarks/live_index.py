@@ -1,7 +1,8 @@
 """Searches of a live index under load: with a filter, beside additions and removals, and after them.
 
 The service (encoder and two shards in replicas of their own) on 2 shards of 50,000 x 256, searched by vectors over
-loopback in a closed loop; everything in one run, plain searches before and after. The client that changes the index
+loopback in a closed loop, all in one run. The last searches, without what was added, show what the machine did
+meanwhile. The client that changes the index
 adds a recording and removes it again, one request after the other. Every answer is checked for the best hit of the
 local search. One JSON line per measurement goes to --out.
 
@@ -48,7 +49,8 @@ def load(port: int, exchanges: list[dict[str, str]], arguments: argparse.Namespa
     command = [sys.executable, "-m", "benchmarks.serve.load", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     result: Row = json.loads(done.stdout.splitlines()[-1])
-    return {name: result[name] for name in ("per_s", "p50_ms", "p95_ms", "p99_ms", "errors", "wrong")}
+    names = ("per_s", "p50_ms", "p95_ms", "p99_ms", "errors", "wrong", "stages_ms")
+    return {name: result[name] for name in names}
 
 
 def exchanges(search: SignSearch, filter: Filter | None) -> list[dict[str, str]]:
@@ -119,9 +121,11 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
                 clip = changes.clips[number % len(changes.clips)]
                 client.add_sign(clip.poses, id=f"added/{number}", sign_language=clip.sign_language, gloss=clip.gloss,
                                 width=clip.width, height=clip.height, consent=CONSENT)  # fmt: skip
-            position = client.indexes().indexes[0].position
-        add(f"plain, after {position} changes", plain)
-        add("plain, again", plain)
+        add(f"plain, {arguments.additions} additions", plain)
+        with Client(url, timeout_s=60) as client:
+            for number in range(arguments.additions):
+                client.remove_sign(f"added/{number}")
+        add("plain, additions removed", plain)
     return rows
 
 
@@ -130,7 +134,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="folder of the indexes")
     parser.add_argument("--entries", type=int, default=data.COMPUTE_ENTRIES)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--additions", type=int, default=200, help="signs that are added before the last searches")
+    parser.add_argument("--additions", type=int, default=200, help="signs that are added, searched beside, removed")
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--out", type=Path, help="JSON Lines file to append to")
     arguments = parser.parse_args()
