@@ -127,7 +127,8 @@ class Shard:
             self._read_log()
             lag = time.monotonic() - self._log_read_at
             if not self._log_error:
-                content.follow()  # a version may have been unloaded since the search came
+                with self._log_lock:
+                    content.follow()  # a version may have been unloaded since the search came
         if lag > self.config.max_log_lag_s or (self._log_error and content.position < position):
             raise LogError(UNREADABLE)
 

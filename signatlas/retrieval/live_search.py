@@ -89,7 +89,8 @@ class LiveSearch:
         """Apply what the log has read since the last time, and return the position it was read to. Raises LogError."""
         if self.log is None or self.position == self.log.end:
             return self.position
-        new = [o for o in self.log.operations[self.position :] if self._owns(o.id)]
+        end = self.log.end  # another thread may read on meanwhile
+        new = [o for o in self.log.operations[self.position : end] if self._owns(o.id)]
         hidden = {operation.id for operation in new}
         entries = {id: entry for id, entry in self._entries.items() if id not in hidden}
         for operation in new:
@@ -101,7 +102,7 @@ class LiveSearch:
         self.base.hide(hidden)
         if hidden & (entries.keys() | self._entries.keys()):
             self._entries, self.added = entries, _in_memory(entries, self.added, hidden)
-        self.position = self.log.end
+        self.position = end
         return self.position
 
     @cached_property

@@ -114,6 +114,29 @@ def test_additions_from_another_model_are_embedded_again(
     assert found["new/1"] == pytest.approx(1, abs=1e-6)
 
 
+def test_an_operation_that_is_read_meanwhile_is_not_skipped(
+    write: Write, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread, which loads a version, may read the log further while an earlier part of it is applied."""
+    opened = write(tmp_path, version="v1")
+    index_version.activate(tmp_path, "v1")
+    with Writer(tmp_path, name="test") as writer:
+        writer.remove(clips[0].id)
+        log = Log.open(tmp_path / "log")
+        writer.remove(clips[1].id)
+    search = LiveSearch(opened)
+    owns = search._owns
+
+    def reading(id: str) -> bool:
+        log.update()
+        return owns(id)
+
+    monkeypatch.setattr(search, "_owns", reading)
+    search.attach(log)
+    assert log.end == 2 and search.position == 1
+    assert search.follow() == 2 and clips[0].id not in search and clips[1].id not in search
+
+
 def test_a_backup_is_restored(
     write: Write, vectors: np.ndarray, clips: list[Clip], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -375,7 +375,8 @@ def test_a_lease_that_is_being_acquired_is_given_back(index: Path, monkeypatch: 
             await asyncio.sleep(0.3)
             await writer.close()
             writer._thread.shutdown()
-        LogWriter(index, name="next").close()
+        with LogWriter(index, name="next") as after:
+            assert after.lease.number == 2
 
     asyncio.run(test())
 
